@@ -1,0 +1,46 @@
+"""Which backend Keras runs on. Only KERAS_BACKEND chooses, and it is checked before Keras is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+
+from loaders.errors import ClipzooError
+
+BACKENDS = ("tensorflow", "jax")
+
+
+def choose_backend() -> str:
+    """Settles the backend from KERAS_BACKEND, before Keras is imported; unset, it is the one that is installed.
+
+    Returns:
+        One line that says which backend it is, and why.
+
+    Raises:
+        ClipzooError: KERAS_BACKEND is unknown or not installed, no backend is installed, or Keras already runs on
+            another one.
+    """
+    asked = os.environ.get("KERAS_BACKEND", "").strip()
+    installed = [backend for backend in BACKENDS if find_spec(backend)]
+    if asked and asked not in BACKENDS:
+        raise ClipzooError(f"KERAS_BACKEND is {asked!r}; clipzoo knows {' and '.join(BACKENDS)}")
+    if asked and asked not in installed:
+        raise ClipzooError(f'KERAS_BACKEND is {asked!r}, which is not installed: pip install "clipzoo[{asked}]"')
+    if not installed:
+        raise ClipzooError('no backend is installed: pip install "clipzoo[tensorflow]" or pip install "clipzoo[jax]"')
+    backend = asked or installed[0]
+    if "keras" in sys.modules:
+        running = sys.modules["keras"].config.backend()
+        if running != backend:
+            raise ClipzooError(
+                f"Keras was imported before and runs on {running}, not {backend}; set KERAS_BACKEND, or call "
+                "choose_backend(), before the first import of keras"
+            )
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are no news to a user
+    if asked:
+        return f"backend: {backend} (KERAS_BACKEND)"
+    if len(installed) == 1:
+        return f"backend: {backend} (the one that is installed)"
+    return f"backend: {backend} (both are installed; KERAS_BACKEND={installed[1]} chooses the other)"

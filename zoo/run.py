@@ -1,0 +1,93 @@
+"""A run: the folder that training writes, and what lies where in it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loaders.atomic import write_text
+from loaders.errors import ClipzooError
+from loaders.index import ClipIndex, index_csv
+
+VERSIONED = ("clipzoo", "keras", "tensorflow", "jax", "numpy", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of a training run under one folder."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """The best model by the validation loss (by the training loss where there is no validation part)."""
+        return self.folder / "model.keras"
+
+    @property
+    def last(self) -> Path:
+        """The model after the last epoch."""
+        return self.folder / "last.keras"
+
+    @property
+    def labels(self) -> Path:
+        """Names of the classes, one a line, in the order of the outputs."""
+        return self.folder / "labels.txt"
+
+    @property
+    def history(self) -> Path:
+        """Figures of every epoch, CSV."""
+        return self.folder / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        """Learning curves, PNG."""
+        return self.folder / "curves.png"
+
+    @property
+    def split(self) -> Path:
+        """The clips used, with the part of each, CSV."""
+        return self.folder / "split.csv"
+
+    @property
+    def record(self) -> Path:
+        """All that is needed to do it again, JSON."""
+        return self.folder / "run.json"
+
+    def read_record(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            ClipzooError: it is not there or cannot be read.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+            return record
+        except (OSError, ValueError) as error:
+            raise ClipzooError(f"{self.record}: cannot be read as the record of a run ({error})") from None
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        """Writes `run.json`."""
+        write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def index(self) -> ClipIndex:
+        """The clips of the run, where they lay when it trained.
+
+        Raises:
+            ClipzooError: the record, the list or the folder of the clips is gone.
+        """
+        return index_csv(self.split, root=self.read_record()["videos"])
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the parts that decide what a run computes; what is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

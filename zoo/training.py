@@ -1,0 +1,212 @@
+"""How a model learns: the recipe, and `fit`, which takes any PyDataset."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from loaders.atomic import replacing, write_text
+from loaders.errors import ClipzooError
+from zoo.contract import labels
+from zoo.pictures import draw_curves
+from zoo.run import Run
+
+OPTIMIZERS = {
+    "adam": lambda rate: keras.optimizers.Adam(rate),
+    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+}
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training clips, >= 1.
+        optimizer: `adam`, or `sgd` with Nesterov momentum 0.9.
+        learning_rate: at the start, > 0; None: 1e-3 for adam, 1e-2 for sgd.
+        patience: epochs without a better validation loss after which the learning rate falls.
+        factor: what it is multiplied by then, between 0 and 1.
+        seed: of order, augmentation and dropout.
+    """
+
+    epochs: int = 30
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float | None = None
+    patience: int = 4
+    factor: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ClipzooError(f"optimizer ({self.optimizer!r}) must be one of {', '.join(OPTIMIZERS)}")
+        if self.epochs < 1 or self.patience < 1:
+            raise ClipzooError(f"epochs ({self.epochs}) and patience ({self.patience}) must be >= 1")
+        if not 0 < self.factor < 1 or not self.rate > 0:
+            raise ClipzooError(f"factor ({self.factor}) must be in (0, 1) and learning_rate ({self.rate}) > 0")
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at the start."""
+        return self.learning_rate if self.learning_rate is not None else {"adam": 1e-3, "sgd": 1e-2}[self.optimizer]
+
+
+def fit(
+    model: keras.Model,
+    train: keras.utils.PyDataset,
+    validation: keras.utils.PyDataset | None = None,
+    *,
+    recipe: Recipe | None = None,
+    out: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Compiles and trains a model of the zoo.
+
+    Args:
+        model: from `create_model` or `load_model`.
+        train: batches of (clips, one-hot labels); a ClipDataset, or any other PyDataset. Where it has an attribute
+            `epoch`, that is set to 0, 1, ... before each epoch.
+        validation: likewise, never shuffled; it decides on the best model and on the learning rate.
+        recipe: how to train.
+        out: a folder for `model.keras` (best), `last.keras`, `history.csv` and `curves.png`, written after each epoch.
+        callbacks: more of them, called last; `logs` holds all figures of the epoch.
+
+    Returns:
+        A row of figures for each epoch: loss, accuracy, val_loss, val_accuracy (top-1, 0 to 1), learning_rate,
+        seconds, and data_wait, the share of the training time in which the model waited for clips.
+
+    Raises:
+        ClipzooError: the datasets' labels are not those of the model, or the loss is no number any more.
+        VideoError: a clip cannot be read.
+    """
+    recipe = recipe or Recipe()
+    for dataset in (train, validation):
+        index = getattr(dataset, "index", None)
+        if index is not None and tuple(index.labels) != labels(model):
+            raise ClipzooError(
+                f"the labels do not fit the model: the clips have {', '.join(index.labels)}; "
+                f"the model has {', '.join(labels(model))}"
+            )
+    keras.utils.set_random_seed(recipe.seed)
+    model.compile(optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss="categorical_crossentropy", metrics=["accuracy"])
+    feed = _Feed(train)
+    monitor = "val_loss" if validation is not None else "loss"
+    record = _Record(monitor, Run(Path(out)) if out is not None else None)
+    model.fit(
+        feed,
+        validation_data=validation,
+        epochs=recipe.epochs,
+        shuffle=False,  # Keras would permute batches; the dataset permutes samples
+        verbose=0,
+        callbacks=[
+            _Clock(feed),
+            keras.callbacks.ReduceLROnPlateau(monitor, factor=recipe.factor, patience=recipe.patience),
+            record,
+            *callbacks,
+        ],
+    )
+    return record.history
+
+
+class _Feed(keras.utils.PyDataset):
+    """The training set as Keras sees it; notes when each batch was ready."""
+
+    def __init__(self, dataset: keras.utils.PyDataset) -> None:
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset = dataset
+        self.ready: dict[int, float] = {}
+
+    @property
+    def num_batches(self) -> int | None:
+        batches: int | None = self.dataset.num_batches
+        return batches
+
+    def __getitem__(self, batch: int) -> Any:
+        item = self.dataset[batch]
+        self.ready[batch] = time.perf_counter()
+        return item
+
+
+class _Clock(keras.callbacks.Callback):
+    """Sets the dataset's epoch (Keras's own hook differs by backend), and measures the wait for data.
+
+    Both backends fetch a batch inside the training step, behind `on_train_batch_begin`: the step waits from there
+    until the batch is ready.
+    """
+
+    def __init__(self, feed: _Feed) -> None:
+        super().__init__()
+        self.feed = feed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.feed.ready.clear()
+        if hasattr(self.feed.dataset, "epoch"):
+            self.feed.dataset.epoch = epoch
+        self.begun = time.perf_counter()
+        self.batch_begun: dict[int, float] = {}
+        self.trained = self.begun
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.batch_begun[batch] = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.trained = time.perf_counter()
+        if logs is not None:
+            logs["data_wait"] = self.wait()
+
+    def wait(self) -> float:
+        """Share of the epoch's training time so far that was spent waiting for clips, 0 to 1."""
+        ready = self.feed.ready
+        waited = sum(max(0.0, ready[b] - begun) for b, begun in list(self.batch_begun.items()) if b in ready)
+        return min(1.0, waited / max(1e-9, self.trained - self.begun))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs["data_wait"] = self.wait()
+            logs["seconds"] = time.perf_counter() - self.begun
+
+
+class _Record(keras.callbacks.Callback):
+    """Keeps the figures; writes best and last model, CSV and curves after each epoch, each file whole or not at all."""
+
+    def __init__(self, monitor: str, run: Run | None) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.run = run
+        self.history: History = []
+        self.best = math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        row = {"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}}
+        if not math.isfinite(row["loss"]):
+            raise ClipzooError(
+                f"the loss is {row['loss']} in epoch {epoch + 1}: a smaller learning rate, or broken weights? "
+                "The best model so far is kept"
+            )
+        self.history.append(row)
+        better = row[self.monitor] < self.best
+        self.best = min(self.best, row[self.monitor])
+        if self.run is None:
+            return
+        if better:
+            self._save(self.run.model)
+        self._save(self.run.last)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**r, "epoch": int(r["epoch"])} for r in self.history)
+        write_text(self.run.history, text.getvalue())
+        draw_curves(self.history, self.run.curves)
+
+    def _save(self, path: Path) -> None:
+        with replacing(path) as partial:
+            self.model.save(partial)
