@@ -52,9 +52,7 @@ class Augmentation:
         out = np.empty_like(clip)
         size = (clip.shape[2], clip.shape[1])
         for frame, target in zip(clip, out, strict=True):
-            warped = cv2.warpAffine(
-                frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             target[...] = warped.reshape(target.shape)  # OpenCV drops a single channel's axis
         return out
 

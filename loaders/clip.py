@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -43,9 +45,7 @@ def read_clip(
     Raises:
         VideoError: no clip can be read; the message names the file.
     """
-    frames = read_frames(
-        path, lambda count: sample(count, spec), lambda frame: fit_frame(frame, spec, order="bgr")
-    )
+    frames = read_frames(path, lambda count: sample(count, spec), lambda frame: fit_frame(frame, spec, order="bgr"))
     clip = np.stack(frames)
     if augmentation is None:
         return clip
@@ -70,12 +70,7 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
     if len(frames) == 0:
         raise ClipzooError("no frames: a clip needs at least one")
     for frame in frames:
-        if (
-            not isinstance(frame, np.ndarray)
-            or frame.dtype != np.uint8
-            or frame.ndim != 3
-            or frame.shape[2] != 3
-        ):
+        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
     return np.stack([fit_frame(frames[index], spec, order="rgb") for index in sample(len(frames), spec)])
@@ -109,3 +104,43 @@ def fit_frame(frame: np.ndarray, spec: ClipSpec, *, order: ColorOrder) -> np.nda
     if spec.modality == "gray":
         return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)[..., None]
     return frame if spec.color_order == order else np.ascontiguousarray(frame[..., ::-1])
+
+
+def read_batches(
+    paths: Sequence[str | Path], specs: Mapping[str, ClipSpec], *, batch_size: int, workers: int = 2
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads clips for inference, in order, by threads that stay one batch ahead.
+
+    Args:
+        paths: the video files.
+        specs: input name -> what to read for it.
+        batch_size: clips in a batch, >= 1; the last may be smaller.
+        workers: threads, >= 1.
+
+    Yields:
+        Input name -> uint8 (B, frames, height, width, channels).
+
+    Raises:
+        VideoError: no clip can be read from a file; the message names it.
+    """
+
+    def read(path: str | Path) -> dict[str, np.ndarray]:
+        return {name: read_clip(path, spec) for name, spec in specs.items()}
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        ahead: deque[list[Future[dict[str, np.ndarray]]]] = deque()
+        try:
+            for start in range(0, len(paths), batch_size):
+                ahead.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
+                if len(ahead) > 1:
+                    yield _stack(ahead.popleft())
+            while ahead:
+                yield _stack(ahead.popleft())
+        finally:
+            for future in (future for batch in ahead for future in batch):
+                future.cancel()
+
+
+def _stack(futures: Sequence[Future[dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    clips = [future.result() for future in futures]
+    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}

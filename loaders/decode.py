@@ -15,6 +15,8 @@ import numpy as np
 
 from loaders.errors import VideoError
 
+_NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
+
 Frame = np.ndarray  # uint8 (height, width, 3), BGR, as OpenCV gives it
 
 # True counts of the files whose header lied, by (path, bytes, time of change), so that each is believed only once.
@@ -57,10 +59,7 @@ def read_frames(
         finally:
             capture.release()
         if seen == 0:
-            raise VideoError(
-                path,
-                f"it opens and yields no frame (codec {_codec(path)}): damaged, or a codec that this OpenCV cannot decode",
-            )
+            raise VideoError(path, _NO_FRAME % _codec(path))
         if seen == count:
             return [kept[index] for index in wanted]
         count = _TRUE_COUNTS[identity] = seen
@@ -77,10 +76,7 @@ def check_readable(path: str | Path) -> None:
     capture = _open(path)
     try:
         if not capture.read()[0]:
-            raise VideoError(
-                path,
-                f"it opens and yields no frame (codec {_codec(path)}): damaged, or a codec that this OpenCV cannot decode",
-            )
+            raise VideoError(path, _NO_FRAME % _codec(path))
     finally:
         capture.release()
 

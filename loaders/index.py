@@ -129,7 +129,8 @@ class ClipIndex:
         missing = [label for label in self.labels if label not in held]
         if missing:
             raise ClipzooError(
-                f"{self.root}: no clip of {', '.join(missing)} in the part {part}; give more clips, smaller shares, or a --split list"
+                f"{self.root}: no clip of {_some(missing)} in the part {part}; give more clips, smaller shares, "
+                "or a --split list"
             )
 
     def readable(
@@ -166,9 +167,7 @@ class ClipIndex:
             raise broken[0]
         kept = tuple(clip for clip, error in zip(self.clips, errors, strict=True) if error is None)
         for label in self.labels:
-            if any(clip.label == label for clip in self.clips) and not any(
-                clip.label == label for clip in kept
-            ):
+            if any(clip.label == label for clip in self.clips) and not any(clip.label == label for clip in kept):
                 raise ClipzooError(
                     f"{self.root}: class {label!r} has no readable clip; the first of its files: "
                     f"{next(error for clip, error in zip(self.clips, errors, strict=True) if clip.label == label)}"
@@ -184,7 +183,8 @@ class ClipIndex:
         foreign = sorted({clip.label for clip in self.clips} - set(labels))
         if foreign:
             raise ClipzooError(
-                f"{self.root}: the labels do not fit the model: it does not know {_some(foreign)}; it knows {_some(list(labels))}"
+                f"{self.root}: the labels do not fit the model: it does not know {_some(foreign)}; "
+                f"it knows {_some(list(labels))}"
             )
         return replace(self, labels=tuple(labels))
 
@@ -243,9 +243,7 @@ def index_csv(path: str | Path, *, root: str | Path | None = None) -> ClipIndex:
         raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
     for needed in ("file", "label"):
         if needed not in columns:
-            raise ClipzooError(
-                f"{path}: no column {needed!r}; the first line has {', '.join(columns) or 'nothing'}"
-            )
+            raise ClipzooError(f"{path}: no column {needed!r}; the first line has {', '.join(columns) or 'nothing'}")
     group = "group" if "group" in columns else "source" if "source" in columns else None
     clips: list[Clip] = []
     seen: set[str] = set()

@@ -20,8 +20,6 @@ def lazily(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
             return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
         if name in names.values():
             return importlib.import_module(f"{package}.{name}")
-        raise AttributeError(
-            f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(names))}"
-        )
+        raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(names))}")
 
     return getattribute, lambda: sorted({*names, *names.values()})

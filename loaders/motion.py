@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,17 +12,25 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex, index_folder
 
 MOTIONS = ("down", "growing", "left", "right", "turning", "up")
-_SMALLEST, _LARGEST = 0.14, 0.30  # half the shape's longer side, as a share of the frame
+_MARGIN = 0.24  # the centre keeps this share of the frame away from the edges
+_SMALLEST, _LARGEST = 0.09, 0.24  # half the shape's longer side, as a share of the frame
 
 
 def draw_motion_clips(
-    root: str | Path, *, clips: int = 600, frames: int = 16, size: int = 48, fps: int = 15, seed: int = 0
+    root: str | Path,
+    *,
+    clips: int = 600,
+    frames: int = 16,
+    size: int = 48,
+    fps: int = 15,
+    seed: int = 0,
+    advance: Callable[[], object] = lambda: None,
 ) -> ClipIndex:
     """Writes `clips` video files, `root/<motion>/<number>.avi` (Motion JPEG), the same number in every class.
 
-    One bright shape on a dark ground moves left, right, up or down, turns, or grows. Start, size, angle, speed and
-    shades are random in every class, and what leaves the frame comes in on the other side (what has grown too large
-    starts small again), so that a single frame has the same distribution whatever the class.
+    One bar with a green head moves left, right, up or down, turns, or grows; the light is redder to the right and bluer
+    below. Start, size, angle and speed are random in every class, and what reaches the end of its range goes on
+    from the other end, so that a single frame has the same distribution whatever the class.
 
     Args:
         root: the folder to make.
@@ -30,6 +39,7 @@ def draw_motion_clips(
         size: height and width, pixels.
         fps: frames a second in the header.
         seed: of everything random.
+        advance: called after each clip, to show progress.
 
     Returns:
         The index of the folder.
@@ -49,11 +59,10 @@ def draw_motion_clips(
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (size, size))
         if not writer.isOpened():
             raise ClipzooError(f"{path}: cannot be written")
-        for frame in motion_frames(
-            motion, frames=frames, size=size, rng=np.random.default_rng((seed, number))
-        ):
+        for frame in motion_frames(motion, frames=frames, size=size, rng=np.random.default_rng((seed, number))):
             writer.write(frame)
         writer.release()
+        advance()
     return index_folder(root)
 
 
@@ -62,9 +71,11 @@ def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generat
     position = rng.uniform(0, 1, 2)
     angle = rng.uniform(0, 2 * np.pi)
     scale = rng.uniform(0, 1)  # place between smallest and largest, on a logarithmic axis
-    shade, ground = rng.integers(150, 256, 3), rng.integers(0, 90, 3)
-    travel = rng.uniform(0.5, 0.9)
-    corners = np.array([(-1.0, -0.55), (1.0, -0.55), (1.0, 0.55), (-1.0, 0.55)])
+    ground = rng.integers(0, 40)
+    light = _light(size)
+    travel = rng.uniform(0.5, 0.7)
+    bar = np.array([(-1.0, -0.4), (1.0, -0.4), (1.0, 0.4), (-1.0, 0.4)])
+    head = np.array([(0.0, -0.4), (1.0, -0.4), (1.0, 0.4), (0.0, 0.4)])
     drawn = []
     for time in np.linspace(0, 1, frames):
         x, y = position
@@ -79,19 +90,33 @@ def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generat
             case "down":
                 y += travel * time
             case "turning":
-                turned += np.pi * travel * time
+                turned += 2 * np.pi * travel * time
             case "growing":
                 grown += travel * time
             case _:
                 raise ClipzooError(f"no motion {motion!r}; there are {', '.join(MOTIONS)}")
         half = _SMALLEST * (_LARGEST / _SMALLEST) ** (grown % 1)
         turn = np.array([(np.cos(turned), -np.sin(turned)), (np.sin(turned), np.cos(turned))])
-        outline = (corners @ turn.T) * half
-        frame = np.empty((size, size, 3), np.uint8)
-        frame[:] = ground
-        for across in (-1, 0, 1):
-            for along in (-1, 0, 1):
-                points = (outline + (x % 1 + across, y % 1 + along)) * size
-                cv2.fillPoly(frame, [np.round(points * 16).astype(np.int32)], shade.tolist(), cv2.LINE_AA, 4)
+        centre = _MARGIN + (1 - 2 * _MARGIN) * np.array((x % 1, y % 1))
+        covered, headed = (_cover((part @ turn.T * half + centre) * size, size) for part in (bar, head))
+        colour = light * 255
+        colour[..., 1] *= headed
+        frame = np.round(ground + covered[..., None] * (colour - ground)).astype(np.uint8)
         drawn.append(frame)
     return drawn
+
+
+def _cover(corners: np.ndarray, size: int) -> np.ndarray:
+    """How much of each pixel a polygon covers, 0 to 1, float (size, size)."""
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return mask / 255
+
+
+def _light(size: int) -> np.ndarray:
+    """The same light in every clip, float (size, size, 3): red falls in from the right, blue from below."""
+    ramp = np.linspace(0.2, 1, size)
+    light = np.ones((size, size, 3))
+    light[..., 2] = ramp[None, :]
+    light[..., 0] = ramp[:, None]
+    return light

@@ -66,9 +66,7 @@ class ClipSpec:
                 raise ClipzooError(f"ClipSpec {name} ({value!r}) must be a whole number >= 1")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ClipzooError(
-                    f"ClipSpec {name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}"
-                )
+                raise ClipzooError(f"ClipSpec {name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
         if self.schema != SCHEMA:
             raise ClipzooError(
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
@@ -76,9 +74,7 @@ class ClipSpec:
             )
         if self.resize_to is not None:
             if self.resize != "fit":
-                raise ClipzooError(
-                    f"ClipSpec resize_to ({self.resize_to}) needs resize='fit', not {self.resize!r}"
-                )
+                raise ClipzooError(f"ClipSpec resize_to ({self.resize_to}) needs resize='fit', not {self.resize!r}")
             if self.resize_to < max(self.height, self.width):
                 raise ClipzooError(
                     f"ClipSpec resize_to ({self.resize_to}) must be >= height and width ({self.height}x{self.width})"

@@ -7,9 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 
-def assign_parts(
-    rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, float], seed: int
-) -> dict[str, str]:
+def assign_parts(rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, float], seed: int) -> dict[str, str]:
     """Gives each group of clips to one part, so that every class comes near its share in every part.
 
     Greedy, largest groups first: a group goes to the part that lacks most of the classes that the group holds. With
@@ -27,9 +25,7 @@ def assign_parts(
     for file, label, group in rows:
         members[group].append((file, label))
     total = Counter(label for _, label, _ in rows)
-    lacking = {
-        part: {label: share * n for label, n in total.items()} for part, share in shares.items() if share > 0
-    }
+    lacking = {part: {label: share * n for label, n in total.items()} for part, share in shares.items() if share > 0}
     order = sorted(members)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda group: -len(members[group]))
@@ -40,9 +36,7 @@ def assign_parts(
         def gain(part: str, held: Counter[str] = held) -> float:
             # How much nearer to its shares the group brings the part, each class by its own size.
             wants = lacking[part]
-            return sum(
-                (wants[label] ** 2 - (wants[label] - n) ** 2) / total[label] for label, n in held.items()
-            )
+            return sum((wants[label] ** 2 - (wants[label] - n) ** 2) / total[label] for label, n in held.items())
 
         best = max(lacking, key=gain)
         for label, n in held.items():

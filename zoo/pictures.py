@@ -35,7 +35,9 @@ def draw_curves(history: Sequence[dict[str, float]], path: str | Path) -> None:
     monitor = "val_loss" if "val_loss" in history[0] else "loss"
     best = min(history, key=lambda row: row[monitor])
     for axes in (loss, accuracy):
-        axes.axvline(best["epoch"] + 1, color="gray", linestyle=":", label=f"best {monitor.replace('val_', 'validation ')}")
+        axes.axvline(
+            best["epoch"] + 1, color="gray", linestyle=":", label=f"best {monitor.replace('val_', 'validation ')}"
+        )
     accuracy.set_ylim(0, 1.02)
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
     accuracy.legend(loc="lower right")
@@ -56,7 +58,9 @@ def draw_confusion(evaluation: Evaluation, path: str | Path) -> None:
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(classes), evaluation.labels, rotation=90 if classes > 8 else 30, ha="center" if classes > 8 else "right")
+    axes.set_xticks(
+        range(classes), evaluation.labels, rotation=90 if classes > 8 else 30, ha="center" if classes > 8 else "right"
+    )
     axes.set_yticks(range(classes), evaluation.labels)
     low, high = evaluation.interval
     axes.set(

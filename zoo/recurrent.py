@@ -58,9 +58,8 @@ def recurrent(
     if unknown:
         own = inspect.signature(recurrent).parameters.values()
         known = {p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"name", "backbone", "cell"}
-        raise ClipzooError(
-            f"{name} has no option {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known | set(network.options)))}"
-        )
+        has = ", ".join(sorted(known | set(network.options)))
+        raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {has}")
     if isinstance(units, bool) or not isinstance(units, int) or units < 1:
         raise ClipzooError(f"units ({units!r}) must be a whole number >= 1")
     if isinstance(trainable_layers, bool) or not isinstance(trainable_layers, int) or trainable_layers < 0:

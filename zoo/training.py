@@ -97,7 +97,9 @@ def fit(
                 f"the model has {', '.join(labels(model))}"
             )
     keras.utils.set_random_seed(recipe.seed)
-    model.compile(optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss="categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss="categorical_crossentropy", metrics=["accuracy"]
+    )
     feed = _Feed(train)
     monitor = "val_loss" if validation is not None else "loss"
     record = _Record(monitor, Run(Path(out)) if out is not None else None)

@@ -1,0 +1,62 @@
+"""`clipzoo demo` and `clipzoo bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loaders.atomic import write_text
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for clips, models and pictures.")] = Path("demo"),
+    clips: Annotated[int, typer.Option(min=60, help="How many clips to draw.")] = 600,
+    epochs: Annotated[int, typer.Option(min=1)] = 24,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Do the whole job on made clips: draw, train, export, classify with the ONNX file, measure."""
+    from zoo.backend import choose_backend
+
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(choose_backend())
+    from benchmarks.demo import demo as run
+
+    run(out, clips=clips, epochs=epochs, seed=seed, console=console)
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(help="The .onnx file.")],
+    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    batch: Annotated[list[int], typer.Option(min=1, help="Clips in a batch; give it again for more sizes.")] = [1, 8],  # noqa: B006
+    seconds: Annotated[float, typer.Option(help="Least time for each batch size.")] = 3.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime on the CPU.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write figures and raw samples here.")] = None,
+) -> None:
+    """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
+    from benchmarks.inference import bench as measure
+
+    console = Console(soft_wrap=True, highlight=False)
+    result = measure(model, provider=provider, batches=batch, seconds=seconds, threads=threads)  # type: ignore[arg-type]
+    table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {result['provider']}")
+    for row in result["rows"]:
+        table.add_row(
+            str(row["batch"]),
+            f"{row['p50_ms']:.2f}",
+            f"{row['p95_ms']:.2f}",
+            f"{row['clips_per_second']:.1f}",
+            f"{row['frames_per_second']:.1f}",
+            str(row["rounds"]),
+        )
+    console.print(table)
+    if json_file:
+        write_text(json_file, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        console.print(f"wrote {json_file}")

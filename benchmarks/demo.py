@@ -1,0 +1,95 @@
+"""The main job on made clips: draw, train, export, classify with the ONNX file, measure."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.inference import bench
+from export.convert import to_onnx
+from export.runtime import Classifier
+from loaders.cli import bar
+from loaders.clip import read_clip
+from loaders.dataset import ClipDataset
+from loaders.index import ClipIndex
+from loaders.motion import MOTIONS, draw_motion_clips
+from loaders.pictures import draw_clips
+from loaders.spec import ClipSpec
+from zoo.contract import specs
+from zoo.evaluation import Evaluation, evaluate
+from zoo.pictures import draw_confusion
+from zoo.progress import RichProgress
+from zoo.registry import create_model
+from zoo.training import Recipe, fit
+
+MODEL, FRAMES, SIZE, BATCH = "convnet_gru", 6, 32, 16
+OPTIONS = {"width": 0.25, "dropout": 0.0}
+
+
+def demo(out: str | Path, *, clips: int = 600, epochs: int = 24, seed: int = 0, console: Console) -> Evaluation:
+    """Draws motion clips, trains a small ConvNet+GRU, exports it, and classifies the test part with the ONNX file.
+
+    Args:
+        out: the folder for clips, models and pictures; clips of an earlier demo are drawn anew.
+        clips: how many to draw.
+        epochs: of training.
+        seed: of everything random.
+        console: where to print.
+
+    Returns:
+        How good the ONNX file is on the test clips, which training never saw.
+    """
+    out = Path(out)
+    begun = time.perf_counter()
+    with bar(console, "drawing clips", clips) as advance:
+        drawn = draw_motion_clips(out / "clips", clips=clips, seed=seed, advance=advance)
+    index = drawn.split(seed=seed)
+    console.print(f"drew {len(index)} clips of {len(MOTIONS)} motions in {out / 'clips'}")
+    model = create_model(MODEL, classes=index.labels, frames=FRAMES, size=SIZE, **OPTIONS)
+    spec = specs(model)
+    grid = _draw_grid(index, spec["video"], out / "clips.png")
+    train = ClipDataset(index.part("train"), spec, batch_size=BATCH, shuffle=True, seed=seed)
+    validation = ClipDataset(index.part("validation"), spec, batch_size=BATCH)
+    console.print(f"training {MODEL} on {len(train.index)} clips, {model.count_params():,} parameters")
+    progress = RichProgress(console, epochs=epochs, batches=len(train))
+    try:
+        fit(model, train, validation, recipe=Recipe(epochs=epochs, seed=seed), out=out, callbacks=[progress])
+    finally:
+        progress.stop()
+    file = out / "model.onnx"
+    metadata = to_onnx(out / "model.keras", file)
+    console.print(f"exported {file}; parity {metadata.parity['probabilities']:.1g} in probability")
+    test = index.part("test")
+    classifier = Classifier(file)
+    result = evaluate(test.targets, np.concatenate(list(classifier.probabilities(test.paths))), classifier.labels)
+    draw_confusion(result, out / "confusion.png")
+    speed = bench(file, seconds=1.0)["rows"]
+    low, high = result.interval
+    table = Table("what", "figure", title="clipzoo demo")
+    table.add_row("test clips, classified by the ONNX file", str(result.clips))
+    table.add_row("right (top-1)", f"{result.top1:.1%} (95 % interval {low:.1%} to {high:.1%})")
+    for row in speed:
+        table.add_row(f"ONNX Runtime, batch {row['batch']}", f"{row['clips_per_second']:.0f} clips/s")
+    table.add_row("all of it took", f"{time.perf_counter() - begun:.0f} s")
+    for what, path in (
+        ("sample clips", grid),
+        ("learning curves", out / "curves.png"),
+        ("confusion matrix", out / "confusion.png"),
+        ("the model", file),
+    ):
+        table.add_row(what, str(path))
+    console.print(table)
+    console.print(f"next: clipzoo predict {file} {test.paths[0]}")
+    return result
+
+
+def _draw_grid(index: ClipIndex, spec: ClipSpec, path: Path) -> Path:
+    """One clip of each class."""
+    first = {clip.label: position for position, clip in reversed(list(enumerate(index)))}
+    clips = np.stack([read_clip(index.path(first[label]), spec) for label in index.labels])
+    draw_clips(clips, index.labels, path)
+    return path

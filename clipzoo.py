@@ -1,0 +1,77 @@
+"""The front door: the `clipzoo` command. It puts the packages' own commands together and imports each when called."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from loaders.errors import ClipzooError
+
+COMMANDS = {
+    "demo": "benchmarks.cli",
+    "models": "zoo.cli",
+    "train": "zoo.cli",
+    "evaluate": "export.cli",
+    "export": "export.cli",
+    "predict": "export.cli",
+    "bench": "benchmarks.cli",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands live in the packages' `cli.py` files."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        group: Any = typer.main.get_command(import_module(COMMANDS[cmd_name]).app)
+        return group.commands[cmd_name]
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clipzoo {version('clipzoo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def clipzoo(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Train video models on JAX or TensorFlow (KERAS_BACKEND chooses), get one ONNX file, run it anywhere."""
+
+
+def main() -> None:
+    """Runs the command. A user's mistake is one sentence on stderr and exit status 2, never a traceback."""
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        stderr.print(f"[yellow]warning:[/] {Console().render_str(str(message), markup=False)}")
+
+    warnings.showwarning = show
+    try:
+        app()
+    except ClipzooError as error:
+        stderr.print("[red]error:[/] ", end="")
+        stderr.print(str(error), markup=False)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

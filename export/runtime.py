@@ -1,0 +1,214 @@
+"""An exported file at work: video files, or frames, to labels. Needs NumPy, OpenCV and ONNX Runtime, nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from export.metadata import Metadata
+from loaders.clip import clip_from_frames, read_batches
+from loaders.errors import ClipzooError
+from loaders.spec import ClipSpec
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+PROVIDERS: Mapping[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+Source = str | Path | np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer for one clip.
+
+    Attributes:
+        label: the most probable class.
+        probability: its probability, 0 to 1.
+        probabilities: of every class, the most probable first.
+        file: where the clip came from; None for frames in memory.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    file: str | None = None
+
+
+class Classifier:
+    """A model exported by clipzoo, ready to classify.
+
+    Args:
+        path: the ONNX file.
+        provider: `cpu`, `cuda` or `tensorrt`; what is asked for is in use, or it is an error.
+        threads: of ONNX Runtime on the CPU; its own choice if left out.
+
+    Raises:
+        ClipzooError: no such file, not an ONNX file, not one of ours, or a provider that is not in use.
+    """
+
+    def __init__(self, path: str | Path, *, provider: Provider = "cpu", threads: int | None = None) -> None:
+        self.path = Path(path)
+        self._session = _session(self.path, provider, threads)
+        self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map, self.path)
+        self.provider: str = self._session.get_providers()[0]
+        self._check_interface()
+
+    @property
+    def specs(self) -> dict[str, ClipSpec]:
+        """The input contract: input name -> ClipSpec."""
+        return self.metadata.specs
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the outputs."""
+        return self.metadata.labels
+
+    def scores(self, clips: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+        """Runs the network.
+
+        Args:
+            clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.
+
+        Returns:
+            `logits` and `probabilities`, each float32 (B, classes).
+
+        Raises:
+            ClipzooError: the clips are not what the specs say.
+        """
+        named = clips if isinstance(clips, Mapping) else {next(iter(self.specs)): clips}
+        for name, spec in self.specs.items():
+            found = named.get(name)
+            if found is None or found.dtype != np.uint8 or found.shape[1:] != spec.shape:
+                what = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
+        names = ["logits", "probabilities"]
+        return dict(zip(names, self._session.run(names, dict(named)), strict=True))
+
+    def probabilities(
+        self, files: Sequence[str | Path], *, batch_size: int = 8, workers: int = 2
+    ) -> Iterator[np.ndarray]:
+        """Classifies video files batch by batch: yields float32 (B, classes), in order."""
+        for clips in read_batches(files, self.specs, batch_size=batch_size, workers=workers):
+            yield self.scores(clips)["probabilities"]
+
+    @overload  # a str is a sequence too, but it is taken for a path
+    def predict(self, source: Source, *, batch_size: int = 8, workers: int = 2) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, source: Sequence[Source], *, batch_size: int = 8, workers: int = 2) -> list[Prediction]: ...
+    def predict(
+        self, source: Source | Sequence[Source], *, batch_size: int = 8, workers: int = 2
+    ) -> Prediction | list[Prediction]:
+        """Classifies a video file, frames, or a list of either.
+
+        Args:
+            source: a path; or the frames of one clip, uint8 (count, height, width, 3), RGB, any count and size, which
+                are sampled and resized as those of a file; or a list of such.
+            batch_size: files that go through the network together.
+            workers: threads that read files.
+
+        Returns:
+            One prediction, or a list of them for a list.
+
+        Raises:
+            VideoError: a file cannot be read; the message names it.
+            ClipzooError: frames that are not uint8 RGB.
+        """
+        if isinstance(source, str | Path):
+            return self._predict_files([source], batch_size=1, workers=1)[0]
+        if isinstance(source, np.ndarray):
+            return self._predict_frames(source)
+        items = list(source)
+        if all(isinstance(item, str | Path) for item in items):
+            return self._predict_files(items, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
+        return [self.predict(item) for item in items]
+
+    def _predict_files(self, files: Sequence[str | Path], *, batch_size: int, workers: int) -> list[Prediction]:
+        rows = (row for batch in self.probabilities(files, batch_size=batch_size, workers=workers) for row in batch)
+        return [self._prediction(row, file=str(file)) for row, file in zip(rows, files, strict=True)]
+
+    def _predict_frames(self, frames: np.ndarray) -> Prediction:
+        clips = {name: clip_from_frames(frames, spec)[None] for name, spec in self.specs.items()}
+        return self._prediction(self.scores(clips)["probabilities"][0], file=None)
+
+    def _prediction(self, row: np.ndarray, *, file: str | None) -> Prediction:
+        order = np.argsort(-row, kind="stable")
+        by_label = {self.labels[i]: float(row[i]) for i in order}
+        best = self.labels[order[0]]
+        return Prediction(label=best, probability=by_label[best], probabilities=by_label, file=file)
+
+    def _check_interface(self) -> None:
+        inputs = {value.name: value.shape[1:] for value in self._session.get_inputs()}
+        outputs = {value.name: value.shape[-1] for value in self._session.get_outputs()}
+        for name, spec in self.specs.items():
+            if inputs.get(name) != list(spec.shape):
+                raise ClipzooError(
+                    f"{self.path}: its spec {spec.shape} does not fit its input {name!r} {inputs.get(name)}"
+                )
+        if outputs.get("probabilities") != len(self.labels) or outputs.get("logits") != len(self.labels):
+            raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
+
+
+def onnxruntime() -> Any:
+    """The module, with a clear message where it is missing or installed twice."""
+    try:
+        import onnxruntime as module
+    except ImportError:
+        raise ClipzooError(
+            'ONNX Runtime is not installed: pip install "clipzoo[runtime]", or "clipzoo[runtime-gpu]" for NVIDIA GPUs'
+        ) from None
+    if _installed_twice():
+        warnings.warn(_TWICE, stacklevel=2)
+    return module
+
+
+_TWICE = (
+    "onnxruntime and onnxruntime-gpu are both installed and write into one folder, so the CPU one wins silently "
+    "(onnxruntime#26996); uninstall both, then install the one that you want"
+)
+
+
+def _installed_twice() -> bool:
+    try:
+        return bool(version("onnxruntime") and version("onnxruntime-gpu"))
+    except PackageNotFoundError:
+        return False
+
+
+def _session(path: Path, provider: str, threads: int | None) -> Any:
+    if provider not in PROVIDERS:
+        raise ClipzooError(f"provider ({provider!r}) must be one of {', '.join(PROVIDERS)}")
+    if not path.is_file():
+        raise ClipzooError(f"{path}: no such file")
+    runtime = onnxruntime()
+    wanted = PROVIDERS[provider]
+    if wanted not in runtime.get_available_providers():
+        why = _TWICE if _installed_twice() else 'pip install "clipzoo[runtime-gpu]" in an environment of its own'
+        raise ClipzooError(f"provider {provider!r} is not in this ONNX Runtime {runtime.__version__}: {why}")
+    if provider != "cpu" and hasattr(runtime, "preload_dlls"):
+        runtime.preload_dlls()
+    runtime.set_default_logger_severity(4)  # what it says is said again, in our error
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    if threads is not None:
+        if threads < 1:
+            raise ClipzooError(f"threads ({threads}) must be >= 1")
+        options.intra_op_num_threads = threads
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None
+    if session.get_providers()[0] != wanted:
+        raise ClipzooError(
+            f"provider {provider!r} was asked for, but {session.get_providers()[0]} is in use: CUDA or cuDNN "
+            'cannot be loaded; see that the driver fits, and install "clipzoo[runtime-gpu]"'
+        )
+    return session

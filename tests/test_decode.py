@@ -1,0 +1,130 @@
+"""Files to frames: exact whatever the header claims, a clear sentence for what is no clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
+from loaders.decode import check_readable, read_frames
+
+TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
+    "v_Basketball_g01_c01.avi": 141,
+    "abseiling_k400.mp4": 250,
+    "corrupted.mp4": 28,
+    "tree.avi": 68,
+    "flipping_a_pancake.mkv": 310,
+    "var_fps_video.mp4": 300,
+    "unordered.mov": 4,
+    "newtonscradle.gif": 36,
+}
+
+
+def decode_all(path: Path) -> list[np.ndarray]:
+    capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), []
+    while True:
+        ok, frame = capture.read()
+        if not ok:
+            return frames
+        frames.append(frame)
+
+
+@pytest.mark.parametrize("name", TRUE_COUNTS)
+def test_real_files_give_exactly_the_frames_that_a_full_decode_gives(data: Path, name: str) -> None:
+    path = data / "clips" / name
+    whole = decode_all(path)
+    assert len(whole) == TRUE_COUNTS[name]
+    counts: list[int] = []
+
+    def pick(count: int) -> list[int]:
+        counts.append(count)
+        return [0, count // 2, count - 1]
+
+    for _ in range(2):  # the second time the header is not asked again
+        frames = read_frames(path, pick, lambda frame: frame)
+        for frame, index in zip(frames, [0, len(whole) // 2, len(whole) - 1], strict=True):
+            np.testing.assert_array_equal(frame, whole[index])
+    assert counts[-1] == len(whole)
+    assert len(counts) <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("av1_video.mkv", "yields no frame"), ("audio_only_nasa.mp3", "is not a video")]
+)
+def test_a_file_without_frames_is_named(data: Path, name: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = data / "clips" / name
+    for read in (check_readable, lambda p: read_clip(p, ClipSpec(frames=2, height=8, width=8))):
+        with pytest.raises(VideoError) as error:
+            read(path)
+        assert str(path) in str(error.value)
+        assert said in str(error.value)
+    assert capfd.readouterr().err == ""  # FFmpeg's own noise stays away
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    spec = ClipSpec(frames=2, height=8, width=8)
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    for name, said in (
+        ("missing.mp4", "No such file"),
+        ("folder.mp4", "is not a file"),
+        ("empty.mp4", "is empty"),
+        ("garbage.mp4", "is not a video"),
+    ):
+        with pytest.raises(VideoError) as error:
+            read_clip(tmp_path / name, spec)
+        assert name in str(error.value)
+        assert said in str(error.value)
+
+
+def test_rotation_in_the_metadata_is_applied(data: Path) -> None:
+    shapes = {}
+    for angle in (0, 90):
+        frames = read_frames(data / "clips" / f"video_{angle}.mov", lambda count: [0], lambda frame: frame)
+        shapes[angle] = frames[0].shape
+    assert shapes[0][:2] == shapes[90][1::-1]
+
+
+def test_a_clip_has_the_spec_s_shape_and_is_rgb(motion: ClipIndex) -> None:
+    spec = ClipSpec(frames=6, height=32, width=24)
+    path = motion.path(0)
+    clip = read_clip(path, spec)
+    assert clip.shape == spec.shape
+    assert clip.dtype == np.uint8
+    first = cv2.resize(decode_all(path)[0], (24, 32), interpolation=cv2.INTER_AREA)[..., ::-1]
+    np.testing.assert_array_equal(clip[0], first)
+    np.testing.assert_array_equal(read_clip(path, spec.replace(color_order="bgr")), clip[..., ::-1])
+
+
+def test_grey_is_luma(motion: ClipIndex) -> None:
+    spec = ClipSpec(frames=3, height=48, width=48)
+    colour = read_clip(motion.path(0), spec)
+    gray = read_clip(motion.path(0), spec.replace(modality="gray"))
+    assert gray.shape == (3, 48, 48, 1)
+    assert np.abs(colour @ np.array([0.299, 0.587, 0.114]) - gray[..., 0]).max() <= 1
+
+
+def test_fit_keeps_the_shape_and_crops_the_centre() -> None:
+    frame = np.zeros((100, 200, 3), np.uint8)
+    frame[:, 50:150] = 255
+    spec = ClipSpec(frames=1, height=40, width=40, resize="fit", resize_to=40)
+    assert clip_from_frames([frame], spec).min() == 255
+    assert clip_from_frames([frame], spec.replace(resize="stretch", resize_to=None)).min() == 0
+
+
+def test_frames_in_memory_go_the_same_way_as_a_file(motion: ClipIndex) -> None:
+    spec = ClipSpec(frames=5, height=20, width=28)
+    frames = np.stack([frame[..., ::-1] for frame in decode_all(motion.path(3))])
+    np.testing.assert_array_equal(clip_from_frames(frames, spec), read_clip(motion.path(3), spec))
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 8, 8), np.uint8)]
+)
+def test_frames_that_are_not_uint8_rgb_are_refused(frames: np.ndarray) -> None:
+    with pytest.raises(ClipzooError, match="frame"):
+        clip_from_frames(frames, ClipSpec(frames=2, height=8, width=8))

@@ -1,0 +1,199 @@
+"""Keras -> ONNX: the graph, the gate, the metadata. The conversion itself always runs on TensorFlow."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import zoo
+from export import Classifier, ParityError, to_onnx
+from export.parity import compare, require
+from loaders import ClipzooError
+from tests.conftest import enliven
+from tests.test_models import LABELS, SMALL, clips_for
+
+pytestmark = pytest.mark.keras
+GRAPHS: list[tuple[str, dict[str, Any]]] = [
+    ("convnet_gru", {}),
+    ("convnet_lstm", {"bidirectional": True}),
+    ("mobilenet_gru", {"bidirectional": True}),
+    ("mobilenet_lstm", {}),
+    ("mobilenetv2_gru", {}),
+    ("vgg16_gru", {}),
+]
+
+
+def live(name: str, **options: Any) -> keras.Model:
+    return enliven(zoo.create_model(name, classes=LABELS, **{**SMALL[name], **options}))
+
+
+@pytest.mark.parametrize(("name", "options"), GRAPHS)
+def test_the_graph_is_native_and_the_answers_are_keras_s(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model, file = live(name, **options), tmp_path / "model.onnx"
+    metadata = to_onnx(model, file)
+    proto = onnx.load(file)
+    onnx.checker.check_model(proto, full_check=True)
+    operators = [node.op_type for node in proto.graph.node]
+    cell = name.rpartition("_")[2].upper()
+    assert operators.count(cell) == 1
+    assert not {"Loop", "Scan", "If"} & set(operators)
+    convolutions = sum(
+        isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
+        for layer in model.get_layer("frames").layer.layers
+    )
+    assert operators.count("Conv") == convolutions
+    assert {(o.domain, o.version) for o in proto.opset_import if o.domain == ""} == {("", 17)}
+    assert proto.ir_version <= 8
+    (video,) = proto.graph.input
+    shape = [axis.dim_param or axis.dim_value for axis in video.type.tensor_type.shape.dim]
+    assert (video.name, shape) == ("video", ["batch", *model.input_shape[1:]])
+    assert video.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [output.name for output in proto.graph.output] == ["logits", "probabilities"]
+
+    assert metadata.model == name
+    assert metadata.specs == zoo.specs(model)
+    assert metadata.labels == LABELS
+    assert metadata.parity["source"].startswith("random")
+    assert metadata.parity["variation"] > 1e-3
+    clips = clips_for(model, count=5)
+    expected = zoo.with_logits(model).predict(clips, verbose=0)
+    found = Classifier(file).scores(clips)
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-4 * np.ptp(expected["logits"]))
+
+
+def test_openvino_reads_the_file(tmp_path: Path) -> None:
+    import openvino
+
+    model, file = live("convnet_gru", bidirectional=True), tmp_path / "model.onnx"
+    to_onnx(model, file)
+    clips = clips_for(model)
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled(clips)[compiled.output("probabilities")]
+    np.testing.assert_allclose(found, model.predict(clips, verbose=0), atol=1e-4)
+
+
+def test_both_backends_give_the_same_operators_in_the_same_order(tmp_path: Path) -> None:
+    """A file saved here, and one that says it was saved by the other backend, go one and the same way."""
+    keras.utils.set_random_seed(0)
+    model = live("convnet_gru")
+    model.save(tmp_path / "model.keras")
+    to_onnx(model, tmp_path / "from_model.onnx")
+    to_onnx(tmp_path / "model.keras", tmp_path / "from_file.onnx")
+    graphs = [onnx.load(tmp_path / f"{name}.onnx").graph for name in ("from_model", "from_file")]
+    assert [n.op_type for n in graphs[0].node] == [n.op_type for n in graphs[1].node]
+    # What either backend must give; test_models proves that one file means the same on both.
+    assert [n.op_type for n in graphs[0].node][:4] == ["Cast", "Sub", "Mul", "Reshape"]
+
+
+def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
+    """Users stack recurrent layers; each must become one node."""
+    base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
+    x = base.get_layer("frames").output
+    x = keras.layers.GRU(5, return_sequences=True, go_backwards=True)(x)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))(x)
+    x = keras.layers.LSTM(3, go_backwards=True, use_bias=False)(x)
+    model = enliven(keras.Model(base.input, zoo.contract.classify(x, LABELS), name="stacked"))
+    to_onnx(model, tmp_path / "stacked.onnx")
+    operators = [node.op_type for node in onnx.load(tmp_path / "stacked.onnx").graph.node]
+    assert (operators.count("GRU"), operators.count("LSTM")) == (1, 2)
+
+
+def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
+    base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
+    odd = keras.layers.GRU(3, activation="relu", name="odd_gru")(base.get_layer("frames").output)
+    with pytest.raises(ClipzooError, match="odd_gru"):
+        to_onnx(keras.Model(base.input, zoo.contract.classify(odd, LABELS)), tmp_path / "odd.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
+    model = live("convnet_gru")
+    metadata = to_onnx(model, tmp_path / "m.onnx", clips=clips_for(model, count=2))
+    assert (metadata.parity["clips"], metadata.parity["source"]) == (2, "given")
+    with pytest.raises(ClipzooError, match="must be uint8"):
+        to_onnx(model, tmp_path / "n.onnx", clips=np.zeros((2, 1, 1, 1, 3), np.uint8))
+
+
+BROKEN = '''
+"""Stands before the real converter on the path, and spoils one weight of what it makes."""
+import sys
+from pathlib import Path
+here = str(Path(__file__).resolve().parents[1])
+sys.path = [p for p in sys.path if str(Path(p).resolve()) != here]
+del sys.modules["tf2onnx"]
+import tf2onnx, onnx.numpy_helper as helper
+right = tf2onnx.convert.from_function
+def wrong(*args, **kwargs):
+    proto, tables = right(*args, **kwargs)
+    recurrent = next(node for node in proto.graph.node if node.op_type == "GRU")
+    weights = next(t for t in proto.graph.initializer if t.name == recurrent.input[2])
+    weights.CopyFrom(helper.from_array(helper.to_array(weights)[:, ::-1].copy(), weights.name))
+    return proto, tables
+tf2onnx.convert.from_function = wrong
+'''
+
+
+def test_a_broken_converter_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
+    (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    out = tmp_path / "out" / "model.onnx"
+    with pytest.raises(ParityError, match="parity failed on 8 clips") as error:
+        to_onnx(live("convnet_gru"), out)
+    assert error.value.exit_status == 1
+    assert list(out.parent.iterdir()) == []
+    monkeypatch.delenv("PYTHONPATH")
+    to_onnx(live("convnet_gru"), out)
+    before = out.read_bytes()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    with pytest.raises(ParityError):
+        to_onnx(live("convnet_gru"), out)
+    assert out.read_bytes() == before  # what was there stays
+
+
+def test_the_gate_counts_in_shares_of_the_spread_and_refuses_what_is_no_number() -> None:
+    answers = {"logits": np.array([[0.0, 10.0], [5.0, -10.0]]), "probabilities": np.array([[0.0, 1.0], [1.0, 0.0]])}
+    near = {**answers, "logits": answers["logits"] + 1e-3}
+    assert compare(answers, near, source="").logits == pytest.approx(5e-5)
+    require(compare(answers, near, source=""))
+    for change in (
+        {"logits": answers["logits"] + 1e-2},
+        {"probabilities": answers["probabilities"] + 2e-4},
+        {"logits": answers["logits"] * np.nan},
+    ):
+        with pytest.raises(ParityError):
+            require(compare(answers, {**answers, **change}, source=""))
+
+
+def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.keras").write_bytes(b"garbage")
+    with pytest.raises(ClipzooError, match=r"bad\.keras"):
+        to_onnx(tmp_path / "bad.keras", tmp_path / "out.onnx")
+    shutil.rmtree(tmp_path / "nowhere", ignore_errors=True)
+    with pytest.raises(ClipzooError, match="no such model file"):
+        to_onnx(tmp_path / "nowhere", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_gpu_is_never_seen_by_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    seen: dict[str, str] = {}
+    run = subprocess.run
+
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        seen.update(kwargs["env"])
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "run", watch)
+    to_onnx(live("convnet_gru"), tmp_path / "model.onnx")
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["KERAS_BACKEND"]) == ("-1", "tensorflow")
+    assert onnxruntime.InferenceSession(tmp_path / "model.onnx").get_inputs()[0].type == "tensor(uint8)"

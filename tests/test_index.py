@@ -1,0 +1,134 @@
+"""Folders, lists and splits."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loaders import Clip, ClipIndex, ClipzooError, VideoError, index_csv, index_folder
+
+
+def test_a_folder_gives_one_class_a_sub_folder(tmp_path: Path, motion: ClipIndex) -> None:
+    for name in ("ride a bike/one.AVI", "ride a bike/deep/two.mp4", "Füße/drei.mov", "Füße/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(motion.path(0), tmp_path / name)
+    index = index_folder(tmp_path)
+    assert index.labels == ("Füße", "ride a bike")
+    assert [clip.file for clip in index] == ["Füße/drei.mov", "ride a bike/deep/two.mp4", "ride a bike/one.AVI"]
+    assert index.targets == [0, 1, 1]
+
+
+def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ClipzooError, match="no such folder"):
+        index_folder(tmp_path / "nowhere")
+    with pytest.raises(ClipzooError, match="no sub-folder"):
+        index_folder(tmp_path)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ClipzooError, match="class 'run' has no video file"):
+        index_folder(tmp_path)
+
+
+def test_the_real_list_keeps_its_groups_whole(data: Path) -> None:
+    index = index_csv(data / "fights" / "split.csv")
+    assert [len(index.part(part)) for part in ("train", "val", "test")] == [180, 60, 60]
+    parts_of: dict[str | None, set[str | None]] = {}
+    for clip in index:
+        parts_of.setdefault(clip.group, set()).add(clip.part)
+    assert max(len(parts) for parts in parts_of.values()) == 1
+    again = index.split(validation=0.2, test=0.2, seed=3)
+    parts_of.clear()
+    for clip in again:
+        parts_of.setdefault(clip.group, set()).add(clip.part)
+    assert max(len(parts) for parts in parts_of.values()) == 1
+    for part in ("validation", "test"):
+        by_class = Counter(clip.label for clip in again.part(part))
+        assert all(25 <= n <= 35 for n in by_class.values()), by_class
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,split\na.mp4,train\n", "no column 'label'"),
+        ("file,label\n,x\n", "line 2 has no file"),
+        ("file,label\na.mp4,\n", "line 2 has no label"),
+        ("file,label\na.mp4,x\na.mp4,y\n", "line 3 lists 'a.mp4' a second time"),
+        ("file,label,split\na.mp4,x,trian\n", "the split 'trian'"),
+        ("file,label\n", "lists no clip"),
+        ("", "no column 'file'"),
+    ],
+)
+def test_a_bad_list_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    with pytest.raises(ClipzooError) as error:
+        index_csv(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_list_is_written_as_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_bytes('\ufeffFile, Label ,split,source\r\n"a, b.mp4",x,val,s1\r\nc.mp4,y,,\r\n'.encode())
+    index = index_csv(path)
+    assert index.clips == (Clip("a, b.mp4", "x", "validation", "s1"), Clip("c.mp4", "y", None, None))
+    index.to_csv(tmp_path / "again.csv")
+    assert index_csv(tmp_path / "again.csv").clips == index.clips
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(5, 30), min_size=2, max_size=5), seed=st.integers(0, 10**6), share=st.floats(0.1, 0.3)
+)
+def test_a_split_is_stratified_to_a_clip_and_the_same_for_the_same_seed(
+    sizes: list[int], seed: int, share: float
+) -> None:
+    clips = [Clip(f"{label}/{n}", str(label)) for label, size in enumerate(sizes) for n in range(size)]
+    index = ClipIndex(Path(), tuple(clips)).split(validation=share, test=share, seed=seed)
+    backwards = ClipIndex(Path(), tuple(reversed(clips))).split(validation=share, test=share, seed=seed)
+    assert {clip.file: clip.part for clip in index} == {clip.file: clip.part for clip in backwards}
+    for label, size in enumerate(sizes):
+        counts = Counter(clip.part for clip in index if clip.label == str(label))
+        for part in ("validation", "test"):
+            assert abs(counts[part] - share * size) <= 1
+
+
+def test_other_seeds_give_other_splits() -> None:
+    clips = tuple(Clip(str(n), str(n % 2)) for n in range(60))
+    index = ClipIndex(Path(), clips)
+    assert index.split(seed=0).clips == index.split(seed=0).clips
+    assert index.split(seed=0).clips != index.split(seed=1).clips
+
+
+def test_a_class_that_cannot_be_trained_is_an_error() -> None:
+    clips = (Clip("a", "x", group="g"), Clip("b", "x", group="g"), Clip("c", "y", group="h"))
+    with pytest.raises(ClipzooError, match=r"validation \(0\.7\)"):
+        ClipIndex(Path(), clips).split(validation=0.7, test=0.4)
+    torn = ClipIndex(Path(), tuple(Clip(str(n), "x" if n else "y", group="one") for n in range(4)))
+    assert {clip.part for clip in torn.split(seed=0)} == {"train"}
+
+
+def test_broken_files_are_left_out_by_name_or_raised(tmp_path: Path, motion: ClipIndex) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        shutil.copy(motion.path(0), tmp_path / label / "good.avi")
+    (tmp_path / "a" / "bad.mp4").write_bytes(b"not a video")
+    index = index_folder(tmp_path)
+    steps: list[int] = []
+    kept, broken = index.readable(advance=lambda: steps.append(1))
+    assert (len(kept), len(steps)) == (2, 3)
+    assert [Path(error.path).name for error in broken] == ["bad.mp4"]
+    with pytest.raises(VideoError, match=r"bad\.mp4"):
+        index.readable(on_error="fail")
+    (tmp_path / "a" / "good.avi").unlink()
+    with pytest.raises(ClipzooError, match="class 'a' has no readable clip"):
+        index_folder(tmp_path).readable()
+
+
+def test_labels_that_a_model_does_not_know_are_named(motion: ClipIndex) -> None:
+    with pytest.raises(ClipzooError, match="does not know turning"):
+        motion.with_labels([label for label in motion.labels if label != "turning"])

@@ -1,0 +1,260 @@
+"""Contracts that every model of the zoo keeps, on whichever backend Keras runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from loaders import ClipSpec, ClipzooError
+from tests.conftest import enliven
+from zoo.contract import leaves
+from zoo.layers import ClipInput, FrameWise
+
+pytestmark = pytest.mark.keras
+
+SMALL: dict[str, dict[str, Any]] = {
+    "convnet_gru": {"frames": 3, "size": 16, "width": 0.125},
+    "convnet_lstm": {"frames": 3, "size": 16, "width": 0.125},
+    "mobilenet_gru": {"frames": 2, "size": 32, "alpha": 0.25},
+    "mobilenet_lstm": {"frames": 2, "size": 32, "alpha": 0.25},
+    "mobilenetv2_gru": {"frames": 2, "size": 32, "alpha": 0.35},
+    "vgg16_gru": {"frames": 1, "size": 32},
+}
+LABELS = ("jump", "run", "ride a bike")
+
+
+def clips_for(model: keras.Model, count: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, *model.input_shape[1:]), np.uint8)
+
+
+def test_every_registered_model_is_tested() -> None:
+    assert set(SMALL) == set(zoo.list_models())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    model = enliven(zoo.create_model(name, classes=LABELS, **SMALL[name]))
+    clips = clips_for(model)
+    answer = model.predict(clips, verbose=0)
+    assert answer.shape == (3, 3)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+    assert np.ptp(answer, axis=0).max() > 1e-3, "the answer does not depend on the clip: nothing is tested here"
+    both = zoo.with_logits(model).predict(clips, verbose=0)
+    np.testing.assert_allclose(both["probabilities"], answer, atol=1e-5)
+    shifted = np.exp(both["logits"] - both["logits"].max(axis=1, keepdims=True))
+    np.testing.assert_allclose(shifted / shifted.sum(axis=1, keepdims=True), answer, atol=1e-5)
+
+    spec = ClipSpec(frames=SMALL[name]["frames"], height=SMALL[name]["size"], width=SMALL[name]["size"])
+    model.save(tmp_path / "model.keras")
+    loaded = zoo.load_model(tmp_path / "model.keras")
+    for other in (model, loaded, keras.models.clone_model(loaded)):
+        assert zoo.specs(other) == {"video": spec}
+        assert zoo.labels(other) == LABELS
+        assert other.name == name
+    np.testing.assert_allclose(loaded.predict(clips, verbose=0), answer, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_card_tells_the_truth(name: str) -> None:
+    model = zoo.create_model(name, classes=51)
+    card = zoo.card(name)
+    assert model.count_params() == card.parameters
+    assert zoo.multiply_adds(model) == card.multiply_adds
+    assert zoo.specs(model) == {"video": card.spec}
+
+
+def test_the_article_s_numbers_are_the_defaults() -> None:
+    model = zoo.create_model("convnet_gru", classes=4)
+    convolutions = [layer for layer in leaves(model) if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert {layer.momentum for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization)} == {0.9}
+    assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [1024, 512, 128, 64, 4]
+    assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.5] * 3
+    assert model.get_layer("gru").units == 64
+    assert zoo.labels(model) == ("0", "1", "2", "3")
+
+
+def test_clip_input_normalises_as_each_backbone_was_trained() -> None:
+    spec = ClipSpec(frames=1, height=1, width=1)
+    pixel = np.array([255, 0, 51], np.uint8).reshape(1, 1, 1, 1, 3)
+
+    def normalised(name: str) -> np.ndarray:
+        layer = zoo.create_model(name, classes=2, **SMALL[name]).get_layer("clip_input")
+        same = ClipInput(spec, mean=layer.mean, std=layer.std, channel_order=layer.channel_order)
+        return keras.ops.convert_to_numpy(same(pixel)).ravel()
+
+    np.testing.assert_allclose(normalised("convnet_gru"), [1, 0, 0.2], atol=1e-6)
+    np.testing.assert_allclose(normalised("mobilenet_gru"), [1, -1, -0.6], atol=1e-6)
+    reference = keras.applications.vgg16.preprocess_input(pixel[0, 0].astype("float32")).ravel()
+    np.testing.assert_allclose(normalised("vgg16_gru"), reference, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 4, None])
+def test_frame_wise_gives_what_time_distributed_gives(frames: int | None, tmp_path: Path) -> None:
+    inner = keras.Sequential(
+        [
+            keras.layers.Conv2D(4, 3, padding="same", activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalMaxPooling2D(),
+        ]
+    )
+    video = keras.Input((frames, 12, 10, 3))
+    folded = keras.Model(video, FrameWise(inner)(video))
+    enliven(folded)
+    assert folded.output_shape == (None, frames, 4)
+    clips = np.random.default_rng(0).normal(size=(2, frames or 5, 12, 10, 3)).astype("float32")
+    answer = folded.predict(clips, verbose=0)
+    unrolled = np.stack([inner.predict(clips[:, t], verbose=0) for t in range(clips.shape[1])], axis=1)
+    np.testing.assert_allclose(answer, unrolled, atol=1e-5)
+    if frames:
+        known = keras.Input((frames, 12, 10, 3))
+        peer = keras.Model(known, keras.layers.TimeDistributed(inner)(known))
+        np.testing.assert_allclose(answer, peer.predict(clips, verbose=0), atol=1e-5)
+    folded.save(tmp_path / "folded.keras")
+    np.testing.assert_allclose(zoo_load(tmp_path / "folded.keras").predict(clips, verbose=0), answer, atol=1e-6)
+    if frames is None:  # another length of clip, the same model
+        assert folded.predict(clips[:, :2], verbose=0).shape == (2, 2, 4)
+
+
+def zoo_load(path: Path) -> keras.Model:
+    return keras.saving.load_model(path)
+
+
+def test_batch_normalisation_sees_all_frames_of_the_batch() -> None:
+    inner = keras.Sequential([keras.layers.BatchNormalization(momentum=0.0, axis=-1)])
+    layer = FrameWise(inner)
+    clips = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 6, 2)).astype("float32")
+    layer(clips, training=True)
+    moved = keras.ops.convert_to_numpy(inner.layers[0].moving_mean)
+    np.testing.assert_allclose(moved, clips.mean(axis=(0, 1, 2, 3)), atol=1e-4)
+
+
+def test_only_the_last_layers_of_a_given_backbone_train(data: Path) -> None:
+    weights = data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5"
+    options = SMALL["mobilenet_gru"]
+    model = zoo.create_model("mobilenet_gru", classes=2, backbone_weights=str(weights), **options)
+    backbone = model.get_layer("frames").layer.layers[:-1]  # without the pooling
+    assert [layer.trainable for layer in backbone] == [False] * (len(backbone) - 9) + [True] * 9
+    trained = {w.path for layer in backbone[-9:] for w in layer.trainable_weights}
+    head = [w.path for layer in model.layers if layer.name != "frames" for w in layer.trainable_weights]
+    assert len(model.trainable_weights) == len(trained) + len(head)
+    free = zoo.create_model("mobilenet_gru", classes=2, **options)
+    assert all(layer.trainable for layer in leaves(free))
+    fewer = zoo.create_model("mobilenet_gru", classes=2, backbone_weights=str(weights), trainable_layers=0, **options)
+    assert not any(w for layer in fewer.get_layer("frames").layer.layers for w in layer.trainable_weights)
+
+    clips, frozen = clips_for(model), backbone[2]
+    before = [np.array(w) for w in frozen.get_weights()]
+    model.compile("sgd", "categorical_crossentropy")
+    model.fit(clips, np.eye(2)[[0, 1, 0]], verbose=0)
+    for old, new in zip(before, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)  # batch normalisation frozen with it
+
+
+def test_imagenet_features_are_those_of_keras_s_own_mobilenet(data: Path) -> None:
+    weights = data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5"
+    model = zoo.create_model("mobilenet_gru", classes=2, size=96, frames=2, alpha=0.25, backbone_weights=str(weights))
+    features = keras.Model(model.input, model.get_layer("frames").output)
+    reference = keras.applications.MobileNet((96, 96, 3), alpha=0.25, include_top=False, weights=None, pooling="max")
+    reference.load_weights(weights)
+    clips = clips_for(model, count=2)
+    expected = reference.predict(
+        keras.applications.mobilenet.preprocess_input(clips[:, 1].astype("float32")), verbose=0
+    )
+    np.testing.assert_allclose(features.predict(clips, verbose=0)[:, 1], expected, atol=1e-4)
+    assert np.ptp(expected, axis=0).max() > 0.1
+
+
+def test_a_new_head_keeps_everything_else() -> None:
+    model = enliven(zoo.create_model("convnet_gru", classes=2, **SMALL["convnet_gru"]))
+    other = zoo.new_head(model, ("a", "b", "c"))
+    assert zoo.labels(other) == ("a", "b", "c")
+    assert zoo.specs(other) == zoo.specs(model)
+    clips = clips_for(model)
+    one, two = (keras.Model(m.input, m.get_layer("dense4").output).predict(clips, verbose=0) for m in (model, other))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_file_of_one_backend_gives_the_same_on_the_other(tmp_path: Path) -> None:
+    here = keras.config.backend()
+    there = {"jax": "tensorflow", "tensorflow": "jax"}[here]
+    expected = {}
+    for name in ("convnet_gru", "mobilenet_lstm"):
+        model = enliven(zoo.create_model(name, classes=LABELS, bidirectional=name == "convnet_gru", **SMALL[name]))
+        clips = clips_for(model)
+        model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", clips)
+        expected[name] = model.predict(clips, verbose=0)
+        assert np.ptp(expected[name], axis=0).max() > 1e-3
+    script = (
+        "import json, sys, numpy as np, zoo; from pathlib import Path; folder = Path(sys.argv[1]);"
+        "print(json.dumps({p.stem: zoo.load_model(p).predict(np.load(p.with_suffix('.npy')), verbose=0).tolist()"
+        " for p in folder.glob('*.keras')}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "KERAS_BACKEND": there},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = json.loads(done.stdout.splitlines()[-1])
+    for name, probabilities in expected.items():
+        np.testing.assert_allclose(answers[name], probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"width": 0}, "width (0)"),
+        ({"alpha": 0.5}, "no option 'alpha'"),
+        ({"units": "many"}, "units ('many')"),
+        ({"dropout": 1.0}, "dropout (1.0)"),
+        ({"bidirectional": 1}, "bidirectional (1)"),
+        ({"backbone_weights": "imagenet"}, "there are none"),
+        ({"backbone_weights": "/nowhere.h5"}, "no such file"),
+        ({"size": 4}, "4x4"),
+        ({"frames": 0}, "frames (0)"),
+        ({"classes": 1}, "classes (1)"),
+        ({"classes": ["a", "a"]}, "'a' stands twice"),
+        ({"classes": "ab"}, "classes ('ab')"),
+    ],
+)
+def test_a_bad_option_is_named_with_its_value(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ClipzooError) as error:
+        zoo.create_model("convnet_gru", **{"classes": 2, **options})
+    assert said in str(error.value)
+
+
+def test_weights_that_do_not_fit_are_named(data: Path) -> None:
+    weights = data / "weights" / "mobilenet_v1_075_224_imagenet_notop.h5"
+    with pytest.raises(ClipzooError, match="075_224"):
+        zoo.create_model("mobilenet_gru", classes=2, backbone_weights=str(weights), **SMALL["mobilenet_gru"])
+
+
+def test_an_unknown_model_has_its_near_names() -> None:
+    with pytest.raises(ClipzooError, match=r"did you mean .*mobilenet_gru"):
+        zoo.create_model("mobilnet_gru", classes=2)
+    with pytest.raises(ClipzooError, match="there are convnet_gru"):
+        zoo.create_model("x", classes=2)
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.keras").write_bytes(b"garbage")
+    with pytest.raises(ClipzooError, match=r"bad\.keras: is not a \.keras file"):
+        zoo.load_model(tmp_path / "bad.keras")
+    with pytest.raises(ClipzooError, match="no such model file"):
+        zoo.load_model(tmp_path / "none.keras")
+    foreign = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    foreign.save(tmp_path / "foreign.keras")
+    with pytest.raises(ClipzooError, match="ClipInput"):
+        zoo.load_model(tmp_path / "foreign.keras")

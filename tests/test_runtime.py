@@ -1,0 +1,206 @@
+"""The exported file at work, without Keras: on a hand-made ONNX file, so that nothing here needs a converter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from benchmarks import bench
+from export import Classifier, Metadata
+from export import runtime as runtime_module
+from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, read_clip
+
+SPEC = ClipSpec(frames=3, height=8, width=10)
+LABELS = ("dark", "bright")
+
+
+def write_model(path: Path, *, labels: tuple[str, ...] = LABELS, spec: ClipSpec = SPEC, metadata: bool = True) -> Path:
+    """Logits are (mean of the pixels - 128) / 16, by -1 and 1; a real file, whose answers are known by hand."""
+    constants = [
+        helper.make_tensor("mean", TensorProto.FLOAT, [], [128.0]),
+        helper.make_tensor("signs", TensorProto.FLOAT, [2], [-1 / 16, 1 / 16]),
+        helper.make_tensor("column", TensorProto.INT64, [2], [-1, 1]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["video"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["level"], axes=[1, 2, 3, 4], keepdims=0),
+        helper.make_node("Sub", ["level", "mean"], ["centred"]),
+        helper.make_node("Reshape", ["centred", "column"], ["centred_column"]),
+        helper.make_node("Mul", ["centred_column", "signs"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+    ]
+    outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in ("logits", "probabilities")]
+    video = helper.make_tensor_value_info("video", TensorProto.UINT8, ["batch", 3, 8, 10, 3])
+    proto = helper.make_model(
+        helper.make_graph(nodes, "levels", [video], outputs, constants),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    if metadata:
+        contract = Metadata(
+            model="levels", specs={"video": spec}, labels=labels, parity={"tolerance": 1e-4}, versions={}
+        )
+        helper.set_model_props(proto, contract.to_props())
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.onnx")
+
+
+def by_hand(clip: np.ndarray) -> np.ndarray:
+    logits = (clip.mean() - 128) / 16 * np.array([-1, 1])
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
+
+
+def test_files_and_frames_are_classified(file: Path, motion: ClipIndex) -> None:
+    classifier = Classifier(file)
+    assert (classifier.labels, classifier.specs) == (LABELS, {"video": SPEC})
+    assert classifier.provider == "CPUExecutionProvider"
+    found = classifier.predict(motion.path(0))
+    assert found.file == str(motion.path(0))
+    expected = by_hand(read_clip(motion.path(0), SPEC))
+    assert found.probabilities == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-5)
+    assert found.label == "dark"
+    assert list(found.probabilities) == ["dark", "bright"]
+    bright = classifier.predict(np.full((7, 20, 30, 3), 250, np.uint8))
+    assert (bright.label, bright.file) == ("bright", None)
+    assert bright.probability == pytest.approx(by_hand(np.full(1, 250))[1])
+
+
+def test_lists_keep_their_order_whatever_the_batch(file: Path, motion: ClipIndex) -> None:
+    classifier = Classifier(file)
+    singly = [classifier.predict(path) for path in motion.paths[:7]]
+    together = classifier.predict(motion.paths[:7], batch_size=3, workers=4)
+    assert [p.file for p in together] == [str(path) for path in motion.paths[:7]]
+    assert [p.probability for p in together] == pytest.approx([p.probability for p in singly], abs=1e-6)
+    mixed = classifier.predict([motion.path(0), np.zeros((2, 8, 8, 3), np.uint8)])
+    assert [p.file for p in mixed] == [str(motion.path(0)), None]
+    assert classifier.predict([]) == []
+
+
+def test_a_broken_file_is_named(file: Path, tmp_path: Path, motion: ClipIndex) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(VideoError, match=r"bad\.mp4"):
+        Classifier(file).predict([motion.path(0), tmp_path / "bad.mp4"])
+
+
+def test_what_is_not_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "garbage.onnx").write_bytes(b"\0garbage" * 20)
+    foreign = write_model(tmp_path / "foreign.onnx", metadata=False)
+    shape = write_model(tmp_path / "shape.onnx", spec=SPEC.replace(frames=4))
+    label = write_model(tmp_path / "label.onnx", labels=("a", "b", "c"))
+    for path, said in (
+        (tmp_path / "garbage.onnx", "cannot be loaded by ONNX Runtime"),
+        (tmp_path / "missing.onnx", "no such file"),
+        (foreign, "without clipzoo's metadata"),
+        (shape, "does not fit its input 'video'"),
+        (label, "3 labels do not fit"),
+    ):
+        with pytest.raises(ClipzooError) as error:
+            Classifier(path)
+        assert said in str(error.value)
+        assert path.name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("clipzoo.specs", '{"video": {"frames": 3}}', "lacks height, schema, width"),
+        ("clipzoo.specs", "[", "damaged"),
+        ("clipzoo.labels", "3", "damaged"),
+        ("clipzoo.schema", "99", "newer"),
+    ],
+)
+def test_damaged_metadata_is_an_error(file: Path, key: str, value: str, said: str) -> None:
+    proto = onnx.load(file)
+    for prop in proto.metadata_props:
+        if prop.key == key:
+            prop.value = value
+    onnx.save(proto, file)
+    with pytest.raises(ClipzooError, match=said) as error:
+        Classifier(file)
+    assert file.name in str(error.value)
+
+
+def test_clips_that_do_not_fit_the_spec_are_refused(file: Path) -> None:
+    with pytest.raises(ClipzooError, match="takes uint8"):
+        Classifier(file).scores(np.zeros((1, 3, 8, 10, 3), np.float32))
+
+
+def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(file: Path) -> None:
+    with pytest.raises(ClipzooError, match="provider 'cuda' is not in this ONNX Runtime"):
+        Classifier(file, provider="cuda")
+    with pytest.raises(ClipzooError, match="must be one of cpu, cuda, tensorrt"):
+        Classifier(file, provider="gpu")  # type: ignore[arg-type]
+
+
+def test_a_provider_that_does_not_come_up_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = runtime_module.onnxruntime()
+    monkeypatch.setattr(module, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(ClipzooError, match=r"cuda"):
+        Classifier(file, provider="cuda")
+
+
+def test_two_runtimes_at_once_are_said(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_module, "version", lambda name: "1.0")
+    with pytest.warns(UserWarning, match="both installed"):
+        Classifier(file)
+
+
+def test_bench_measures_what_it_says(file: Path) -> None:
+    rows: list[int] = []
+    result = bench(file, batches=(1, 4), seconds=0.05, done=lambda row: rows.append(row.batch))
+    assert rows == [1, 4]
+    assert result["provider"] == "CPUExecutionProvider"
+    for row, batch in zip(result["rows"], (1, 4), strict=True):
+        assert row["rounds"] == len(row["samples_ms"]) >= 10
+        assert row["p50_ms"] == pytest.approx(np.median(row["samples_ms"]))
+        assert row["p95_ms"] >= row["p50_ms"] > 0
+        assert row["clips_per_second"] == pytest.approx(batch / row["p50_ms"] * 1e3)
+        assert row["frames_per_second"] == pytest.approx(3 * row["clips_per_second"])
+    with pytest.raises(ClipzooError, match="batches"):
+        bench(file, batches=(0,))
+
+
+BLOCKED = """
+import json, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked}:
+            raise ImportError(f"{{name}} is blocked")
+sys.meta_path.insert(0, Block())
+from export import Classifier
+found = Classifier(sys.argv[1]).predict(sys.argv[2])
+print(json.dumps([found.label, found.probability, sorted(m for m in sys.modules if "." not in m)]))
+"""
+
+
+def test_classifying_needs_numpy_opencv_and_onnx_runtime_only(file: Path, motion: ClipIndex) -> None:
+    blocked = {"keras", "tensorflow", "jax", "onnx", "tf2onnx", "matplotlib", "typer", "rich", "h5py"}
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=blocked), str(file), str(motion.path(0))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    label, probability, modules = json.loads(done.stdout)
+    assert (label, probability) == ("dark", pytest.approx(by_hand(read_clip(motion.path(0), SPEC))[0], abs=1e-5))
+    assert not blocked & set(modules)
+
+
+def test_importing_the_packages_loads_no_keras() -> None:
+    packages = "import sys, loaders, zoo, export, benchmarks"
+    script = f"{packages}; zoo.list_models(); loaders.ClipSpec; print('keras' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,218 @@
+"""`clipzoo models` and `clipzoo train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loaders.cli import OnErrorChoice, drop_broken, index_videos
+from loaders.errors import ClipzooError
+from zoo.registry import card, list_models
+
+app = typer.Typer()
+
+
+@app.command()
+def models(pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'mobilenet*'.")] = "*") -> None:
+    """List the models: input, size, cost and origin."""
+    names = list_models(pattern)
+    if not names:
+        raise ClipzooError(f"no model fits {pattern!r}; there are {', '.join(list_models())}")
+    table = Table(
+        "model", "frames", "size", "parameters", "multiply-adds a clip", "what it is",
+        caption="With 51 classes (HMDB51) and the default input.",
+    )  # fmt: skip
+    for name in names:
+        c = card(name)
+        size = f"{c.spec.height}x{c.spec.width}"
+        table.add_row(
+            name, str(c.spec.frames), size, f"{c.parameters / 1e6:.2f} M", f"{c.multiply_adds / 1e9:.2f} G", c.summary
+        )
+    console = Console()
+    console.print(table)
+    for source in sorted({card(name).source for name in names}):
+        console.print(f"Source: {source}", highlight=False)
+
+
+@app.command()
+def train(
+    videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],
+    model: Annotated[str | None, typer.Option(help="Model; see `clipzoo models`.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")] = Path("run"),
+    split: Annotated[Path | None, typer.Option(help="CSV list: file,label,split[,group].")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 16,
+    frames: Annotated[int | None, typer.Option(help="Frames in a clip; the model's default if left out.")] = None,
+    size: Annotated[int | None, typer.Option(help="Height and width, pixels; the model's default if left out.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order, augmentation, dropout.")] = 0,
+    weights: Annotated[
+        Path | None, typer.Option(help="A run, or a .keras file, to go on from with a new head.")
+    ] = None,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="OPTION=VALUE", help="Option of the model, such as alpha=0.25.")
+    ] = [],  # noqa: B006  Typer copies it
+    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
+    learning_rate: Annotated[float | None, typer.Option(help="1e-3 for adam, 1e-2 for sgd if left out.")] = None,
+    augment: Annotated[str, typer.Option(help="all, or noflip where a mirror changes the class, or none.")] = "all",
+    validation: Annotated[float, typer.Option(help="Share for validation, where no list gives it.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share kept apart for testing, where no list gives it.")] = 0.15,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
+    on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+) -> None:
+    """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow."""
+    from loaders.augment import Augmentation
+    from zoo.backend import choose_backend
+    from zoo.run import Run, versions
+
+    console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
+    run = Run(out)
+    if run.record.exists() and not overwrite:
+        raise ClipzooError(f"{out}: holds a run already; give another --out, or --overwrite")
+    if model is None and weights is None:
+        raise ClipzooError("give --model NAME (see `clipzoo models`), or --weights RUN to go on from a run")
+    if model is not None:
+        card(model)
+    augmentations = {"all": Augmentation(), "noflip": Augmentation(flip=False), "none": None}
+    if augment not in augmentations:
+        raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
+    options = _options(set_)
+    console.print(choose_backend())
+    index = drop_broken(index_videos(videos, split), on_error=on_error, workers=workers, stderr=stderr)
+    index, how = _with_parts(index, validation=validation, test=test, seed=seed)
+    parts = {name: sum(clip.part == name for clip in index) for name in ("train", "validation", "test")}
+    console.print(
+        f"clips: {len(index)} in {len(index.labels)} classes; "
+        + ", ".join(f"{n} {name}" for name, n in parts.items())
+        + f" ({how})"
+    )
+
+    import keras
+
+    from loaders.dataset import ClipDataset
+    from zoo.contract import specs
+    from zoo.progress import RichProgress
+    from zoo.training import Recipe, fit
+
+    recipe = Recipe(epochs=epochs, optimizer=optimizer, learning_rate=learning_rate, seed=seed)  # type: ignore[arg-type]
+    keras.utils.set_random_seed(seed)
+    network = _model(model, weights, index.labels, frames=frames, size=size, options=options)
+    spec = specs(network)
+    record: dict[str, Any] = {
+        "command": sys.argv[1:],
+        "model": network.name,
+        "options": options,
+        "weights": str(weights.resolve()) if weights else None,
+        "labels": list(index.labels),
+        "specs": {name: s.to_dict() for name, s in spec.items()},
+        "videos": str(videos.resolve()),
+        "split": how,
+        "clips": parts,
+        "batch": batch,
+        "augmentation": dataclasses.asdict(a) if (a := augmentations[augment]) else None,
+        "recipe": {**dataclasses.asdict(recipe), "learning_rate": recipe.rate},
+        "workers": workers,
+        "backend": os.environ["KERAS_BACKEND"],
+        "versions": versions(),
+    }
+    for old in (run.model, run.last, run.history, run.curves):
+        old.unlink(missing_ok=True)
+    run.write_record(record)
+    index.to_csv(run.split)
+    from loaders.atomic import write_text
+
+    write_text(run.labels, "".join(f"{label}\n" for label in index.labels))
+    trained_on = ClipDataset(
+        index.part("train"),
+        spec,
+        batch_size=batch,
+        shuffle=True,
+        augmentation=augmentations[augment],
+        seed=seed,
+        workers=workers,
+    )
+    checked_on = ClipDataset(index.part("validation"), spec, batch_size=batch, workers=workers)
+    console.print(
+        f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(spec.values())).shape}"
+    )
+    progress = RichProgress(console, epochs=epochs, batches=len(trained_on))
+    try:
+        history = fit(network, trained_on, checked_on, recipe=recipe, out=out, callbacks=[progress])
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+    finally:
+        progress.stop()
+    best = min(history, key=lambda row: row["val_loss"])
+    run.write_record({**record, "best": best, "seconds": sum(row["seconds"] for row in history)})
+    console.print(f"best: epoch {int(best['epoch']) + 1}, validation top-1 {best['val_accuracy']:.1%}")
+    console.print(f"wrote {run.model}, {run.history}, {run.curves}")
+    console.print(f"next: clipzoo export {out} model.onnx")
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
+        try:
+            options[name.strip()] = json.loads(text)
+        except ValueError:
+            options[name.strip()] = text  # a name or a path
+    return options
+
+
+def _with_parts(index: Any, *, validation: float, test: float, seed: int) -> tuple[Any, str]:
+    """Every clip in a part, and how it got there."""
+    if not index.has_parts:
+        grouped = (
+            "groups kept whole" if index.has_groups else "no groups known: clips of one source may stand in two parts"
+        )
+        return index.split(validation=validation, test=test, seed=seed), f"split by seed {seed}, {grouped}"
+    index = dataclasses.replace(index, clips=tuple(clip for clip in index if clip.part))
+    index.require_every_class("train")
+    if any(clip.part == "validation" for clip in index):
+        return index, "as listed"
+    inner = index.part("train").split(validation=validation, test=0, seed=seed)
+    parts = {clip.file: clip.part for clip in inner}
+    clips = tuple(clip._replace(part=parts.get(clip.file, clip.part)) for clip in index)
+    return dataclasses.replace(index, clips=clips), f"as listed, validation taken from train by seed {seed}"
+
+
+def _model(
+    name: str | None,
+    weights: Path | None,
+    labels: tuple[str, ...],
+    *,
+    frames: int | None,
+    size: int | None,
+    options: dict[str, Any],
+) -> Any:
+    from zoo.contract import new_head, specs
+    from zoo.registry import create_model, load_model
+
+    if weights is None:
+        return create_model(str(name), classes=labels, frames=frames, size=size, **options)
+    if weights.suffix == ".h5":
+        raise ClipzooError(f"--weights {weights} takes a run or a .keras file; say --set backbone_weights={weights}")
+    base = load_model(weights)
+    spec = next(iter(specs(base).values()))
+    asked = {"--model": (name, base.name), "--frames": (frames, spec.frames), "--size": (size, spec.height)}
+    for option, (given, held) in asked.items():
+        if given is not None and given != held:
+            raise ClipzooError(
+                f"{option} {given} does not fit --weights {weights}, which has {held}; leave {option} out"
+            )
+    if options:
+        raise ClipzooError(
+            f"--set {', '.join(options)} does not go with --weights {weights}: the model is built already"
+        )
+    return new_head(base, labels)

@@ -1,0 +1,62 @@
+"""What a person sees while a model trains: a bar, a line an epoch, and how long the model waited for clips."""
+
+from __future__ import annotations
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class RichProgress(keras.callbacks.Callback):
+    """A progress bar over the batches of an epoch, and one line for each epoch done.
+
+    Args:
+        console: where to print.
+        epochs: how many there will be.
+        batches: how many an epoch has.
+    """
+
+    def __init__(self, console: Console, *, epochs: int, batches: int) -> None:
+        super().__init__()
+        self.console = console
+        self.epochs = epochs
+        self.batches = batches
+        self.best = float("inf")
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=self.batches, epoch=f"{epoch + 1}/{self.epochs}", figures="")
+        self.progress.start()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        loss, accuracy, wait = (logs.get(name, 0.0) for name in ("loss", "accuracy", "data_wait"))
+        figures = f"loss {loss:.3f}  top-1 {accuracy:.1%}  waiting for clips {wait:.0%}"
+        self.progress.update(self.task, completed=batch + 1, figures=figures)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.stop()
+        logs = logs or {}
+        line = f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  top-1 {logs['accuracy']:6.1%}"
+        monitored = logs["loss"]
+        if "val_loss" in logs:
+            line += f"  validation loss {logs['val_loss']:.3f}  top-1 {logs['val_accuracy']:6.1%}"
+            monitored = logs["val_loss"]
+        line += f"  {logs['seconds']:.1f} s, {logs['data_wait']:.0%} of it waiting for clips"
+        if monitored < self.best:
+            self.best = monitored
+            line += "  [green]best[/]"
+        self.console.print(line)
+
+    def stop(self) -> None:
+        """Takes the bar away, whatever happened."""
+        if hasattr(self, "progress"):
+            self.progress.stop()
