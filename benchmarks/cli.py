@@ -19,7 +19,7 @@ app = typer.Typer()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for clips, models and pictures.")] = Path("demo"),
     clips: Annotated[int, typer.Option(min=60, help="How many clips to draw.")] = 600,
-    epochs: Annotated[int, typer.Option(min=1)] = 24,
+    epochs: Annotated[int, typer.Option(min=1)] = 12,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Do the whole job on made clips: draw, train, export, classify with the ONNX file, measure."""

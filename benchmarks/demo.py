@@ -30,7 +30,7 @@ MODEL, FRAMES, SIZE, BATCH = "convnet_gru", 6, 32, 16
 OPTIONS = {"width": 0.25, "dropout": 0.0}
 
 
-def demo(out: str | Path, *, clips: int = 600, epochs: int = 24, seed: int = 0, console: Console) -> Evaluation:
+def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, console: Console) -> Evaluation:
     """Draws motion clips, trains a small ConvNet+GRU, exports it, and classifies the test part with the ONNX file.
 
     Args:

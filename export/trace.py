@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
+import onnx.tools.update_model_dims
 import onnxruntime
 import tensorflow as tf
 import tf2onnx

@@ -11,9 +11,20 @@ import numpy as np
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex, index_folder
 
-MOTIONS = ("down", "growing", "left", "right", "turning", "up")
-_MARGIN = 0.24  # the centre keeps this share of the frame away from the edges
-_SMALLEST, _LARGEST = 0.09, 0.24  # half the shape's longer side, as a share of the frame
+# Shares of the frame: how near the middle of a bar comes to the edges, and half its length.
+_MARGIN, _SMALLEST, _LARGEST = 0.18, 0.08, 0.24
+# The whole way at full speed: shares of what the margin leaves, and of the logarithmic way from smallest to largest;
+# radians.
+_WAY_ACROSS, _WAY_GROWN, _WAY_TURNED = 0.7, 0.8, 1.3 * np.pi
+_MOVES = {  # motion -> what changes, and whether it falls
+    "down": ("y", False),
+    "growing": ("size", False),
+    "left": ("x", True),
+    "right": ("x", False),
+    "turning": ("angle", False),
+    "up": ("y", True),
+}
+MOTIONS = tuple(_MOVES)
 
 
 def draw_motion_clips(
@@ -29,8 +40,8 @@ def draw_motion_clips(
     """Writes `clips` video files, `root/<motion>/<number>.avi` (Motion JPEG), the same number in every class.
 
     One bar with a green head moves left, right, up or down, turns, or grows; the light is redder to the right and bluer
-    below. Start, size, angle and speed are random in every class, and what reaches the end of its range goes on
-    from the other end, so that a single frame has the same distribution whatever the class.
+    below. Start, size, angle and speed are random. A bar that does not move in some way stands where a bar that does
+    might be at any moment, so that a frame picked at random has the same distribution whatever the class.
 
     Args:
         root: the folder to make.
@@ -68,36 +79,24 @@ def draw_motion_clips(
 
 def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The frames of one clip: `frames` arrays, uint8 (size, size, 3), BGR."""
-    position = rng.uniform(0, 1, 2)
-    angle = rng.uniform(0, 2 * np.pi)
-    scale = rng.uniform(0, 1)  # place between smallest and largest, on a logarithmic axis
+    speed = rng.uniform(0.7, 1.0)
+    # How far along its way the bar is in each respect: a random place, or, where it moves, from start to end.
+    along = dict(zip(("x", "y", "size", "angle"), rng.uniform(0, 1, 4), strict=True))
+    x0, y0, size0 = rng.uniform(0, 1, 3) * (1 - np.array((_WAY_ACROSS, _WAY_ACROSS, _WAY_GROWN)) * speed)
+    angle0 = rng.uniform(0, 2 * np.pi)
+    moved, backwards = _MOVES[motion]
     ground = rng.integers(0, 40)
     light = _light(size)
-    travel = rng.uniform(0.5, 0.7)
     bar = np.array([(-1.0, -0.4), (1.0, -0.4), (1.0, 0.4), (-1.0, 0.4)])
     head = np.array([(0.0, -0.4), (1.0, -0.4), (1.0, 0.4), (0.0, 0.4)])
     drawn = []
     for time in np.linspace(0, 1, frames):
-        x, y = position
-        turned, grown = angle, scale
-        match motion:
-            case "left":
-                x -= travel * time
-            case "right":
-                x += travel * time
-            case "up":
-                y -= travel * time
-            case "down":
-                y += travel * time
-            case "turning":
-                turned += 2 * np.pi * travel * time
-            case "growing":
-                grown += travel * time
-            case _:
-                raise ClipzooError(f"no motion {motion!r}; there are {', '.join(MOTIONS)}")
-        half = _SMALLEST * (_LARGEST / _SMALLEST) ** (grown % 1)
+        along[moved] = 1 - time if backwards else time
+        x, y = x0 + speed * _WAY_ACROSS * along["x"], y0 + speed * _WAY_ACROSS * along["y"]
+        half = _SMALLEST * (_LARGEST / _SMALLEST) ** (size0 + speed * _WAY_GROWN * along["size"])
+        turned = angle0 + speed * _WAY_TURNED * along["angle"]
         turn = np.array([(np.cos(turned), -np.sin(turned)), (np.sin(turned), np.cos(turned))])
-        centre = _MARGIN + (1 - 2 * _MARGIN) * np.array((x % 1, y % 1))
+        centre = _MARGIN + (1 - 2 * _MARGIN) * np.array((x, y))
         covered, headed = (_cover((part @ turn.T * half + centre) * size, size) for part in (bar, head))
         colour = light * 255
         colour[..., 1] *= headed

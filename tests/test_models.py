@@ -74,9 +74,14 @@ def test_the_card_tells_the_truth(name: str) -> None:
 
 def test_the_article_s_numbers_are_the_defaults() -> None:
     model = zoo.create_model("convnet_gru", classes=4)
-    convolutions = [layer for layer in leaves(model) if isinstance(layer, keras.layers.Conv2D)]
+    backbone = model.get_layer("frames").layer.layers
+    kinds = [type(layer).__name__ for layer in backbone]
+    pair = ["Conv2D", "Conv2D", "BatchNormalization"]
+    assert kinds == ["InputLayer", *([*pair, "MaxPooling2D"] * 3), *pair, "GlobalMaxPooling2D"]
+    convolutions = [layer for layer in backbone if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.filters for layer in convolutions] == [64, 64, 128, 128, 256, 256, 512, 512]
-    assert {layer.momentum for layer in leaves(model) if isinstance(layer, keras.layers.BatchNormalization)} == {0.9}
+    assert {layer.kernel_size for layer in convolutions} == {(3, 3)}
+    assert {layer.momentum for layer in backbone if isinstance(layer, keras.layers.BatchNormalization)} == {0.9}
     assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [1024, 512, 128, 64, 4]
     assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [0.5] * 3
     assert model.get_layer("gru").units == 64

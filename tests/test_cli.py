@@ -1,0 +1,233 @@
+"""The commands as a person types them, from a folder of videos to an ONNX answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loaders import ClipIndex
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def clipzoo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clipzoo", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "160", **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *said: object) -> None:
+    """A user's mistake: one sentence, exit status 2, no traceback, no noise of FFmpeg or ONNX Runtime beside it."""
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.strip()]
+    assert errors[-1].startswith("error:") or "─" in errors[-1], done.stderr
+    for words in said:
+        assert str(words) in done.stderr, (words, done.stderr)
+    assert not [line for line in errors if line.startswith("[") or "@ 0x" in line], done.stderr
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory, motion: ClipIndex) -> Path:
+    """Two classes of the motion clips, and one broken file among them."""
+    root = tmp_path_factory.mktemp("videos")
+    for label in ("left", "up"):
+        shutil.copytree(motion.root / label, root / label)
+    (root / "up" / "broken.mp4").write_bytes(b"this is no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
+    """A short run on the two classes."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = clipzoo(
+        "train", videos, "--model", "convnet_gru", "--out", out, "--epochs", 2, "--batch", 4, "--frames", 4,
+        "--size", 16, "--set", "width=0.125", "--set", "dropout=0.1", "--seed", 3, "--augment", "noflip",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("broken.mp4") == 1  # named once
+    assert "backend: " + os.environ.get("KERAS_BACKEND", "") in done.stdout
+    assert "waiting for clips" in done.stdout
+    return out
+
+
+@pytest.fixture(scope="module")
+def onnx_file(run: Path) -> Path:
+    done = clipzoo("export", run, run / "model.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "validation clips of the run" in done.stdout
+    return run / "model.onnx"
+
+
+@pytest.mark.keras
+def test_a_run_has_all_that_is_promised(run: Path, videos: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names >= {"model.keras", "last.keras", "labels.txt", "history.csv", "curves.png", "run.json", "split.csv"}
+    assert (run / "labels.txt").read_text() == "left\nup\n"
+    record = json.loads((run / "run.json").read_text())
+    assert record["model"] == "convnet_gru"
+    assert record["options"] == {"width": 0.125, "dropout": 0.1}
+    assert record["recipe"]["seed"] == 3
+    assert record["specs"]["video"]["frames"] == 4
+    assert record["augmentation"]["flip"] is False
+    assert Path(record["videos"]) == videos.resolve()
+    assert record["versions"]["keras"]
+    with (run / "split.csv").open() as file:
+        parts = [row["split"] for row in csv.DictReader(file)]
+    assert len(parts) == 16 and set(parts) == {"train", "validation", "test"}
+
+
+@pytest.mark.keras
+def test_the_same_command_measures_run_and_onnx_file_and_they_agree(
+    run: Path, onnx_file: Path, videos: Path, tmp_path: Path
+) -> None:
+    figures = {}
+    for model in (run, onnx_file):
+        done = clipzoo(
+            "evaluate", model, videos, "--split", run / "split.csv", "--part", "train",
+            "--json", tmp_path / "figures.json", "--picture", tmp_path / "confusion.png",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "95 % interval" in done.stdout
+        assert (tmp_path / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+        figures[model] = json.loads((tmp_path / "figures.json").read_text())
+    assert figures[run]["confusion"] == figures[onnx_file]["confusion"]
+    assert figures[run]["clips"] == 12
+    own = clipzoo("evaluate", run, videos, "--json", tmp_path / "own.json")
+    assert own.returncode == 0, own.stderr
+    assert json.loads((tmp_path / "own.json").read_text())["clips"] == 2  # its own test part, not all the folder
+
+
+@pytest.mark.keras
+def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
+    files = sorted((videos / "left").iterdir())[:3]
+    done = clipzoo("predict", onnx_file, *files, "--json")
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert [answer["file"] for answer in answers] == [str(file) for file in files]
+    assert all(sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4) for answer in answers)
+    table = clipzoo("predict", onnx_file, files[0], videos / "up" / "broken.mp4", "--on-error", "skip")
+    assert table.returncode == 0
+    assert "broken.mp4" in table.stderr and "left out" in table.stderr
+    assert answers[0]["label"] in table.stdout
+    timed = clipzoo("bench", onnx_file, "--batch", 2, "--seconds", 0.1, "--json", tmp_path / "b.json")
+    assert timed.returncode == 0, timed.stderr
+    assert "CPUExecutionProvider" in timed.stdout
+    assert json.loads((tmp_path / "b.json").read_text())["rows"][0]["batch"] == 2
+
+
+@pytest.mark.keras
+def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path: Path) -> None:
+    for label in ("down", "right", "turning"):
+        shutil.copytree(motion.root / label, tmp_path / "videos" / label)
+    done = clipzoo("train", tmp_path / "videos", "--weights", run, "--out", tmp_path / "run", "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "labels.txt").read_text() == "down\nright\nturning\n"
+    refused(
+        clipzoo("train", tmp_path / "videos", "--weights", run, "--frames", 9, "--out", tmp_path / "other"),
+        "--frames 9",
+    )
+
+
+@pytest.mark.keras
+def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Path, tmp_path: Path) -> None:
+    small = ("--model", "convnet_gru", "--size", 16)
+    refused(clipzoo("train", videos, *small, "--out", run), "holds a run already", "--overwrite")
+    refused(clipzoo("train", tmp_path / "none", *small, "--out", tmp_path / "r"), "none", "no such folder")
+    (tmp_path / "empty").mkdir()
+    refused(clipzoo("train", tmp_path / "empty", *small, "--out", tmp_path / "r"), "no sub-folder")
+    bad = tmp_path / "bad"
+    for label in ("a", "b"):
+        (bad / label).mkdir(parents=True)
+        (bad / label / "x.mp4").write_bytes(b"no")
+    refused(clipzoo("train", bad, *small, "--out", tmp_path / "r"), "class 'a' has no readable clip", "x.mp4")
+    refused(clipzoo("train", videos, *small, "--on-error", "fail", "--out", tmp_path / "r"), "broken.mp4")
+    refused(clipzoo("train", videos, "--model", "convnet_gro", "--out", tmp_path / "r"), "did you mean convnet_gru")
+    refused(clipzoo("train", videos, *small, "--set", "depth=3", "--out", tmp_path / "r"), "no option 'depth'")
+    refused(clipzoo("train", videos, *small, "--set", "depth", "--out", tmp_path / "r"), "OPTION=VALUE")
+    refused(clipzoo("train", videos, "--out", tmp_path / "r"), "--model NAME")
+    refused(clipzoo("train", videos, *small, "--epochs", 0), "--epochs")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.keras
+def test_labels_that_do_not_fit_are_an_error(run: Path, onnx_file: Path, motion: ClipIndex) -> None:
+    for model in (run, onnx_file):
+        refused(clipzoo("evaluate", model, motion.root), "does not know down", "it knows left, up")
+
+
+@pytest.mark.keras
+def test_other_files_are_named(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
+    clip = next((videos / "left").iterdir())
+    (tmp_path / "garbage.onnx").write_bytes(b"garbage")
+    refused(clipzoo("predict", tmp_path / "garbage.onnx", clip), "garbage.onnx")
+    refused(clipzoo("predict", onnx_file, videos / "up" / "broken.mp4"), "broken.mp4", "is not a video")
+    refused(clipzoo("predict", onnx_file, tmp_path / "none.mp4"), "none.mp4")
+    refused(clipzoo("bench", onnx_file, "--provider", "cuda"), "provider 'cuda' is not in this ONNX Runtime")
+    refused(clipzoo("export", tmp_path / "none", tmp_path / "x.onnx"), "no such model file")
+    refused(clipzoo("evaluate", tmp_path / "none", videos), "no such model file")
+
+
+def test_the_backend_is_checked_before_keras_is_imported(motion: ClipIndex, tmp_path: Path) -> None:
+    arguments = ("train", motion.root, "--model", "convnet_gru", "--out", tmp_path / "run")
+    refused(clipzoo(*arguments, KERAS_BACKEND="torch"), "KERAS_BACKEND is 'torch'", "tensorflow and jax")
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name in ('jax', 'tensorflow') else find(name, *a)\n"
+    )
+    hidden = os.pathsep.join([str(tmp_path / "path"), str(ROOT)])
+    refused(clipzoo(*arguments, KERAS_BACKEND="jax", PYTHONPATH=hidden), "not installed", 'pip install "clipzoo[jax]"')
+    refused(clipzoo(*arguments, KERAS_BACKEND="", PYTHONPATH=hidden), "no backend is installed")
+
+
+def test_an_unset_backend_is_said_in_one_line() -> None:
+    script = "import zoo; print(zoo.choose_backend())"
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "backend: tensorflow (both are installed; KERAS_BACKEND=jax chooses the other)\n"
+
+
+def test_models_are_listed_without_keras() -> None:
+    done = clipzoo("models", "mobilenet*", KERAS_BACKEND="none")  # would fail if it were asked for
+    assert done.returncode == 0, done.stderr
+    assert "mobilenetv2_gru" in done.stdout and "convnet_gru" not in done.stdout
+    assert "4.11 M" in done.stdout and "2.84 G" in done.stdout
+    refused(clipzoo("models", "x*"), "no model fits 'x*'")
+
+
+def test_help_names_every_command() -> None:
+    done = clipzoo("--help")
+    assert done.returncode == 0
+    for command in ("demo", "models", "train", "evaluate", "export", "predict", "bench"):
+        assert command in done.stdout
+    refused(clipzoo("trian"), "trian")
+    assert clipzoo("--version").stdout.startswith("clipzoo 0.")
+
+
+@pytest.mark.keras
+def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in {'keras', 'tensorflow', 'jax', 'onnx'}:\n"
+        "            raise ImportError(name + ' is blocked')\n"
+        "sys.meta_path.insert(0, Block())\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = clipzoo("predict", onnx_file, next((videos / "up").glob("*.avi")), "--json", PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["label"] in ("left", "up")
