@@ -23,10 +23,10 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Do the whole job on made clips: draw, train, export, classify with the ONNX file, measure."""
-    from zoo.backend import choose_backend
+    from zoo.backend import start_backend
 
     console = Console(soft_wrap=True, highlight=False)
-    console.print(choose_backend())
+    console.print(start_backend())
     from benchmarks.demo import demo as run
 
     run(out, clips=clips, epochs=epochs, seed=seed, console=console)

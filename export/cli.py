@@ -145,9 +145,9 @@ def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple
     file = model / "model.keras" if model.is_dir() else model
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
-    from zoo.backend import choose_backend
+    from zoo.backend import start_backend
 
-    console.print(choose_backend())
+    console.print(start_backend())
     from loaders.clip import read_batches
     from zoo.contract import labels, specs
     from zoo.registry import load_model
@@ -171,7 +171,7 @@ def _choose(model: Path, videos: Path, split: Path | None, part: str | None, con
         own = Path(run.read_record()["videos"])
         if own == videos.resolve():
             split = run.split
-            console.print(f"clips: the part {part or 'test'} of {split}, which training did not see")
+            console.print(f"clips: the part {part or 'test'} of {split}")
     index = index_videos(videos, split)
     if part is None and not index.has_parts:
         if split is None:

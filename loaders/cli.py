@@ -37,6 +37,6 @@ def drop_broken(index: ClipIndex, *, on_error: OnErrorChoice, workers: int, stde
 @contextmanager
 def bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar that goes away when done; yields what to call after each step."""
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

@@ -231,3 +231,13 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
     done = clipzoo("predict", onnx_file, next((videos / "up").glob("*.avi")), "--json", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["label"] in ("left", "up")
+
+
+@pytest.mark.keras
+def test_the_demo_does_the_whole_job(tmp_path: Path) -> None:
+    done = clipzoo("demo", "--out", tmp_path / "demo", "--clips", 60, "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    names = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert names >= {"clips", "clips.png", "curves.png", "confusion.png", "model.onnx", "model.keras", "history.csv"}
+    assert "right (top-1)" in done.stdout and "clips/s" in done.stdout

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from loaders.errors import ClipzooError
@@ -44,3 +48,40 @@ def choose_backend() -> str:
     if len(installed) == 1:
         return f"backend: {backend} (the one that is installed)"
     return f"backend: {backend} (both are installed; KERAS_BACKEND={installed[1]} chooses the other)"
+
+
+def start_backend() -> str:
+    """`choose_backend`, then imports Keras and wakes the backend, without the start-up messages of its C++ parts.
+
+    Returns:
+        One line that says which backend it is, and why.
+
+    Raises:
+        ClipzooError: as `choose_backend`.
+    """
+    line = choose_backend()
+    with _stderr_aside():
+        import keras
+
+        keras.ops.zeros(1)  # looks for devices
+    return line
+
+
+@contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Keeps what is written to file descriptor 2, and shows it only if the block fails.
+
+    TensorFlow 2.21 writes before it reads TF_CPP_MIN_LOG_LEVEL, past Python's sys.stderr.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as aside, os.fdopen(stderr, "wb") as shown:
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            aside.seek(0)
+            shutil.copyfileobj(aside, shown)
+            raise
+        finally:
+            os.dup2(shown.fileno(), 2)

@@ -69,8 +69,9 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow."""
+    from loaders.atomic import write_text
     from loaders.augment import Augmentation
-    from zoo.backend import choose_backend
+    from zoo.backend import start_backend
     from zoo.run import Run, versions
 
     console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
@@ -85,7 +86,7 @@ def train(
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
     options = _options(set_)
-    console.print(choose_backend())
+    console.print(start_backend())
     index = drop_broken(index_videos(videos, split), on_error=on_error, workers=workers, stderr=stderr)
     index, how = _with_parts(index, validation=validation, test=test, seed=seed)
     parts = {name: sum(clip.part == name for clip in index) for name in ("train", "validation", "test")}
@@ -127,8 +128,6 @@ def train(
         old.unlink(missing_ok=True)
     run.write_record(record)
     index.to_csv(run.split)
-    from loaders.atomic import write_text
-
     write_text(run.labels, "".join(f"{label}\n" for label in index.labels))
     trained_on = ClipDataset(
         index.part("train"),
@@ -147,7 +146,9 @@ def train(
     try:
         history = fit(network, trained_on, checked_on, recipe=recipe, out=out, callbacks=[progress])
     except KeyboardInterrupt:
-        raise KeyboardInterrupt from None
+        kept = f"{run.model} is the best epoch so far" if run.model.exists() else "no epoch was finished"
+        stderr.print(f"interrupted; {kept}", markup=False, highlight=False)
+        raise typer.Exit(130) from None
     finally:
         progress.stop()
     best = min(history, key=lambda row: row["val_loss"])

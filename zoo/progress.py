@@ -32,6 +32,7 @@ class RichProgress(keras.callbacks.Callback):
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,  # a log file wants lines, not bars
         )
         self.task = self.progress.add_task("", total=self.batches, epoch=f"{epoch + 1}/{self.epochs}", figures="")
         self.progress.start()
