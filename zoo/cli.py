@@ -71,7 +71,7 @@ def train(
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow."""
     from loaders.atomic import write_text
     from loaders.augment import Augmentation
-    from zoo.backend import start_backend
+    from zoo.backend import choose_backend, start_backend
     from zoo.run import Run, versions
 
     console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
@@ -86,7 +86,7 @@ def train(
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
     options = _options(set_)
-    console.print(start_backend())
+    console.print(choose_backend())
     index = drop_broken(index_videos(videos, split), on_error=on_error, workers=workers, stderr=stderr)
     index, how = _with_parts(index, validation=validation, test=test, seed=seed)
     parts = {name: sum(clip.part == name for clip in index) for name in ("train", "validation", "test")}
@@ -96,6 +96,7 @@ def train(
         + f" ({how})"
     )
 
+    start_backend()  # after all that can be wrong with the clips: this takes seconds
     import keras
 
     from loaders.dataset import ClipDataset
