@@ -26,7 +26,7 @@ def demo(
     from zoo.backend import start_backend
 
     console = Console(soft_wrap=True, highlight=False)
-    console.print(start_backend())
+    console.print(start_backend(training=True))
     from benchmarks.demo import demo as run
 
     run(out, clips=clips, epochs=epochs, seed=seed, console=console)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from loaders import ClipIndex
+from tests.conftest import BROKEN_CONVERTER
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,6 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     assert done.stderr.count("broken.mp4") == 1  # named once
     assert "backend: " + os.environ.get("KERAS_BACKEND", "") in done.stdout
     assert "waiting for clips" in done.stdout
+    assert len(done.stderr.splitlines()) == 1  # and nothing of TensorFlow's start
     return out
 
 
@@ -160,6 +162,17 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     refused(clipzoo("train", videos, "--out", tmp_path / "r"), "--model NAME")
     refused(clipzoo("train", videos, *small, "--epochs", 0), "--epochs")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.keras
+def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
+    (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN_CONVERTER)
+    path = os.pathsep.join([str(tmp_path / "path"), str(ROOT)])
+    done = clipzoo("export", run, tmp_path / "model.onnx", PYTHONPATH=path)
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert done.stderr.startswith("error: parity failed on 2 clips (validation clips of the run)")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.keras

@@ -18,7 +18,7 @@ import zoo
 from export import Classifier, ParityError, to_onnx
 from export.parity import compare, require
 from loaders import ClipzooError
-from tests.conftest import enliven
+from tests.conftest import BROKEN_CONVERTER, enliven
 from tests.test_models import LABELS, SMALL, clips_for
 
 pytestmark = pytest.mark.keras
@@ -128,28 +128,9 @@ def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
         to_onnx(model, tmp_path / "n.onnx", clips=np.zeros((2, 1, 1, 1, 3), np.uint8))
 
 
-BROKEN = '''
-"""Stands before the real converter on the path, and spoils one weight of what it makes."""
-import sys
-from pathlib import Path
-here = str(Path(__file__).resolve().parents[1])
-sys.path = [p for p in sys.path if str(Path(p).resolve()) != here]
-del sys.modules["tf2onnx"]
-import tf2onnx, onnx.numpy_helper as helper
-right = tf2onnx.convert.from_function
-def wrong(*args, **kwargs):
-    proto, tables = right(*args, **kwargs)
-    recurrent = next(node for node in proto.graph.node if node.op_type == "GRU")
-    weights = next(t for t in proto.graph.initializer if t.name == recurrent.input[2])
-    weights.CopyFrom(helper.from_array(helper.to_array(weights)[:, ::-1].copy(), weights.name))
-    return proto, tables
-tf2onnx.convert.from_function = wrong
-'''
-
-
 def test_a_broken_converter_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
-    (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN)
+    (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN_CONVERTER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
     out = tmp_path / "out" / "model.onnx"
     with pytest.raises(ParityError, match="parity failed on 8 clips") as error:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 
 from loaders.errors import ClipzooError
@@ -50,8 +51,11 @@ def choose_backend() -> str:
     return f"backend: {backend} (both are installed; KERAS_BACKEND={installed[1]} chooses the other)"
 
 
-def start_backend() -> str:
+def start_backend(*, training: bool = False) -> str:
     """`choose_backend`, then imports Keras and wakes the backend, without the start-up messages of its C++ parts.
+
+    Args:
+        training: whether `fit` will be called; it imports TensorFlow, where that is installed, on JAX too.
 
     Returns:
         One line that says which backend it is, and why.
@@ -64,6 +68,8 @@ def start_backend() -> str:
         import keras
 
         keras.ops.zeros(1)  # looks for devices
+        if training and find_spec("tensorflow"):
+            import_module("tensorflow")
     return line
 
 

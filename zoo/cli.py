@@ -96,7 +96,7 @@ def train(
         + f" ({how})"
     )
 
-    start_backend()  # after all that can be wrong with the clips: this takes seconds
+    start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
     import keras
 
     from loaders.dataset import ClipDataset
