@@ -9,9 +9,9 @@ from importlib.metadata import version
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from loaders.cli import text_console
 from loaders.errors import ClipzooError
 
 COMMANDS = {
@@ -56,17 +56,16 @@ def clipzoo(
 
 def main() -> None:
     """Runs the command. A user's mistake is one sentence on stderr and exit status 2, never a traceback."""
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+    stderr = text_console(stderr=True)
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        stderr.print(f"[yellow]warning:[/] {Console().render_str(str(message), markup=False)}")
+        stderr.print(f"warning: {message}")
 
     warnings.showwarning = show
     try:
         app()
     except ClipzooError as error:
-        stderr.print("[red]error:[/] ", end="")
-        stderr.print(str(error), markup=False)
+        stderr.print(f"error: {error}")
         sys.exit(error.exit_status)
     except KeyboardInterrupt:
         stderr.print("interrupted")

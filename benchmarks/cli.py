@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from loaders.atomic import write_text
+from loaders.cli import text_console
 
 app = typer.Typer()
 
@@ -25,7 +25,7 @@ def demo(
     """Do the whole job on made clips: draw, train, export, classify with the ONNX file, measure."""
     from zoo.backend import start_backend
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     console.print(start_backend(training=True))
     from benchmarks.demo import demo as run
 
@@ -44,7 +44,7 @@ def bench(
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
     from benchmarks.inference import bench as measure
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     result = measure(model, provider=provider, batches=batch, seconds=seconds, threads=threads)  # type: ignore[arg-type]
     table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {result['provider']}")
     for row in result["rows"]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loaders.atomic import write_text
-from loaders.cli import OnErrorChoice, bar, drop_broken, index_videos
+from loaders.cli import OnErrorChoice, bar, drop_broken, index_videos, text_console
 from loaders.errors import ClipzooError
 
 app = typer.Typer()
@@ -40,8 +40,9 @@ def evaluate(
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
     from zoo.evaluation import evaluate as compare
     from zoo.pictures import draw_confusion
+    from zoo.run import Run
 
-    console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
+    console, stderr = text_console(), text_console(stderr=True)
     labels, predict = _predictor(model, batch, workers, console)
     index = _choose(model, videos, split, part, console)
     index = drop_broken(index.with_labels(labels), on_error=on_error, workers=workers, stderr=stderr)
@@ -60,13 +61,13 @@ def evaluate(
     low, high = result.interval
     console.print(f"top-1 {result.top1:.1%}, 95 % interval {low:.1%} to {high:.1%} ({result.clips} clips)")
     console.print(f"mean per-class accuracy {result.mean_class_accuracy:.1%}")
-    picture = picture or (model / "confusion.png" if model.is_dir() else model.with_suffix(".confusion.png"))
-    draw_confusion(result, picture)
-    console.print(f"wrote {picture}")
     if json_file:
         figures = {"model": str(model), "videos": str(videos), "part": part, **result.to_dict()}
         write_text(json_file, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
         console.print(f"wrote {json_file}")
+    picture = picture or (Run(model).confusion if model.is_dir() else model.with_suffix(".confusion.png"))
+    draw_confusion(result, picture)
+    console.print(f"wrote {picture}")
 
 
 @app.command()
@@ -78,7 +79,7 @@ def export(
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = text_console()
     file = run / "model.keras" if run.is_dir() else run
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
@@ -111,7 +112,7 @@ def predict(
     from export.runtime import Classifier
     from loaders.decode import check_readable
 
-    console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
+    console, stderr = text_console(), text_console(stderr=True)
     classifier = Classifier(model, provider=provider)  # type: ignore[arg-type]
     usable = []
     for file in files:
@@ -120,7 +121,7 @@ def predict(
         except ClipzooError as error:
             if on_error is OnErrorChoice.FAIL:
                 raise
-            stderr.print(f"left out: {error}", markup=False, highlight=False, soft_wrap=True)
+            stderr.print(f"left out: {error}")
             continue
         usable.append(file)
     if not usable:
@@ -157,7 +158,8 @@ def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple
 
     def predict_files(paths: Sequence[Path]) -> Iterator[np.ndarray]:
         for clips in read_batches(paths, contract, batch_size=batch, workers=workers):
-            yield np.asarray(network.predict_on_batch(clips))
+            # Keras warns where a model of one input is given a dict.
+            yield np.asarray(network.predict_on_batch(clips if len(clips) > 1 else next(iter(clips.values()))))
 
     return labels(network), predict_files
 

@@ -125,6 +125,8 @@ class Classifier:
             return self._predict_files([source], batch_size=1, workers=1)[0]
         if isinstance(source, np.ndarray):
             return self._predict_frames(source)
+        if not isinstance(source, Sequence):
+            raise ClipzooError(f"{source!r} is no path, no frames, and no list of either")
         items = list(source)
         if all(isinstance(item, str | Path) for item in items):
             return self._predict_files(items, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
@@ -186,7 +188,7 @@ def _session(path: Path, provider: str, threads: int | None) -> Any:
     if provider not in PROVIDERS:
         raise ClipzooError(f"provider ({provider!r}) must be one of {', '.join(PROVIDERS)}")
     if not path.is_file():
-        raise ClipzooError(f"{path}: no such file")
+        raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
     runtime = onnxruntime()
     wanted = PROVIDERS[provider]
     if wanted not in runtime.get_available_providers():

@@ -1,8 +1,13 @@
 """How a video becomes arrays: specs, indexes, decoding, augmentation, batches. Imports Keras for ClipDataset alone."""
 
+import os
 from typing import TYPE_CHECKING
 
 from loaders.lazy import lazily
+
+# Read when cv2 is imported, and when it opens its first file: FFmpeg's own noise shall not stand beside our sentences.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 if TYPE_CHECKING:
     from loaders.augment import Augmentation

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from loaders.errors import ClipzooError
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -17,18 +19,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: the file to write; its folder is made if need be.
 
     Raises:
-        OSError: the folder cannot be written.
+        ClipzooError: `path` is a folder, or its folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    if path.is_dir():
+        raise ClipzooError(f"{path}: is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise ClipzooError(f"{path}: cannot be written ({error.strerror})") from None
     os.close(handle)
     partial = Path(name)
-    partial.chmod(
-        0o666 & ~_umask()
-    )  # mkstemp makes private files; this one is to be read by whoever may read its folder
     try:
         yield partial
+        partial.chmod(0o666 & ~_umask())  # mkstemp makes private files; this one is for whoever may read its folder
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -37,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text to `path`, whole or not at all."""
+    """Writes UTF-8 text to `path`, whole or not at all; raises ClipzooError as `replacing` does."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 

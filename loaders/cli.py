@@ -20,6 +20,11 @@ class OnErrorChoice(StrEnum):
     FAIL = "fail"
 
 
+def text_console(*, stderr: bool = False) -> Console:
+    """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+
+
 def index_videos(videos: Path, split: Path | None) -> ClipIndex:
     """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class."""
     return index_csv(split, root=videos) if split else index_folder(videos)
@@ -30,7 +35,7 @@ def drop_broken(index: ClipIndex, *, on_error: OnErrorChoice, workers: int, stde
     with bar(stderr, "checking clips", len(index)) as advance:
         kept, broken = index.readable(on_error=on_error.value, workers=workers, advance=advance)
     for error in broken:
-        stderr.print(f"left out: {error}", markup=False, highlight=False, soft_wrap=True)
+        stderr.print(f"left out: {error}")
     return kept
 
 

@@ -122,7 +122,10 @@ def read_batches(
 
     Raises:
         VideoError: no clip can be read from a file; the message names it.
+        ClipzooError: `batch_size` or `workers` below 1.
     """
+    if batch_size < 1 or workers < 1:
+        raise ClipzooError(f"batch_size ({batch_size}) and workers ({workers}) must be >= 1")
 
     def read(path: str | Path) -> dict[str, np.ndarray]:
         return {name: read_clip(path, spec) for name, spec in specs.items()}

@@ -6,10 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-# Read when the first file is opened: FFmpeg's own noise shall not stand beside our sentences.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-
 import cv2
 import numpy as np
 
@@ -99,12 +95,17 @@ def _forward(
 
 
 def _stat(path: str | Path) -> os.stat_result:
+    if not str(path).isascii():
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError:  # OpenCV would end the process
+            raise VideoError(path, "its name is not UTF-8; rename it") from None
     try:
         stat = Path(path).stat()
     except OSError as error:
         raise VideoError(path, f"cannot be read ({error.strerror})") from None
     if not Path(path).is_file():
-        raise VideoError(path, "is not a file")
+        raise VideoError(path, "is a folder, not a file" if Path(path).is_dir() else "is not a file")
     if stat.st_size == 0:
         raise VideoError(path, "is empty (0 bytes)")
     if not os.access(path, os.R_OK):
@@ -113,7 +114,8 @@ def _stat(path: str | Path) -> os.stat_result:
 
 
 def _open(path: str | Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    # Absolute: FFmpeg takes what stands before the colon of "12:30.avi" for a protocol.
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         capture.release()
         raise VideoError(path, "is not a video that OpenCV can open")

@@ -15,6 +15,7 @@ class VideoError(ClipzooError):
     """A file from which no clip can be read."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        # A name that is not UTF-8 holds surrogates, which no terminal prints.
+        super().__init__(f"{str(path).encode('utf-8', 'backslashreplace').decode()}: {reason}")
         self.path = str(path)
         self.reason = reason

@@ -211,6 +211,8 @@ def index_folder(path: str | Path) -> ClipIndex:
         )
     clips: list[Clip] = []
     for folder in folders:
+        if folder.name != folder.name.strip():
+            raise ClipzooError(f"{root}: class {folder.name!r} begins or ends with a space; rename the folder")
         files = sorted(_videos(folder))
         if not files:
             raise ClipzooError(
@@ -238,7 +240,7 @@ def index_csv(path: str | Path, *, root: str | Path | None = None) -> ClipIndex:
             reader = csv.DictReader(file)
             columns = [name.strip().lower() for name in reader.fieldnames or ()]
             reader.fieldnames = columns
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
     for needed in ("file", "label"):
@@ -247,7 +249,7 @@ def index_csv(path: str | Path, *, root: str | Path | None = None) -> ClipIndex:
     group = "group" if "group" in columns else "source" if "source" in columns else None
     clips: list[Clip] = []
     seen: set[str] = set()
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
         if not name or not label:
             raise ClipzooError(f"{path}: line {line} has no {'file' if not name else 'label'}")

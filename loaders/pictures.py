@@ -31,4 +31,4 @@ def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path) -> No
         left=1.2 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01, wspace=0.04, hspace=0.04
     )
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, facecolor="white")
+        figure.savefig(partial, format="png", dpi=110, facecolor="white")

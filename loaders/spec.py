@@ -17,6 +17,7 @@ Interpolation = Literal["area", "linear", "cubic", "nearest"]
 ColorOrder = Literal["rgb", "bgr"]
 
 SCHEMA = 1
+MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
 CHANNELS: Mapping[str, int] = {"rgb": 3, "gray": 1}
 _CHOICES = {
     "modality": get_args(Modality),
@@ -62,8 +63,8 @@ class ClipSpec:
     def __post_init__(self) -> None:
         for name in ("frames", "height", "width"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ClipzooError(f"ClipSpec {name} ({value!r}) must be a whole number >= 1")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+                raise ClipzooError(f"ClipSpec {name} ({value!r}) must be a whole number from 1 to {MOST}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ClipzooError(f"ClipSpec {name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")

@@ -24,7 +24,7 @@ def assign_parts(rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, f
     members: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for file, label, group in rows:
         members[group].append((file, label))
-    total = Counter(label for _, label, _ in rows)
+    total = Counter(sorted(label for _, label, _ in rows))  # sorted: sums must not hang on the order of the rows
     lacking = {part: {label: share * n for label, n in total.items()} for part, share in shares.items() if share > 0}
     order = sorted(members)
     random.Random(seed).shuffle(order)
@@ -38,7 +38,8 @@ def assign_parts(rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, f
             wants = lacking[part]
             return sum((wants[label] ** 2 - (wants[label] - n) ** 2) / total[label] for label, n in held.items())
 
-        best = max(lacking, key=gain)
+        # Parts that gain alike: the one that lacks more clips of any class.
+        best = max(lacking, key=lambda part: (round(gain(part), 9), round(sum(lacking[part].values()), 9)))
         for label, n in held.items():
             lacking[best][label] -= n
         parts.update((file, best) for file, _ in members[group])

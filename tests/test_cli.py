@@ -114,6 +114,9 @@ def test_the_same_command_measures_run_and_onnx_file_and_they_agree(
 
 @pytest.mark.keras
 def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "a[red]b [/x].avi"  # no markup of Rich's
+    odd.write_bytes(next((videos / "left").iterdir()).read_bytes())
+    assert odd.name in clipzoo("predict", onnx_file, odd).stdout
     files = sorted((videos / "left").iterdir())[:3]
     done = clipzoo("predict", onnx_file, *files, "--json")
     assert done.returncode == 0, done.stderr
@@ -160,6 +163,8 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     refused(clipzoo("train", videos, *small, "--set", "depth=3", "--out", tmp_path / "r"), "no option 'depth'")
     refused(clipzoo("train", videos, *small, "--set", "depth", "--out", tmp_path / "r"), "OPTION=VALUE")
     refused(clipzoo("train", videos, "--out", tmp_path / "r"), "--model NAME")
+    refused(clipzoo("train", videos, *small, "--validation", 0, "--out", tmp_path / "r"), "--validation 0")
+    refused(clipzoo("train", videos, *small, "--out", bad / "a" / "x.mp4"), "is a file; --out takes a folder")
     refused(clipzoo("train", videos, *small, "--epochs", 0), "--epochs")
     assert not (tmp_path / "r").exists()
 

@@ -71,7 +71,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     for name, said in (
         ("missing.mp4", "No such file"),
-        ("folder.mp4", "is not a file"),
+        ("folder.mp4", "is a folder"),
         ("empty.mp4", "is empty"),
         ("garbage.mp4", "is not a video"),
     ):
@@ -128,3 +128,14 @@ def test_frames_in_memory_go_the_same_way_as_a_file(motion: ClipIndex) -> None:
 def test_frames_that_are_not_uint8_rgb_are_refused(frames: np.ndarray) -> None:
     with pytest.raises(ClipzooError, match="frame"):
         clip_from_frames(frames, ClipSpec(frames=2, height=8, width=8))
+
+
+def test_odd_names_are_read_or_named(motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ClipSpec(frames=2, height=8, width=8)
+    expected = read_clip(motion.path(0), spec)
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.avi", "a[red]b.avi", "two\nlines.avi", "Füße.avi", "per%cent%03d.avi"):
+        Path(name).write_bytes(motion.path(0).read_bytes())
+        np.testing.assert_array_equal(read_clip(name, spec), expected)
+    with pytest.raises(VideoError, match=r"\\udcff\.avi: its name is not UTF-8"):
+        read_clip("\udcff.avi", spec)

@@ -57,7 +57,7 @@ def test_the_real_list_keeps_its_groups_whole(data: Path) -> None:
         ("file,label\n,x\n", "line 2 has no file"),
         ("file,label\na.mp4,\n", "line 2 has no label"),
         ("file,label\na.mp4,x\na.mp4,y\n", "line 3 lists 'a.mp4' a second time"),
-        ("file,label,split\na.mp4,x,trian\n", "the split 'trian'"),
+        ("file,label,split\n\n\na.mp4,x,trian\n", "line 4 has the split 'trian'"),
         ("file,label\n", "lists no clip"),
         ("", "no column 'file'"),
     ],
@@ -95,6 +95,18 @@ def test_a_split_is_stratified_to_a_clip_and_the_same_for_the_same_seed(
         counts = Counter(clip.part for clip in index if clip.label == str(label))
         for part in ("validation", "test"):
             assert abs(counts[part] - share * size) <= 1
+
+
+def test_a_small_set_has_clips_in_every_part() -> None:
+    clips = tuple(Clip(f"{label}/{n}", label) for label in "abcdef" for n in range(4))
+    counts = Counter(clip.part for clip in ClipIndex(Path(), clips).split(seed=0))
+    assert counts == {"train": 18, "validation": 3, "test": 3}
+
+
+def test_a_class_that_a_list_could_not_hold_is_refused(tmp_path: Path) -> None:
+    (tmp_path / " run ").mkdir()
+    with pytest.raises(ClipzooError, match="begins or ends with a space"):
+        index_folder(tmp_path)
 
 
 def test_other_seeds_give_other_splits() -> None:

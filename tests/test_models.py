@@ -221,6 +221,11 @@ def test_a_file_of_one_backend_gives_the_same_on_the_other(tmp_path: Path) -> No
     ("options", "said"),
     [
         ({"width": 0}, "width (0)"),
+        ({"width": float("nan")}, "width (nan)"),
+        ({"units": 10**12}, "units (1000000000000)"),
+        ({"backbone": "mobilenet"}, "settles it"),
+        ({"backbone_weights": 5}, "backbone_weights (5)"),
+        ({"size": 10**8}, "height (100000000)"),
         ({"alpha": 0.5}, "no option 'alpha'"),
         ({"units": "many"}, "units ('many')"),
         ({"dropout": 1.0}, "dropout (1.0)"),

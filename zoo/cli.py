@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from loaders.cli import OnErrorChoice, drop_broken, index_videos
+from loaders.cli import OnErrorChoice, drop_broken, index_videos, text_console
 from loaders.errors import ClipzooError
 from zoo.registry import card, list_models
 
@@ -36,10 +35,10 @@ def models(pattern: Annotated[str, typer.Argument(help="Shell pattern, such as '
         table.add_row(
             name, str(c.spec.frames), size, f"{c.parameters / 1e6:.2f} M", f"{c.multiply_adds / 1e9:.2f} G", c.summary
         )
-    console = Console()
+    console = text_console()
     console.print(table)
     for source in sorted({card(name).source for name in names}):
-        console.print(f"Source: {source}", highlight=False)
+        console.print(f"Source: {source}")
 
 
 @app.command()
@@ -74,10 +73,14 @@ def train(
     from zoo.backend import choose_backend, start_backend
     from zoo.run import Run, versions
 
-    console, stderr = Console(soft_wrap=True, highlight=False), Console(stderr=True)
+    console, stderr = text_console(), text_console(stderr=True)
     run = Run(out)
     if run.record.exists() and not overwrite:
         raise ClipzooError(f"{out}: holds a run already; give another --out, or --overwrite")
+    if out.exists() and not out.is_dir():
+        raise ClipzooError(f"{out}: is a file; --out takes a folder")
+    if not 0 < validation < 1:
+        raise ClipzooError(f"--validation {validation} must be above 0 and below 1: it decides on the best epoch")
     if model is None and weights is None:
         raise ClipzooError("give --model NAME (see `clipzoo models`), or --weights RUN to go on from a run")
     if model is not None:
@@ -95,6 +98,10 @@ def train(
         + ", ".join(f"{n} {name}" for name, n in parts.items())
         + f" ({how})"
     )
+    if not parts["test"]:
+        console.print(
+            "note: too few clips for a test part; `clipzoo evaluate RUN VIDEOS --part validation` is all there is"
+        )
 
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
     import keras
@@ -125,11 +132,6 @@ def train(
         "backend": os.environ["KERAS_BACKEND"],
         "versions": versions(),
     }
-    for old in (run.model, run.last, run.history, run.curves):
-        old.unlink(missing_ok=True)
-    run.write_record(record)
-    index.to_csv(run.split)
-    write_text(run.labels, "".join(f"{label}\n" for label in index.labels))
     trained_on = ClipDataset(
         index.part("train"),
         spec,
@@ -140,6 +142,11 @@ def train(
         workers=workers,
     )
     checked_on = ClipDataset(index.part("validation"), spec, batch_size=batch, workers=workers)
+    for old in (run.model, run.last, run.history, run.curves, run.confusion):
+        old.unlink(missing_ok=True)
+    run.write_record(record)
+    index.to_csv(run.split)
+    write_text(run.labels, "".join(f"{label}\n" for label in index.labels))
     console.print(
         f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(spec.values())).shape}"
     )
@@ -148,7 +155,7 @@ def train(
         history = fit(network, trained_on, checked_on, recipe=recipe, out=out, callbacks=[progress])
     except KeyboardInterrupt:
         kept = f"{run.model} is the best epoch so far" if run.model.exists() else "no epoch was finished"
-        stderr.print(f"interrupted; {kept}", markup=False, highlight=False)
+        stderr.print(f"interrupted; {kept}")
         raise typer.Exit(130) from None
     finally:
         progress.stop()
@@ -165,6 +172,8 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip():
             raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
+        if name.strip() in ("frames", "size", "classes"):
+            raise ClipzooError(f"--set {pair!r}: frames and size are options of their own, classes are found in VIDEOS")
         try:
             options[name.strip()] = json.loads(text)
         except ValueError:

@@ -80,4 +80,4 @@ def draw_confusion(evaluation: Evaluation, path: str | Path) -> None:
 
 def _save(figure: Figure, path: str | Path) -> None:
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, facecolor="white")
+        figure.savefig(partial, format="png", dpi=110, facecolor="white")

@@ -54,7 +54,7 @@ class RichProgress(keras.callbacks.Callback):
         line += f"  {logs['seconds']:.1f} s, {logs['data_wait']:.0%} of it waiting for clips"
         if monitored < self.best:
             self.best = monitored
-            line += "  [green]best[/]"
+            line += "  best"
         self.console.print(line)
 
     def stop(self) -> None:

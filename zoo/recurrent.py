@@ -43,7 +43,7 @@ def recurrent(
         name: of the model.
         backbone: one of `BACKBONES`.
         cell: the recurrent layer.
-        units: of it, >= 1.
+        units: of it, 1 to 65536.
         bidirectional: run it both ways and join the two.
         dropout: share that is dropped after each of the three dense layers, 0 <= dropout < 1.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
@@ -60,14 +60,17 @@ def recurrent(
         known = {p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"name", "backbone", "cell"}
         has = ", ".join(sorted(known | set(network.options)))
         raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {has}")
-    if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-        raise ClipzooError(f"units ({units!r}) must be a whole number >= 1")
+    if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= 2**16:
+        raise ClipzooError(f"units ({units!r}) must be a whole number from 1 to {2**16}")
     if isinstance(trainable_layers, bool) or not isinstance(trainable_layers, int) or trainable_layers < 0:
         raise ClipzooError(f"trainable_layers ({trainable_layers!r}) must be a whole number >= 0")
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
     if not isinstance(bidirectional, bool):
         raise ClipzooError(f"bidirectional ({bidirectional!r}) must be true or false")
+
+    if not isinstance(backbone_weights, str | Path | None):
+        raise ClipzooError(f"backbone_weights ({backbone_weights!r}) must be None, 'imagenet' or a file")
 
     # === Layers ===
     frame_network = network.create(

@@ -104,13 +104,16 @@ def create_model(
     from zoo.contract import class_names
 
     chosen = card(name)
+    settled = sorted({"name", "spec", "labels", *chosen.options} & set(options))
+    if settled:
+        raise ClipzooError(f"{name} has no option {', '.join(map(repr, settled))}: the name of the model settles it")
     changes: dict[str, Any] = {} if frames is None else {"frames": frames}
     if size is not None:
         changes["height"], changes["width"] = (size, size) if isinstance(size, int) else size
     module, _, function = chosen.builder.partition(":")
     build = getattr(import_module(module), function)
     model: keras.Model = build(
-        chosen.spec.replace(**changes), class_names(classes), name=name, **{**chosen.options, **options}
+        chosen.spec.replace(**changes), class_names(classes), name=name, **chosen.options, **options
     )
     return model
 

@@ -48,6 +48,11 @@ class Run:
         return self.folder / "curves.png"
 
     @property
+    def confusion(self) -> Path:
+        """Confusion matrix of the last evaluation, PNG."""
+        return self.folder / "confusion.png"
+
+    @property
     def split(self) -> Path:
         """The clips used, with the part of each, CSV."""
         return self.folder / "split.csv"
@@ -65,9 +70,11 @@ class Run:
         """
         try:
             record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
-            return record
         except (OSError, ValueError) as error:
             raise ClipzooError(f"{self.record}: cannot be read as the record of a run ({error})") from None
+        if not isinstance(record, dict) or not isinstance(record.get("videos"), str):
+            raise ClipzooError(f"{self.record}: is not the record of a run: it does not say where the videos are")
+        return record
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Writes `run.json`."""

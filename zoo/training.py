@@ -51,7 +51,7 @@ class Recipe:
             raise ClipzooError(f"optimizer ({self.optimizer!r}) must be one of {', '.join(OPTIMIZERS)}")
         if self.epochs < 1 or self.patience < 1:
             raise ClipzooError(f"epochs ({self.epochs}) and patience ({self.patience}) must be >= 1")
-        if not 0 < self.factor < 1 or not self.rate > 0:
+        if not 0 < self.factor < 1 or not 0 < self.rate < math.inf:
             raise ClipzooError(f"factor ({self.factor}) must be in (0, 1) and learning_rate ({self.rate}) > 0")
 
     @property

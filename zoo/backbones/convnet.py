@@ -18,8 +18,8 @@ def convnet(shape: tuple[int, int, int], weights: None = None, *, width: float =
         weights: None.
         width: multiplies the channels 64, 128, 256, 512.
     """
-    if not isinstance(width, int | float) or isinstance(width, bool) or width * CHANNELS[0] < 1:
-        raise ClipzooError(f"width ({width!r}) must be a number >= 1/{CHANNELS[0]}")
+    if not isinstance(width, int | float) or isinstance(width, bool) or not 1 / CHANNELS[0] <= width <= 16:
+        raise ClipzooError(f"width ({width!r}) must be a number from 1/{CHANNELS[0]} to 16")
     if min(shape[:2]) < 8:
         raise ClipzooError(f"ConvNet frames must be at least 8x8, not {shape[0]}x{shape[1]}")
     frame = x = keras.Input(shape)
