@@ -1,0 +1,49 @@
+"""The README says what the code and the result files say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import zoo
+from loaders.sampling import uniform
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_models_table_is_the_cards() -> None:
+    for name in zoo.list_models():
+        card = zoo.card(name)
+        size = f"{card.spec.frames} x {card.spec.height}x{card.spec.width}"
+        cost = f"{card.parameters / 1e6:.2f} M | {card.multiply_adds / 1e9:.2f} G"
+        assert f"| `{name}` | {size} | {cost} |" in README
+
+
+def test_the_table_of_real_clips_is_the_result_files() -> None:
+    files = sorted((ROOT / "benchmarks" / "results" / "fights").glob("*-onnx.json"))
+    assert files
+    for file in files:
+        backend, seed, _ = file.stem.split("-")
+        onnx, keras = (json.loads(file.with_stem(f"{backend}-{seed}-{kind}").read_text()) for kind in ("onnx", "keras"))
+        low, high = onnx["interval"]
+        row = (
+            f"| {backend} | {seed} | {onnx['top1']:.1%} | {low:.1%} to {high:.1%} | {onnx['mean_class_accuracy']:.1%} |"
+        )
+        assert row in README
+        assert onnx["confusion"] == keras["confusion"]
+
+
+def test_the_contract_s_formula_is_the_code_s() -> None:
+    assert "floor((2*i*(n-1) + (T-1)) / (2*(T-1)))" in README
+    for n, t in ((30, 5), (1, 4), (7, 3), (141, 25)):
+        assert uniform(n, t) == [(2 * i * (n - 1) + (t - 1)) // (2 * (t - 1)) for i in range(t)]
+    example = re.search(r"n = 30, T = 5: ([\d, ]+)\.", README)
+    assert example is not None
+    assert [int(number) for number in example[1].split(",")] == uniform(30, 5)
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).is_file(), target
