@@ -14,6 +14,12 @@ from loaders import ClipIndex, draw_motion_clips
 DATA = Path(os.environ.get("CLIPZOO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
+# For what runs in a process of its own, or ends before Keras computes: once is enough, and JAX starts slowest.
+not_the_backend_s = pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND") == "jax", reason="does not depend on the backend; runs under TensorFlow"
+)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real clips, lists and weights; CLIPZOO_DATA names it."""

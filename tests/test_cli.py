@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loaders import ClipIndex
-from tests.conftest import BROKEN_CONVERTER
+from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -147,6 +147,7 @@ def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path
     )
 
 
+@not_the_backend_s
 @pytest.mark.keras
 def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Path, tmp_path: Path) -> None:
     small = ("--model", "convnet_gru", "--size", 16)
@@ -170,6 +171,7 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     assert not (tmp_path / "r").exists()
 
 
+@not_the_backend_s
 @pytest.mark.keras
 def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_path: Path) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
@@ -187,6 +189,7 @@ def test_labels_that_do_not_fit_are_an_error(run: Path, onnx_file: Path, motion:
         refused(clipzoo("evaluate", model, motion.root), "does not know down", "it knows left, up")
 
 
+@not_the_backend_s
 @pytest.mark.keras
 def test_other_files_are_named(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
     clip = next((videos / "left").iterdir())
@@ -236,6 +239,7 @@ def test_help_names_every_command() -> None:
     assert clipzoo("--version").stdout.startswith("clipzoo 0.")
 
 
+@not_the_backend_s
 @pytest.mark.keras
 def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
@@ -252,6 +256,7 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
     assert json.loads(done.stdout)[0]["label"] in ("left", "up")
 
 
+@not_the_backend_s
 @pytest.mark.keras
 def test_the_demo_does_the_whole_job(tmp_path: Path) -> None:
     done = clipzoo("demo", "--out", tmp_path / "demo", "--clips", 60, "--epochs", 1)

@@ -18,7 +18,7 @@ import zoo
 from export import Classifier, ParityError, to_onnx
 from export.parity import compare, require
 from loaders import ClipzooError
-from tests.conftest import BROKEN_CONVERTER, enliven
+from tests.conftest import BROKEN_CONVERTER, enliven, not_the_backend_s
 from tests.test_models import LABELS, SMALL, clips_for
 
 pytestmark = pytest.mark.keras
@@ -73,6 +73,7 @@ def test_the_graph_is_native_and_the_answers_are_keras_s(name: str, options: dic
     np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-4 * np.ptp(expected["logits"]))
 
 
+@not_the_backend_s
 def test_openvino_reads_the_file(tmp_path: Path) -> None:
     import openvino
 
@@ -84,6 +85,7 @@ def test_openvino_reads_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, model.predict(clips, verbose=0), atol=1e-4)
 
 
+@not_the_backend_s
 def test_both_backends_give_the_same_operators_in_the_same_order(tmp_path: Path) -> None:
     script = (
         "import sys, zoo; zoo.create_model('mobilenet_gru', classes=3, frames=2, size=32, alpha=0.25).save(sys.argv[1])"
@@ -99,6 +101,7 @@ def test_both_backends_give_the_same_operators_in_the_same_order(tmp_path: Path)
     assert operators["jax"] == operators["tensorflow"]
 
 
+@not_the_backend_s
 def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     """Users stack recurrent layers; each must become one node."""
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
@@ -112,6 +115,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     assert (operators.count("GRU"), operators.count("LSTM")) == (1, 2)
 
 
+@not_the_backend_s
 def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
     odd = keras.layers.GRU(3, activation="relu", name="odd_gru")(base.get_layer("frames").output)
@@ -120,6 +124,7 @@ def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@not_the_backend_s
 def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
     model = live("convnet_gru")
     metadata = to_onnx(model, tmp_path / "m.onnx", clips=clips_for(model, count=2))
@@ -128,6 +133,7 @@ def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
         to_onnx(model, tmp_path / "n.onnx", clips=np.zeros((2, 1, 1, 1, 3), np.uint8))
 
 
+@not_the_backend_s
 def test_a_broken_converter_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
     (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN_CONVERTER)
@@ -160,6 +166,7 @@ def test_the_gate_counts_in_shares_of_the_spread_and_refuses_what_is_no_number()
             require(compare(answers, {**answers, **change}, source=""))
 
 
+@not_the_backend_s
 def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.keras").write_bytes(b"garbage")
     with pytest.raises(ClipzooError, match=r"bad\.keras"):
@@ -169,6 +176,7 @@ def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out.onnx").exists()
 
 
+@not_the_backend_s
 def test_a_gpu_is_never_seen_by_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, str] = {}
     run = subprocess.run
