@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 
 import keras
@@ -24,6 +25,10 @@ class ClipDataset(keras.utils.PyDataset):
     dict of specs, `clips` is a dict of such arrays. The last batch may be smaller; none is dropped. What a batch
     holds depends on (seed, epoch, position) alone, never on the number of workers.
 
+    The threads are its own, and Keras sees one worker: Keras's queue carries what it read before the first epoch, and
+    what was left of the last one, over into the next epoch on JAX (keras 3.15.1, OrderedEnqueuer.stop), so that batches
+    would come twice, late and in another order.
+
     Keras calls `on_epoch_end` once before the first epoch of `fit`, and reads batches that it throws away. So a plain
     `fit` may begin at epoch 1; `zoo.training.fit` sets `epoch` itself, and is the same on both backends.
 
@@ -34,8 +39,7 @@ class ClipDataset(keras.utils.PyDataset):
         shuffle: a new order of the samples each epoch, from (seed, epoch).
         augmentation: one draw a clip, from (seed, epoch, position of the clip in the index).
         seed: of order and augmentation.
-        workers: threads that read batches side by side.
-        max_queue_size: batches that wait at most.
+        workers: threads that read batches side by side, up to two batches each ahead of the model.
 
     Raises:
         ClipzooError: an empty index, or an argument out of range. Reading raises VideoError, which names the file;
@@ -52,7 +56,6 @@ class ClipDataset(keras.utils.PyDataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         workers: int = 2,
-        max_queue_size: int = 8,
         use_multiprocessing: bool = False,
     ) -> None:
         if use_multiprocessing:
@@ -64,7 +67,7 @@ class ClipDataset(keras.utils.PyDataset):
             raise ClipzooError(f"ClipDataset batch_size ({batch_size}) and workers ({workers}) must be >= 1")
         if len(index) == 0:
             raise ClipzooError(f"{index.root}: no clips to read")
-        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max_queue_size)
+        super().__init__(workers=1, use_multiprocessing=False)
         specs = {"": spec} if isinstance(spec, ClipSpec) else dict(spec)
         if not specs:
             raise ClipzooError("ClipDataset needs at least one ClipSpec")
@@ -77,6 +80,9 @@ class ClipDataset(keras.utils.PyDataset):
         self.epoch = 0
         self._targets = np.asarray(index.targets)
         self._order: tuple[int, np.ndarray] | None = None
+        self._threads = workers
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: dict[tuple[int, int], Future[tuple[Inputs, np.ndarray]]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -90,7 +96,22 @@ class ClipDataset(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[Inputs, np.ndarray]:
         if not 0 <= batch < len(self):
             raise IndexError(f"batch {batch} of {len(self)}")
-        epoch = self.epoch
+        return self._future(self.epoch, batch).result()
+
+    def _future(self, epoch: int, batch: int) -> Future[tuple[Inputs, np.ndarray]]:
+        """The batch, being read or read already; sets the threads to those behind it, and drops what is not wanted."""
+        wanted = [(epoch, b) for b in range(batch, min(batch + 1 + 2 * self._threads, len(self)))]
+        with self._lock:
+            for key in [key for key in self._ahead if key not in wanted]:
+                self._ahead.pop(key).cancel()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ClipDataset")
+            for key in wanted:
+                if key not in self._ahead:
+                    self._ahead[key] = self._pool.submit(self._read, *key)
+            return self._ahead.pop((epoch, batch))
+
+    def _read(self, epoch: int, batch: int) -> tuple[Inputs, np.ndarray]:
         chosen = self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
         clips = {name: np.empty((len(chosen), *spec.shape), np.uint8) for name, spec in self.specs.items()}
         for row, position in enumerate(chosen):
@@ -108,13 +129,13 @@ class ClipDataset(keras.utils.PyDataset):
 
     def order(self, epoch: int) -> np.ndarray:
         """Positions in the index in the order of an epoch, int64 (clips,)."""
-        with self._lock:
-            if self._order is None or self._order[0] != epoch:
-                positions = np.arange(len(self.index))
-                if self.shuffle:
-                    np.random.default_rng((self.seed, epoch)).shuffle(positions)
-                self._order = (epoch, positions)
-            return self._order[1]
+        known = self._order  # threads that find another epoch here make their own; the result is the same
+        if known is None or known[0] != epoch:
+            positions = np.arange(len(self.index))
+            if self.shuffle:
+                np.random.default_rng((self.seed, epoch)).shuffle(positions)
+            known = self._order = (epoch, positions)
+        return known[1]
 
     def on_epoch_end(self) -> None:
         """Keras's hook: the next epoch has another order and other draws."""

@@ -123,7 +123,7 @@ class _Feed(keras.utils.PyDataset):
     """The training set as Keras sees it; notes when each batch was ready."""
 
     def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)  # 1 for a ClipDataset
         self.dataset = dataset
         self.ready: dict[int, float] = {}
 
