@@ -150,6 +150,7 @@ class _Clock(keras.callbacks.Callback):
         self.feed = feed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.first_epoch = not hasattr(self, "begun")
         self.feed.ready.clear()
         if hasattr(self.feed.dataset, "epoch"):
             self.feed.dataset.epoch = epoch
@@ -168,7 +169,10 @@ class _Clock(keras.callbacks.Callback):
     def wait(self) -> float:
         """Share of the epoch's training time so far that was spent waiting for clips, 0 to 1."""
         ready = self.feed.ready
-        waited = sum(max(0.0, ready[b] - begun) for b, begun in list(self.batch_begun.items()) if b in ready)
+        begun = dict(self.batch_begun)
+        if self.first_epoch:
+            begun.pop(0, None)  # the step is compiled before it fetches its first batch
+        waited = sum(max(0.0, ready[b] - start) for b, start in begun.items() if b in ready)
         return min(1.0, waited / max(1e-9, self.trained - self.begun))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
