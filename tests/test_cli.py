@@ -135,6 +135,7 @@ def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, video
 
 
 @pytest.mark.keras
+@not_the_backend_s
 def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path: Path) -> None:
     for label in ("down", "right", "turning"):
         shutil.copytree(motion.root / label, tmp_path / "videos" / label)
@@ -184,6 +185,7 @@ def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_
 
 
 @pytest.mark.keras
+@not_the_backend_s
 def test_labels_that_do_not_fit_are_an_error(run: Path, onnx_file: Path, motion: ClipIndex) -> None:
     for model in (run, onnx_file):
         refused(clipzoo("evaluate", model, motion.root), "does not know down", "it knows left, up")
