@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from rich.console import Console
 
 from loaders.atomic import write_text
+from loaders.cli import text_console
 from loaders.clip import INTERPOLATIONS, read_clip
 from loaders.index import index_folder
 from loaders.sampling import sample
@@ -82,7 +82,7 @@ def main(
     paths = index_folder(videos).paths
     chosen = [paths[i * len(paths) // clips] for i in range(clips)] if len(paths) > clips else paths
     result = compare(chosen, ClipSpec(frames=5, height=112, width=112), workers=workers, rounds=rounds)
-    console = Console(highlight=False)
+    console = text_console()
     for name, rate in result["clips_per_second"].items():
         console.print(f"{name:8} {rate:7.1f} clips/s")
     console.print(f"clipzoo / decord {result['ratio']:.2f} (median of {rounds} alternating rounds, {workers} workers)")
