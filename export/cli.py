@@ -114,16 +114,12 @@ def predict(
 
     console, stderr = text_console(), text_console(stderr=True)
     classifier = Classifier(model, provider=provider)  # type: ignore[arg-type]
-    usable = []
-    for file in files:
-        try:
-            check_readable(file)
-        except ClipzooError as error:
-            if on_error is OnErrorChoice.FAIL:
-                raise
-            stderr.print(f"left out: {error}")
-            continue
-        usable.append(file)
+    errors = check_readable(files, workers=workers)
+    for error in filter(None, errors):
+        if on_error is OnErrorChoice.FAIL:
+            raise error
+        stderr.print(f"left out: {error}")
+    usable = [file for file, error in zip(files, errors, strict=True) if error is None]
     if not usable:
         raise ClipzooError(f"none of the {len(files)} files can be read")
     found = classifier.predict(usable, batch_size=batch, workers=workers)

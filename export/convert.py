@@ -127,11 +127,4 @@ def _validation_files(path: Path) -> list[str]:
     chosen = (
         [paths[i * len(paths) // PARITY_CLIPS] for i in range(PARITY_CLIPS)] if len(paths) > PARITY_CLIPS else paths
     )
-    readable = []
-    for file in chosen:
-        try:
-            check_readable(file)
-        except ClipzooError:
-            continue
-        readable.append(str(file.resolve()))
-    return readable
+    return [str(file.resolve()) for file, error in zip(chosen, check_readable(chosen), strict=True) if error is None]

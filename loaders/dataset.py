@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 
 import keras
 import numpy as np
 
+from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
 from loaders.clip import read_clip
 from loaders.errors import ClipzooError
@@ -25,9 +24,7 @@ class ClipDataset(keras.utils.PyDataset):
     dict of specs, `clips` is a dict of such arrays. The last batch may be smaller; none is dropped. What a batch
     holds depends on (seed, epoch, position) alone, never on the number of workers.
 
-    The threads are its own, and Keras sees one worker: Keras's queue carries what it read before the first epoch, and
-    what was left of the last one, over into the next epoch on JAX (keras 3.15.1, OrderedEnqueuer.stop), so that batches
-    would come twice, late and in another order.
+    The threads are its own, and Keras sees one worker: see ReadAhead for why.
 
     Keras calls `on_epoch_end` once before the first epoch of `fit`, and reads batches that it throws away. So a plain
     `fit` may begin at epoch 1; `zoo.training.fit` sets `epoch` itself, and is the same on both backends.
@@ -80,10 +77,7 @@ class ClipDataset(keras.utils.PyDataset):
         self.epoch = 0
         self._targets = np.asarray(index.targets)
         self._order: tuple[int, np.ndarray] | None = None
-        self._threads = workers
-        self._pool: ThreadPoolExecutor | None = None
-        self._ahead: dict[tuple[int, int], Future[tuple[Inputs, np.ndarray]]] = {}
-        self._lock = Lock()
+        self._ahead = ReadAhead(self._read, workers)
 
     def __len__(self) -> int:
         return -(-len(self.index) // self.batch_size)
@@ -96,20 +90,7 @@ class ClipDataset(keras.utils.PyDataset):
     def __getitem__(self, batch: int) -> tuple[Inputs, np.ndarray]:
         if not 0 <= batch < len(self):
             raise IndexError(f"batch {batch} of {len(self)}")
-        return self._future(self.epoch, batch).result()
-
-    def _future(self, epoch: int, batch: int) -> Future[tuple[Inputs, np.ndarray]]:
-        """The batch, being read or read already; sets the threads to those behind it, and drops what is not wanted."""
-        wanted = [(epoch, b) for b in range(batch, min(batch + 1 + 2 * self._threads, len(self)))]
-        with self._lock:
-            for key in [key for key in self._ahead if key not in wanted]:
-                self._ahead.pop(key).cancel()
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ClipDataset")
-            for key in wanted:
-                if key not in self._ahead:
-                    self._ahead[key] = self._pool.submit(self._read, *key)
-            return self._ahead.pop((epoch, batch))
+        return self._ahead.get(self.epoch, batch, len(self))
 
     def _read(self, epoch: int, batch: int) -> tuple[Inputs, np.ndarray]:
         chosen = self.order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]

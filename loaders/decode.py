@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -62,19 +63,37 @@ def read_frames(
     raise VideoError(path, "it yields another number of frames each time that it is read")
 
 
-def check_readable(path: str | Path) -> None:
-    """Opens a file and decodes its first frame.
+def check_readable(
+    paths: Sequence[str | Path], *, workers: int = 2, advance: Callable[[], object] = lambda: None
+) -> list[VideoError | None]:
+    """Opens every file and decodes its first frame.
 
-    Raises:
-        VideoError: no such file, not a video, or no frame can be decoded.
+    Args:
+        paths: the video files.
+        workers: threads.
+        advance: called after each file, to show progress.
+
+    Returns:
+        For each file, in order, what is wrong with it: no such file, not a video, no frame can be decoded; or None.
     """
-    _stat(path)
-    capture = _open(path)
-    try:
-        if not capture.read()[0]:
-            raise VideoError(path, _NO_FRAME % _codec(path))
-    finally:
-        capture.release()
+
+    def check(path: str | Path) -> VideoError | None:
+        try:
+            _stat(path)
+            capture = _open(path)
+            try:
+                if not capture.read()[0]:
+                    raise VideoError(path, _NO_FRAME % _codec(path))
+            finally:
+                capture.release()
+        except VideoError as error:
+            return error
+        finally:
+            advance()
+        return None
+
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        return list(pool.map(check, paths))
 
 
 def _forward(

@@ -7,7 +7,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -150,18 +149,7 @@ class ClipIndex:
             VideoError: with `fail`, the first broken file.
             ClipzooError: a class has no readable clip.
         """
-
-        def check(path: Path) -> VideoError | None:
-            try:
-                check_readable(path)
-            except VideoError as error:
-                return error
-            finally:
-                advance()
-            return None
-
-        with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-            errors = list(pool.map(check, self.paths))
+        errors = check_readable(self.paths, workers=workers, advance=advance)
         broken = [error for error in errors if error]
         if broken and on_error == "fail":
             raise broken[0]

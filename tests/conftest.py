@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,19 @@ def motion(tmp_path_factory: pytest.TempPathFactory) -> ClipIndex:
     return draw_motion_clips(tmp_path_factory.mktemp("motion"), clips=48, frames=8, seed=5)
 
 
+def leaves(layer: Any) -> Iterator[Any]:
+    """The layers inside a layer that hold no layer themselves; there `trainable` means the same on both backends."""
+    for inner in layer._flatten_layers(include_self=True, recursive=True):
+        if not list(inner._flatten_layers(include_self=False)):
+            yield inner
+
+
 def enliven(model: Any, seed: int = 0) -> Any:
     """Gives batch normalisations random scale, shift and statistics, and all other layers weights of a live size.
 
     An untrained network answers the same whatever the clip, and hides every error.
     """
     import keras
-
-    from zoo.contract import leaves
 
     rng = np.random.default_rng(seed)
     for layer in leaves(model):

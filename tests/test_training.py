@@ -119,6 +119,45 @@ def test_every_epoch_reads_its_own_order_with_any_number_of_workers(motion: Clip
     assert all(0 <= row["data_wait"] <= 1 and row["seconds"] > 0 for row in history)
 
 
+class Foreign(keras.utils.PyDataset):
+    """Somebody else's dataset: shuffles itself between epochs, and asks for several workers."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=3)
+        self.round = 0
+
+    @property
+    def num_batches(self) -> int:
+        return 7
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        clips = np.full((2, *SPEC.shape), batch, np.uint8)
+        clips[:, 0, 0, 0, 0] = self.round
+        return clips, np.eye(2, dtype=np.float32)
+
+    def on_epoch_end(self) -> None:
+        self.round += 1
+
+
+@pytest.mark.timeout(120)
+def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() -> None:
+    from zoo.training import _Feed
+
+    dataset = Foreign()
+    feed = _Feed(dataset)
+    feed[0]  # as Keras does before the first epoch
+    seen = []
+    for epoch in range(3):
+        feed.begin(epoch)
+        for batch in range(7):
+            clips, _ = feed[batch]
+            seen.append((int(clips[0, 0, 0, 0, 0]), int(clips[0, 1, 0, 0, 0])))
+    assert seen == [(epoch, batch) for epoch in range(3) for batch in range(7)]
+    dataset.round = 0
+    assert len(fit(small(("a", "b")), dataset, recipe=Recipe(epochs=3))) == 3
+    assert dataset.round == 2  # not Keras's extra call before the first epoch, nor one after the last
+
+
 @pytest.mark.timeout(120)
 def test_training_is_the_same_for_the_same_seed_whatever_the_workers(motion: ClipIndex) -> None:
     losses = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 
@@ -54,13 +54,6 @@ def classify(features: keras.KerasTensor, classes: Sequence[str]) -> keras.Keras
     """The end of every model: features (B, F) -> logits -> probabilities (B, classes), float32."""
     logits = keras.layers.Dense(len(classes), dtype="float32", name=LOGITS)(features)
     return Probabilities(classes, name=PROBABILITIES)(logits)
-
-
-def leaves(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """The layers inside a layer that hold no layer themselves; there `trainable` means the same on both backends."""
-    for inner in layer._flatten_layers(include_self=True, recursive=True):
-        if not list(inner._flatten_layers(include_self=False)):
-            yield inner
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import keras
 
+from loaders.ahead import ReadAhead
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from zoo.contract import labels
@@ -74,7 +75,8 @@ def fit(
     Args:
         model: from `create_model` or `load_model`.
         train: batches of (clips, one-hot labels); a ClipDataset, or any other PyDataset. Where it has an attribute
-            `epoch`, that is set to 0, 1, ... before each epoch.
+            `epoch`, that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called
+            between epochs. More than one worker are threads, never processes, and never Keras's queue (ReadAhead).
         validation: likewise, never shuffled; it decides on the best model and on the learning rate.
         recipe: how to train.
         out: a folder for `model.keras` (best), `last.keras`, `history.csv` and `curves.png`, written after each epoch.
@@ -120,12 +122,14 @@ def fit(
 
 
 class _Feed(keras.utils.PyDataset):
-    """The training set as Keras sees it; notes when each batch was ready."""
+    """The training set as Keras sees it: read ahead by threads of ours, with a note of when each batch was ready."""
 
     def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)  # 1 for a ClipDataset
+        super().__init__(workers=1)
         self.dataset = dataset
+        self.epoch = -1  # Keras reads and throws away before the first epoch begins
         self.ready: dict[int, float] = {}
+        self._ahead = ReadAhead(lambda _, batch: dataset[batch], dataset.workers) if dataset.workers > 1 else None
 
     @property
     def num_batches(self) -> int | None:
@@ -133,13 +137,23 @@ class _Feed(keras.utils.PyDataset):
         return batches
 
     def __getitem__(self, batch: int) -> Any:
-        item = self.dataset[batch]
+        many = self.num_batches
+        item = self._ahead.get(self.epoch, batch, many or batch + 1) if self._ahead else self.dataset[batch]
         self.ready[batch] = time.perf_counter()
         return item
 
+    def begin(self, epoch: int) -> None:
+        """Called before each epoch: Keras's own hooks come at different times on the two backends."""
+        self.epoch = epoch
+        self.ready.clear()
+        if hasattr(self.dataset, "epoch"):
+            self.dataset.epoch = epoch
+        elif epoch:
+            self.dataset.on_epoch_end()
+
 
 class _Clock(keras.callbacks.Callback):
-    """Sets the dataset's epoch (Keras's own hook differs by backend), and measures the wait for data.
+    """Tells the feed of each epoch, and measures the wait for data.
 
     Both backends fetch a batch inside the training step, behind `on_train_batch_begin`: the step waits from there
     until the batch is ready.
@@ -151,9 +165,7 @@ class _Clock(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.first_epoch = not hasattr(self, "begun")
-        self.feed.ready.clear()
-        if hasattr(self.feed.dataset, "epoch"):
-            self.feed.dataset.epoch = epoch
+        self.feed.begin(epoch)
         self.begun = time.perf_counter()
         self.batch_begun: dict[int, float] = {}
         self.trained = self.begun
