@@ -57,7 +57,9 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     console.print(f"training {MODEL} on {len(train.index)} clips, {model.count_params():,} parameters")
     progress = RichProgress(console, epochs=epochs, batches=len(train))
     try:
-        fit(model, train, validation, recipe=Recipe(epochs=epochs, seed=seed), out=out, callbacks=[progress])
+        fit(
+            model, train, validation, recipe=Recipe(epochs=epochs, patience=2, seed=seed), out=out, callbacks=[progress]
+        )
     finally:
         progress.stop()
     file = out / "model.onnx"
