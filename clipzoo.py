@@ -11,11 +11,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from loaders.cli import text_console
 from loaders.errors import ClipzooError
+from loaders.terminal import text_console
 
 COMMANDS = {
     "demo": "benchmarks.cli",
+    "scan": "loaders.cli",
+    "show": "loaders.cli",
+    "cache": "loaders.cli",
     "models": "zoo.cli",
     "train": "zoo.cli",
     "evaluate": "export.cli",

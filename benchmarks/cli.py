@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from loaders.atomic import write_text
-from loaders.cli import text_console
+from loaders.terminal import text_console
 
 app = typer.Typer()
 

@@ -12,13 +12,13 @@ from rich.table import Table
 from benchmarks.inference import bench
 from export.convert import to_onnx
 from export.runtime import Classifier
-from loaders.cli import bar
 from loaders.clip import read_clip
 from loaders.dataset import ClipDataset
 from loaders.index import ClipIndex
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.pictures import draw_clips
 from loaders.spec import ClipSpec
+from loaders.terminal import bar
 from zoo.contract import specs
 from zoo.evaluation import Evaluation, evaluate
 from zoo.pictures import draw_confusion

@@ -15,11 +15,12 @@ import numpy as np
 import typer
 
 from loaders.atomic import write_text
-from loaders.cli import text_console
-from loaders.clip import INTERPOLATIONS, read_clip
-from loaders.index import index_folder
+from loaders.canvas import INTERPOLATIONS
+from loaders.clip import read_clip
+from loaders.lists import index_folder
 from loaders.sampling import sample
 from loaders.spec import ClipSpec
+from loaders.terminal import text_console
 
 
 def compare(paths: Sequence[Path], spec: ClipSpec, *, workers: int, rounds: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loaders.atomic import write_text
-from loaders.cli import OnErrorChoice, bar, drop_broken, index_videos, text_console
 from loaders.errors import ClipzooError
+from loaders.terminal import OnErrorChoice, bar, drop_broken, index_videos, text_console
 
 app = typer.Typer()
 Batches = Callable[[Sequence[Path]], Iterator[np.ndarray]]

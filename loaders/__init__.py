@@ -11,12 +11,16 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 if TYPE_CHECKING:
     from loaders.augment import Augmentation
-    from loaders.clip import clip_from_frames, read_clip
+    from loaders.cache import DiskCache, MemoryCache
+    from loaders.clip import clip_from_frames, read_clip, read_crops, read_inputs
     from loaders.dataset import ClipDataset
     from loaders.errors import ClipzooError, VideoError
-    from loaders.index import Clip, ClipIndex, index_csv, index_folder
+    from loaders.index import Clip, ClipIndex
+    from loaders.lists import index_csv, index_files, index_folder, index_hmdb51, index_pattern, index_ucf101, write_csv
     from loaders.motion import draw_motion_clips
-    from loaders.spec import ClipSpec
+    from loaders.pictures import show
+    from loaders.scan import Scan, scan
+    from loaders.spec import ClipSpec, FlowSpec
 
 __all__ = [
     "Augmentation",
@@ -25,12 +29,25 @@ __all__ = [
     "ClipIndex",
     "ClipSpec",
     "ClipzooError",
+    "DiskCache",
+    "FlowSpec",
+    "MemoryCache",
+    "Scan",
     "VideoError",
     "clip_from_frames",
     "draw_motion_clips",
     "index_csv",
+    "index_files",
     "index_folder",
+    "index_hmdb51",
+    "index_pattern",
+    "index_ucf101",
     "read_clip",
+    "read_crops",
+    "read_inputs",
+    "scan",
+    "show",
+    "write_csv",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -42,11 +59,24 @@ __getattr__, __dir__ = lazily(
         "ClipIndex": "index",
         "ClipSpec": "spec",
         "ClipzooError": "errors",
+        "DiskCache": "cache",
+        "FlowSpec": "spec",
+        "MemoryCache": "cache",
+        "Scan": "scan",
         "VideoError": "errors",
         "clip_from_frames": "clip",
         "draw_motion_clips": "motion",
-        "index_csv": "index",
-        "index_folder": "index",
+        "index_csv": "lists",
+        "index_files": "lists",
+        "index_folder": "lists",
+        "index_hmdb51": "lists",
+        "index_pattern": "lists",
+        "index_ucf101": "lists",
         "read_clip": "clip",
+        "read_crops": "clip",
+        "read_inputs": "clip",
+        "scan": "scan",
+        "show": "pictures",
+        "write_csv": "lists",
     },
 )

@@ -1,47 +1,152 @@
-"""What the commands share about clips: the options that choose them, and how they are checked and shown."""
+"""`clipzoo scan`, `clipzoo cache` and `clipzoo show`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
-from rich.progress import Progress
+import typer
+from rich.table import Table
 
-from loaders.index import ClipIndex, index_csv, index_folder
+from loaders.errors import ClipzooError, VideoError
+from loaders.terminal import OnErrorChoice, bar, index_videos, parse_spec, text_console
 
-
-class OnErrorChoice(StrEnum):
-    """What to do with a file that cannot be read."""
-
-    SKIP = "skip"
-    FAIL = "fail"
-
-
-def text_console(*, stderr: bool = False) -> Console:
-    """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+app = typer.Typer()
+Videos = Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")]
+Split = Annotated[Path | None, typer.Option(help="CSV list: file,label[,split][,group][,start,end].")]
+Spec = Annotated[
+    str, typer.Option(help="What to read: frames=5,size=112,modality=flow,... or a JSON file (a run.json will do).")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Files that are read side by side.")]
 
 
-def index_videos(videos: Path, split: Path | None) -> ClipIndex:
-    """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class."""
-    return index_csv(split, root=videos) if split else index_folder(videos)
+@app.command()
+def scan(
+    videos: Videos,
+    split: Split = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures here, for `train --scan`.")
+    ] = None,
+    workers: Workers = 2,
+    time_limit: Annotated[float, typer.Option(help="Seconds for a file, then it is stopped.")] = 60.0,
+) -> None:
+    """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
+    from loaders.scan import scan as scan_index
+    from loaders.scan import unusual
+
+    console = text_console()
+    index = index_videos(videos, split)
+    with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
+        found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
+    table = Table("file", "frames", "seconds", "fps", "size", "codec", "what is unusual")
+    for scanned in unusual(found.files):
+        table.add_row(
+            scanned.file,
+            str(scanned.frames),
+            f"{scanned.seconds:.2f}",
+            f"{scanned.fps:.2f}",
+            f"{scanned.width}x{scanned.height}",
+            scanned.codec,
+            "; ".join(scanned.notes),
+        )
+    if table.row_count:
+        console.print(table)
+    good = [scanned for scanned in found.files if not scanned.problem]
+    counts = sorted(scanned.frames for scanned in good)
+    console.print(
+        f"{len(found.files)} files: {len(good)} can be read, {len(found.files) - len(good)} cannot"
+        + (f"; {counts[0]} to {counts[-1]} frames, median {counts[len(counts) // 2]}" if counts else "")
+        + f", {sum(scanned.seconds for scanned in good) / 60:.1f} minutes in all"
+    )
+    if json_file:
+        found.save(json_file)
+        console.print(f"wrote {json_file}")
 
 
-def drop_broken(index: ClipIndex, *, on_error: OnErrorChoice, workers: int, stderr: Console) -> ClipIndex:
-    """Opens every file, names each broken one once on `stderr`, and leaves it out or raises as `on_error` says."""
-    with bar(stderr, "checking clips", len(index)) as advance:
-        kept, broken = index.readable(on_error=on_error.value, workers=workers, advance=advance)
-    for error in broken:
-        stderr.print(f"left out: {error}")
-    return kept
+@app.command()
+def cache(
+    videos: Videos,
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Folder of the cache.")],
+    split: Split = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="For training: every place that random sampling may ask for.")
+    ] = False,
+    shard: Annotated[str, typer.Option(help="I/N: the I-th of N shares, 1 to N; each host takes another.")] = "1/1",
+    workers: Workers = 2,
+    on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+) -> None:
+    """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
+    from loaders.cache import DiskCache
+    from loaders.canvas import fill
+
+    console, stderr = text_console(), text_console(stderr=True)
+    host, _, hosts = shard.partition("/")
+    if not (host.isdecimal() and hosts.isdecimal() and 1 <= int(host) <= int(hosts)):
+        raise ClipzooError(f"--shard {shard!r} must be I/N with 1 <= I <= N, such as 2/4")
+    specs = parse_spec(spec)
+    index = index_videos(videos, split)
+    chosen = range(int(host) - 1, len(index), int(hosts))
+    disk = DiskCache(out)
+    made, broken = 0, 0
+
+    def one(position: int) -> int | VideoError:
+        try:
+            path = index.path(position)
+            return fill(disk, path, list(specs.values()), span=index[position].span, phase="train" if train else "test")
+        except VideoError as error:
+            return error
+
+    with bar(stderr, "caching", len(chosen)) as advance, ThreadPoolExecutor(workers) as pool:
+        for done in pool.map(one, chosen):
+            advance()
+            if disk.declined:
+                pool.shutdown(cancel_futures=True)
+                raise ClipzooError(f"{out}: {disk.declined}; make room, and run the command again")
+            if isinstance(done, VideoError):
+                if on_error is OnErrorChoice.FAIL:
+                    pool.shutdown(cancel_futures=True)
+                    raise done
+                broken += 1
+                stderr.print(f"left out: {done}")
+            else:
+                made += done > 0
+    console.print(
+        f"{len(chosen)} clips: {made} made, {len(chosen) - made - broken} there already, {broken} left out; "
+        f"{out} holds {sum(file.stat().st_size for file in out.glob('??/*.clip')) / 2**20:.1f} MiB"
+    )
 
 
-@contextmanager
-def bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar that goes away when done; yields what to call after each step."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+@app.command()
+def show(
+    videos: Videos,
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
+    split: Split = None,
+    clips: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 8,
+    augment: Annotated[bool, typer.Option("--augment", help="As training would change them.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Which clips, and how they are changed.")] = 0,
+) -> None:
+    """Draw clips as a model gets them: a row a clip, flow as a colour wheel."""
+    import numpy as np
+
+    from loaders.augment import Augmentation
+    from loaders.clip import read_inputs
+    from loaders.pictures import clip_title, draw_clips, readable
+
+    specs = parse_spec(spec)
+    index = index_videos(videos, split)
+    chosen = np.random.default_rng(seed).permutation(len(index))[:clips]
+    name, wanted = next(iter(specs.items()))
+    drawn = []
+    for position in sorted(chosen):
+        rng = np.random.default_rng((seed, int(position)))
+        augmentation = Augmentation() if augment else None
+        read = read_inputs(
+            index.path(position), {name: wanted}, span=index[position].span,
+            augmentation=augmentation, rng=rng, phase="train" if augment else "test",
+        )  # fmt: skip
+        drawn.append(readable(read[name], wanted))
+    draw_clips(np.stack(drawn), [clip_title(index[position]) for position in sorted(chosen)], out)
+    text_console().print(f"wrote {out}: {len(drawn)} clips, each uint8 {wanted.shape}")

@@ -7,51 +7,92 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from loaders.augment import Augmentation
-from loaders.decode import read_frames
+from loaders.augment import Augmentation, Draw, centre, cut, ten_crops
+from loaders.cache import Cache
+from loaders.canvas import Span, Track, read_canvases
 from loaders.errors import ClipzooError
-from loaders.sampling import sample
-from loaders.spec import ClipSpec, ColorOrder
-
-INTERPOLATIONS = {
-    "area": cv2.INTER_AREA,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "nearest": cv2.INTER_NEAREST,
-}
+from loaders.flow import wheel
+from loaders.sampling import Phase, is_random, sample
+from loaders.spec import ClipSpec
 
 
 def read_clip(
     path: str | Path,
     spec: ClipSpec,
     *,
-    augmentation: Augmentation | None = None,
+    span: Span | None = None,
+    phase: Phase = "test",
     rng: np.random.Generator | None = None,
+    augmentation: Augmentation | None = None,
+    cache: Cache | None = None,
 ) -> np.ndarray:
-    """Reads the clip that `spec` describes from a video file.
-
-    Args:
-        path: the video file.
-        spec: what to read.
-        augmentation: applied to the whole clip, if given; needs `rng`.
-        rng: where its draw comes from.
+    """Reads the clip that `spec` describes from a video file; see `read_inputs`.
 
     Returns:
         uint8 (frames, height, width, channels), 0 to 255.
+    """
+    return read_inputs(path, {"": spec}, span=span, phase=phase, rng=rng, augmentation=augmentation, cache=cache)[""]
+
+
+def read_inputs(
+    path: str | Path,
+    specs: Mapping[str, ClipSpec],
+    *,
+    span: Span | None = None,
+    phase: Phase = "test",
+    rng: np.random.Generator | None = None,
+    augmentation: Augmentation | None = None,
+    cache: Cache | None = None,
+) -> dict[str, np.ndarray]:
+    """Reads all inputs of one clip, decoding the file once at most.
+
+    Args:
+        path: the video file.
+        specs: input name -> what to read for it.
+        span: (start, end) of the part of the file that is the clip, seconds; all of it if left out.
+        phase: `train` draws the places of dense and segment samplings, `validation` and `test` settle them.
+        rng: where random places and augmentation come from; all inputs get the same draw.
+        augmentation: applied to the whole clip, if given.
+        cache: holds what was decoded before.
+
+    Returns:
+        Input name -> uint8 (frames, height, width, channels), 0 to 255.
+
+    Raises:
+        VideoError: no clip can be read; the message names the file.
+        ClipzooError: what needs chance has no `rng`.
+    """
+    draws: list[float] | None = None
+    draw: Draw | None = None
+    if augmentation is not None or any(is_random(spec, phase) for spec in specs.values()):
+        if rng is None:
+            raise ClipzooError("random sampling and augmentation need rng, a numpy.random.Generator")
+        draws = rng.random(max(spec.frames for spec in specs.values())).tolist()
+        draw = augmentation.draw(rng) if augmentation else None
+    canvases = read_canvases(path, list(specs.values()), span=span, phase=phase, draws=draws, cache=cache)
+    clips = {}
+    for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
+        if augmentation is not None and draw is not None:
+            clip = augmentation.apply(canvas, spec, draw)
+        else:
+            clip = cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)
+        clips[name] = finish(clip, spec)
+    return clips
+
+
+def read_crops(path: str | Path, spec: ClipSpec, *, span: Span | None = None, phase: Phase = "test") -> np.ndarray:
+    """Reads a clip in ten crops, for tests: four corners and the centre, then each mirrored.
+
+    Returns:
+        uint8 (10, frames, height, width, channels).
 
     Raises:
         VideoError: no clip can be read; the message names the file.
     """
-    frames = read_frames(path, lambda count: sample(count, spec), lambda frame: fit_frame(frame, spec, order="bgr"))
-    clip = np.stack(frames)
-    if augmentation is None:
-        return clip
-    if rng is None:
-        raise ClipzooError("an augmentation needs rng, a numpy.random.Generator")
-    return augmentation(clip, rng)
+    (canvas,) = read_canvases(path, [spec], span=span, phase=phase)
+    return np.stack([finish(crop, spec) for crop in ten_crops(canvas, spec)])
 
 
 def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) -> np.ndarray:
@@ -65,7 +106,7 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
         uint8 (frames, height, width, channels), 0 to 255.
 
     Raises:
-        ClipzooError: not uint8, not RGB, or no frame at all.
+        ClipzooError: not uint8, not RGB, no frame at all, too few, or a spec whose interval needs a frame rate.
     """
     if len(frames) == 0:
         raise ClipzooError("no frames: a clip needs at least one")
@@ -73,47 +114,32 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
-    return np.stack([fit_frame(frames[index], spec, order="rgb") for index in sample(len(frames), spec)])
+    track = Track(spec, sample(len(frames), spec), order="rgb")
+    for number in sorted(track.wanted):
+        track.visit(number, np.asarray(frames[number]))
+    canvas = track.canvas()
+    return finish(cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec), spec)
 
 
-def fit_frame(frame: np.ndarray, spec: ClipSpec, *, order: ColorOrder) -> np.ndarray:
-    """Resizes, crops and colours one frame as `spec` says.
-
-    Args:
-        frame: uint8 (height, width, 3), its channels in `order`.
-        spec: what to make.
-        order: `rgb`, or `bgr` as OpenCV decodes.
-
-    Returns:
-        uint8 (spec.height, spec.width, spec.channels).
-    """
-    height, width = frame.shape[:2]
-    if spec.resize == "fit":
-        shorter = spec.resize_to or max(spec.height, spec.width)
-        # The longer side rounds half up, in integers.
-        size = (
-            max(shorter, (2 * width * shorter + min(height, width)) // (2 * min(height, width))),
-            max(shorter, (2 * height * shorter + min(height, width)) // (2 * min(height, width))),
-        )
-    else:
-        size = (spec.width, spec.height)
-    if size != (width, height):
-        frame = cv2.resize(frame, size, interpolation=INTERPOLATIONS[spec.interpolation])
-    top, left = (size[1] - spec.height) // 2, (size[0] - spec.width) // 2
-    frame = frame[top : top + spec.height, left : left + spec.width]
-    if spec.modality == "gray":
-        return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)[..., None]
-    return frame if spec.color_order == order else np.ascontiguousarray(frame[..., ::-1])
+def finish(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """The last step, behind crop and augmentation: fields of `flow_hsv` become pictures."""
+    return np.stack([wheel(field) for field in clip]) if spec.modality == "flow_hsv" else clip
 
 
 def read_batches(
-    paths: Sequence[str | Path], specs: Mapping[str, ClipSpec], *, batch_size: int, workers: int = 2
+    paths: Sequence[str | Path],
+    specs: Mapping[str, ClipSpec],
+    *,
+    spans: Sequence[Span | None] | None = None,
+    batch_size: int,
+    workers: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Reads clips for inference, in order, by threads that stay one batch ahead.
 
     Args:
         paths: the video files.
         specs: input name -> what to read for it.
+        spans: part of each file, seconds; None for the whole file.
         batch_size: clips in a batch, >= 1; the last may be smaller.
         workers: threads, >= 1.
 
@@ -127,14 +153,13 @@ def read_batches(
     if batch_size < 1 or workers < 1:
         raise ClipzooError(f"batch_size ({batch_size}) and workers ({workers}) must be >= 1")
 
-    def read(path: str | Path) -> dict[str, np.ndarray]:
-        return {name: read_clip(path, spec) for name, spec in specs.items()}
-
+    wanted = list(zip(paths, spans or [None] * len(paths), strict=True))
     with ThreadPoolExecutor(max_workers=workers) as pool:
         ahead: deque[list[Future[dict[str, np.ndarray]]]] = deque()
         try:
             for start in range(0, len(paths), batch_size):
-                ahead.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
+                batch = wanted[start : start + batch_size]
+                ahead.append([pool.submit(read_inputs, path, specs, span=span) for path, span in batch])
                 if len(ahead) > 1:
                     yield _stack(ahead.popleft())
             while ahead:

@@ -3,64 +3,127 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 
 from loaders.errors import VideoError
+from loaders.packets import LONG, Packets, jump, read_packets, worth_seeking
 
-_NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
+NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
 
 Frame = np.ndarray  # uint8 (height, width, 3), BGR, as OpenCV gives it
 
-# True counts of the files whose header lied, by (path, bytes, time of change), so that each is believed only once.
-_TRUE_COUNTS: dict[tuple[str, int, int], int] = {}
+# True counts by file (a hash of path, bytes, time of change): a header that lied is believed only once, and a file
+# whose end was seen once is not read to its end again.
+_COUNTS: dict[int, int] = {}
 
 
-def read_frames(
-    path: str | Path, pick: Callable[[int], Sequence[int]], each: Callable[[Frame], np.ndarray]
-) -> list[np.ndarray]:
-    """Decodes a file forward and keeps the frames that `pick` names.
+class Visitor(Protocol):
+    """What is to be done with the frames of a file."""
 
-    The header's frame count is a hint (video2x#742; damaged files and some muxers lie): the file is
-    read to its end, and where the hint was wrong it is read once more with the count that was seen. Seeking is not
-    used, since CAP_PROP_POS_FRAMES lands on wrong frames (opencv#9053, #4890, #26827). One FFmpeg thread: workers
-    read files side by side.
+    @property
+    def wanted(self) -> Collection[int]:
+        """Numbers of the frames to decode, each once."""
+
+    def visit(self, number: int, frame: Frame) -> None:
+        """Called for each wanted frame, in rising order; `frame` is uint8 (height, width, 3), BGR."""
+
+
+V = TypeVar("V", bound=Visitor)
+
+
+def read_frames(path: str | Path, plan: Callable[[int, float], V]) -> V:
+    """Decodes the frames of a file that a plan wants, exactly those that a decoder finds at these numbers.
+
+    The header's frame count is a hint (video2x#742; damaged files and some muxers lie): the file is read to its end,
+    and where the hint was wrong it is read once more with the count that was seen. Seeking lands on wrong frames
+    (opencv#9053, #4890, #26827), so files are decoded forward; only in a long file whose packets agree with the header
+    and lie one frame apart is a frame sought, and kept only if its time stamp is that of its number. One FFmpeg
+    thread: workers read files side by side.
 
     Args:
         path: the video file.
-        pick: number of frames in the file -> indices wanted, in never falling order.
-        each: applied to each wanted frame as soon as it is decoded: uint8 (height, width, 3), BGR.
+        plan: (frames in the file, frames a second) -> what to do; called again if the count was wrong.
 
     Returns:
-        What `each` made, one for each index, in order.
+        The last plan, all of whose frames were visited.
 
     Raises:
         VideoError: no such file, not a video, or no frame can be decoded.
     """
-    stat = _stat(path)
-    identity = (os.fspath(path), stat.st_size, stat.st_mtime_ns)
-    count = _TRUE_COUNTS.get(identity)
-    for _ in range(3):
-        capture = _open(path)
+    stat = require_file(path)
+    key = hash((os.fspath(path), stat.st_size, stat.st_mtime_ns))
+    seekable = True
+    for _ in range(4):
+        count = _COUNTS.get(key)
+        sure = count is not None
+        capture = open_video(path)
         try:
-            if count is None:
-                count = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-            wanted = list(pick(count))
-            kept, seen = _forward(capture, wanted, each)
+            header = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+            count = count or header
+            visitor = plan(count, capture.get(cv2.CAP_PROP_FPS))
+            wanted = sorted(visitor.wanted)
+            if seekable and count >= LONG:
+                packets = read_packets(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+                if packets and packets.regular and packets.count == count == header and worth_seeking(packets, wanted):
+                    if _seek(capture, packets, wanted, visitor.visit):
+                        return visitor
+                    seekable = False
+                    continue
+            seen = _forward(capture, wanted, visitor.visit, stop=count if sure else None)
         except cv2.error as error:
             raise VideoError(path, f"OpenCV cannot decode it ({error.err or error.msg})") from None
         finally:
             capture.release()
         if seen == 0:
-            raise VideoError(path, _NO_FRAME % _codec(path))
-        if seen == count:
-            return [kept[index] for index in wanted]
-        count = _TRUE_COUNTS[identity] = seen
+            raise _no_frame(path)
+        if seen == count or (sure and wanted and seen == wanted[-1] + 1):
+            _COUNTS[key] = count
+            return visitor
+        _COUNTS[key] = seen
     raise VideoError(path, "it yields another number of frames each time that it is read")
+
+
+def frame_count(path: str | Path) -> tuple[int, float]:
+    """Frames in a file and frames a second: by its packets where they agree with its header, else by decoding it.
+
+    Raises:
+        VideoError: no such file, not a video, or no frame can be decoded.
+    """
+    stat = require_file(path)
+    known = _COUNTS.get(hash((os.fspath(path), stat.st_size, stat.st_mtime_ns)))
+    capture = open_video(path)
+    header, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    readable = capture.grab()
+    capture.release()
+    if known:
+        return known, fps
+    packets = read_packets(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+    if readable and packets and packets.regular and packets.count == header:
+        return header, fps
+    return read_frames(path, lambda count, _: _Count(count)).frames, fps
+
+
+class _Count:
+    """Visits no frame; its last plan knows how many there are."""
+
+    wanted: tuple[int, ...] = ()
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+
+    def visit(self, number: int, frame: Frame) -> None:
+        raise AssertionError("no frame is wanted")
+
+
+def remember_count(path: str | Path, size: int, modified: int, count: int) -> None:
+    """Notes the true count of a file, so that it is not found out again; `modified` in ns."""
+    _COUNTS[hash((os.fspath(path), size, modified))] = count
 
 
 def check_readable(
@@ -79,11 +142,11 @@ def check_readable(
 
     def check(path: str | Path) -> VideoError | None:
         try:
-            _stat(path)
-            capture = _open(path)
+            require_file(path)
+            capture = open_video(path)
             try:
                 if not capture.read()[0]:
-                    raise VideoError(path, _NO_FRAME % _codec(path))
+                    raise _no_frame(path)
             finally:
                 capture.release()
         except VideoError as error:
@@ -97,23 +160,48 @@ def check_readable(
 
 
 def _forward(
-    capture: cv2.VideoCapture, wanted: Sequence[int], each: Callable[[Frame], np.ndarray]
-) -> tuple[dict[int, np.ndarray], int]:
-    """Reads to the end of the file. Returns the wanted frames by index, and how many frames there are."""
-    kept: dict[int, np.ndarray] = {}
+    capture: cv2.VideoCapture, wanted: Sequence[int], visit: Callable[[int, Frame], None], *, stop: int | None
+) -> int:
+    """Decodes from the start: to the end of the file, or, if its count is known, to the last wanted frame.
+
+    Returns how many frames there were.
+    """
     wish = set(wanted)
+    last = wanted[-1] + 1 if stop is not None and wanted else stop
     seen = 0
-    while capture.grab():
+    while seen != last and capture.grab():
         if seen in wish:
             ok, frame = capture.retrieve()
             if not ok:
                 break
-            kept[seen] = each(frame)
+            visit(seen, frame)
         seen += 1
-    return kept, seen
+    return seen
 
 
-def _stat(path: str | Path) -> os.stat_result:
+def _seek(
+    capture: cv2.VideoCapture, packets: Packets, wanted: Sequence[int], visit: Callable[[int, Frame], None]
+) -> bool:
+    """Decodes the wanted frames alone. False as soon as one is not surely the right one."""
+    position = 0
+    for number in wanted:
+        if jump(packets, position, number):
+            capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+            position = number
+        while position < number and capture.grab():
+            position += 1
+        if not capture.grab() or capture.get(cv2.CAP_PROP_PTS) != packets.first + number:
+            return False
+        ok, frame = capture.retrieve()
+        if not ok:
+            return False
+        visit(number, frame)
+        position = number + 1
+    return True
+
+
+def require_file(path: str | Path) -> os.stat_result:
+    """What the file system says of a file. Raises VideoError for what is no readable file, or empty."""
     if not str(path).isascii():
         try:
             str(path).encode("utf-8")
@@ -132,7 +220,8 @@ def _stat(path: str | Path) -> os.stat_result:
     return stat
 
 
-def _open(path: str | Path) -> cv2.VideoCapture:
+def open_video(path: str | Path) -> cv2.VideoCapture:
+    """Opens a file for decoding in one thread; release it. Raises VideoError for what OpenCV cannot open."""
     # Absolute: FFmpeg takes what stands before the colon of "12:30.avi" for a protocol.
     capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
@@ -141,9 +230,15 @@ def _open(path: str | Path) -> cv2.VideoCapture:
     return capture
 
 
-def _codec(path: str | Path) -> str:
-    capture = _open(path)
+def codec_name(capture: cv2.VideoCapture) -> str:
+    """The four characters of an open file's codec; `unknown` where there are none that can be printed."""
     code = int(capture.get(cv2.CAP_PROP_FOURCC))
-    capture.release()
     name = "".join(chr(code >> shift & 0xFF) for shift in (0, 8, 16, 24)).strip("\0 ")
     return name if name.isprintable() and name else "unknown"
+
+
+def _no_frame(path: str | Path) -> VideoError:
+    capture = open_video(path)
+    codec = codec_name(capture)
+    capture.release()
+    return VideoError(path, NO_FRAME % codec)

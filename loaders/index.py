@@ -1,56 +1,81 @@
-"""Which clips there are: files, labels, parts and groups, from folders or CSV lists."""
+"""Which clips there are: files, spans, labels, parts and groups."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from loaders.atomic import write_text
-from loaders.decode import check_readable
+import numpy as np
+
+from loaders.decode import check_readable, frame_count
 from loaders.errors import ClipzooError, VideoError
+from loaders.sampling import windows
 from loaders.split import assign_parts
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
-)
 PARTS = ("train", "validation", "test")
-_PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-               "validation": "validation", "test": "test"}  # fmt: skip
+PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+              "validation": "validation", "test": "test"}  # fmt: skip
 OnError = Literal["skip", "fail"]
+Task = Literal["classification", "multilabel", "regression"]
+Label = str | tuple[str, ...] | tuple[float, ...] | None
 
 
 class Clip(NamedTuple):
-    """One clip of an index: file (relative to the root), class, part of the split, and group that must not be torn."""
+    """One sample of an index.
+
+    Attributes:
+        file: relative to the root.
+        label: the class; or the classes (multilabel); or the numbers (regression); None where it is not known.
+        part: of the split: train, validation or test.
+        group: what must not be torn between parts, such as the source video.
+        start: where the clip begins in the file, seconds; None: the whole file.
+        end: where it ends.
+    """
 
     file: str
-    label: str
+    label: Label = None
     part: str | None = None
     group: str | None = None
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """(start, end), or None for the whole file."""
+        return None if self.start is None or self.end is None else (self.start, self.end)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its classes, whatever the task; none for numbers."""
+        if isinstance(self.label, str):
+            return (self.label,)
+        return tuple(name for name in self.label or () if isinstance(name, str))
 
 
 @dataclass(frozen=True)
 class ClipIndex:
-    """A list of labelled clips under one folder.
+    """A list of clips under one folder.
 
     Attributes:
         root: the folder that the files are relative to.
         clips: the clips.
-        labels: names of the classes; their order is that of the model's outputs. Found from the clips if left out.
+        labels: names of the classes, or of the numbers; their order is that of the model's outputs. Classes are found
+            from the clips if left out.
+        task: what the labels are: one class each, several, or numbers.
     """
 
     root: Path
     clips: tuple[Clip, ...]
     labels: tuple[str, ...] = field(default=())
+    task: Task = "classification"
 
     def __post_init__(self) -> None:
         if not self.labels:
-            object.__setattr__(self, "labels", tuple(sorted({clip.label for clip in self.clips})))
+            object.__setattr__(self, "labels", tuple(sorted({name for clip in self.clips for name in clip.names})))
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -58,20 +83,70 @@ class ClipIndex:
     def __iter__(self) -> Iterator[Clip]:
         return iter(self.clips)
 
+    def __getitem__(self, position: int) -> Clip:
+        return self.clips[position]
+
     def path(self, position: int) -> Path:
         """Where the clip at `position` lies."""
         return self.root / self.clips[position].file
 
     @property
     def paths(self) -> list[Path]:
-        """Where the clips lie, in order."""
+        """Where the clips lie, in order; a file with several clips stands there several times."""
         return [self.root / clip.file for clip in self.clips]
 
     @property
-    def targets(self) -> list[int]:
-        """Position of each clip's class among `labels`."""
-        positions = {label: position for position, label in enumerate(self.labels)}
-        return [positions[clip.label] for clip in self.clips]
+    def labelled(self) -> bool:
+        """Whether the labels of all clips are known."""
+        return all(clip.label is not None for clip in self.clips)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Labels as numbers: int64 (clips,), positions among `labels`; or, for the other tasks, `encode()`.
+
+        Raises:
+            ClipzooError: labels are missing.
+        """
+        if self.task != "classification":
+            return self.encode()
+        places = {label: place for place, label in enumerate(self.labels)}
+        self._require_labels(self.clips)
+        return np.array([places[str(clip.label)] for clip in self.clips], np.int64)
+
+    def encode(self, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """What a model learns from: float32 (clips, labels), one-hot, several-hot, or the numbers.
+
+        Args:
+            positions: of the clips; all of them if left out.
+
+        Raises:
+            ClipzooError: labels are missing.
+        """
+        chosen = self.clips if positions is None else [self.clips[position] for position in positions]
+        self._require_labels(chosen)
+        if self.task == "regression":
+            return np.array([clip.label for clip in chosen], np.float32).reshape(len(chosen), len(self.labels))
+        places = {label: place for place, label in enumerate(self.labels)}
+        out = np.zeros((len(chosen), len(self.labels)), np.float32)
+        for row, clip in zip(out, chosen, strict=True):
+            row[[places[name] for name in clip.names]] = 1
+        return out
+
+    def class_weights(self) -> dict[int, float]:
+        """Weights that make every class count alike: clips / (classes * clips of the class), for `fit`.
+
+        Raises:
+            ClipzooError: the clips do not have one class each.
+        """
+        if self.task != "classification":
+            raise ClipzooError(f"class weights are for one class a clip, not for {self.task}")
+        counts = np.bincount(self.targets, minlength=len(self.labels))
+        return {place: len(self) / (len(self.labels) * int(n)) if n else 0.0 for place, n in enumerate(counts)}
+
+    def _require_labels(self, clips: Sequence[Clip]) -> None:
+        for clip in clips:
+            if clip.label is None:
+                raise ClipzooError(f"{self.root}: {clip.file} has no label")
 
     @property
     def has_parts(self) -> bool:
@@ -89,7 +164,7 @@ class ClipIndex:
         Raises:
             ClipzooError: no such part, or no clip in it.
         """
-        wanted = _PART_NAMES.get(name.strip().lower())
+        wanted = PART_NAMES.get(name.strip().lower())
         chosen = tuple(clip for clip in self.clips if clip.part == wanted) if wanted else ()
         if not chosen:
             parts = ", ".join(
@@ -113,22 +188,91 @@ class ClipIndex:
                 f"split shares validation ({validation}) and test ({test}) must be >= 0, together below 1"
             )
         shares = {"train": 1 - validation - test, "validation": validation, "test": test}
-        parts = assign_parts(
-            [(clip.file, clip.label, clip.group or f"\0{clip.file}") for clip in self.clips],
-            shares=shares,
-            seed=seed,
-        )
-        done = replace(self, clips=tuple(clip._replace(part=parts[clip.file]) for clip in self.clips))
+        done = self._assign(shares, seed)
         done.require_every_class("train")
         return done
 
+    def folds(self, count: int, *, validation: float = 0.0, seed: int = 0) -> list[ClipIndex]:
+        """Splits for cross-validation: each clip is in the test part of exactly one fold, no group is torn.
+
+        Args:
+            count: folds, >= 2.
+            validation: share of what is not test that is kept apart for validation, 0 <= validation < 1.
+            seed: equal seeds give equal folds.
+
+        Raises:
+            ClipzooError: an argument out of range, or a class without a clip to train on.
+        """
+        if not 2 <= count <= len(self):
+            raise ClipzooError(f"folds ({count}) must be from 2 to the number of clips ({len(self)})")
+        names = [f"fold {number}" for number in range(count)]
+        assigned = self._assign(dict.fromkeys(names, 1 / count), seed).clips
+        folds = []
+        for name in names:
+            rest = replace(self, clips=tuple(clip for clip in assigned if clip.part != name))
+            kept = iter(rest.split(validation=validation, test=0, seed=seed).clips)
+            clips = tuple(clip._replace(part="test") if clip.part == name else next(kept) for clip in assigned)
+            folds.append(replace(self, clips=clips))
+        return folds
+
+    def _assign(self, shares: dict[str, float], seed: int) -> ClipIndex:
+        rows = [
+            # Numbers are not balanced; clips of one file stay together.
+            (clip.file, "\0".join(clip.names), clip.group or f"\0{clip.file}")
+            for clip in self.clips
+        ]
+        parts = assign_parts(rows, shares=shares, seed=seed)
+        return replace(self, clips=tuple(clip._replace(part=parts[clip.file]) for clip in self.clips))
+
+    def windows(
+        self,
+        seconds: float,
+        *,
+        stride: float | None = None,
+        workers: int = 2,
+        advance: Callable[[], object] = lambda: None,
+    ) -> ClipIndex:
+        """Windows that slide over every file, each a clip of its own with the file's label, part and group.
+
+        Args:
+            seconds: how long a window is, > 0: as long as the movement lasts. A shorter file is one window.
+            stride: from one start to the next, seconds, > 0; half a window if left out.
+            workers: threads that count frames.
+            advance: called after each file, to show progress.
+
+        Returns:
+            All windows, file by file, no two alike; the last of a file reaches its end.
+
+        Raises:
+            VideoError: a file whose frames or frame rate cannot be had.
+            ClipzooError: a length out of range.
+        """
+        step = seconds / 2 if stride is None else stride
+        if not seconds > 0 or not step > 0:
+            raise ClipzooError(f"windows need seconds ({seconds}) and stride ({step}) above 0")
+
+        def slide(position: int) -> list[Clip]:
+            path, clip = self.path(position), self.clips[position]
+            count, fps = frame_count(path)
+            if not fps > 0:
+                raise VideoError(path, "does not say its frame rate, which windows of seconds need")
+            spans = windows(count, max(1, round(seconds * fps)), max(1, round(step * fps)))
+            advance()
+            return [clip._replace(start=start / fps, end=stop / fps) for start, stop in spans]
+
+        with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+            slid = list(pool.map(slide, range(len(self))))
+        return replace(self, clips=tuple(clip for clips in slid for clip in clips))
+
     def require_every_class(self, part: str) -> None:
-        """Raises ClipzooError where a class has no clip in `part`."""
-        held = {clip.label for clip in self.clips if clip.part == part}
-        missing = [label for label in self.labels if label not in held]
+        """Raises ClipzooError where a class has no clip in `part`, or there is none in it at all."""
+        held = {name for clip in self.clips if clip.part == part for name in clip.names}
+        if not any(clip.part == part for clip in self.clips):
+            raise ClipzooError(f"{self.root}: no clip in the part {part}; give more clips, or smaller shares")
+        missing = [label for label in self.labels if label not in held] if self.task != "regression" else []
         if missing:
             raise ClipzooError(
-                f"{self.root}: no clip of {_some(missing)} in the part {part}; give more clips, smaller shares, "
+                f"{self.root}: no clip of {some(missing)} in the part {part}; give more clips, smaller shares, "
                 "or a --split list"
             )
 
@@ -149,18 +293,40 @@ class ClipIndex:
             VideoError: with `fail`, the first broken file.
             ClipzooError: a class has no readable clip.
         """
-        errors = check_readable(self.paths, workers=workers, advance=advance)
-        broken = [error for error in errors if error]
-        if broken and on_error == "fail":
-            raise broken[0]
-        kept = tuple(clip for clip, error in zip(self.clips, errors, strict=True) if error is None)
-        for label in self.labels:
-            if any(clip.label == label for clip in self.clips) and not any(clip.label == label for clip in kept):
-                raise ClipzooError(
-                    f"{self.root}: class {label!r} has no readable clip; the first of its files: "
-                    f"{next(error for clip, error in zip(self.clips, errors, strict=True) if clip.label == label)}"
-                )
-        return replace(self, clips=kept), broken
+        files = list(dict.fromkeys(clip.file for clip in self.clips))
+        checked = check_readable([self.root / file for file in files], workers=workers, advance=advance)
+        return self.without({file: error for file, error in zip(files, checked, strict=True) if error}, on_error)
+
+    def without(
+        self, broken: Mapping[str, VideoError], on_error: OnError = "skip"
+    ) -> tuple[ClipIndex, list[VideoError]]:
+        """Leaves out the clips of broken files, or raises for the first.
+
+        Args:
+            broken: file (relative to the root) -> what is wrong with it.
+            on_error: `skip` or `fail`.
+
+        Returns:
+            The other clips, and the error of each file left out.
+
+        Raises:
+            VideoError: with `fail`, the first broken file.
+            ClipzooError: a class has no readable clip.
+        """
+        kept = tuple(clip for clip in self.clips if clip.file not in broken)
+        errors = [broken[file] for file in dict.fromkeys(clip.file for clip in self.clips) if file in broken]
+        if errors and on_error == "fail":
+            raise errors[0]
+        left = {name for clip in kept for name in clip.names}
+        for clip in self.clips:
+            for name in clip.names:
+                if name not in left:
+                    raise ClipzooError(
+                        f"{self.root}: class {name!r} has no readable clip; the first of its files: {broken[clip.file]}"
+                    )
+        if errors and not kept:
+            raise ClipzooError(f"{self.root}: no readable clip; the first of its files: {errors[0]}")
+        return replace(self, clips=kept), errors
 
     def with_labels(self, labels: Sequence[str]) -> ClipIndex:
         """The same clips with the classes of a model, in its order.
@@ -168,118 +334,18 @@ class ClipIndex:
         Raises:
             ClipzooError: a clip has a class that is not among `labels`.
         """
-        foreign = sorted({clip.label for clip in self.clips} - set(labels))
+        if self.task == "regression":
+            foreign = [] if tuple(labels) == self.labels else list(self.labels)
+        else:
+            foreign = sorted({name for clip in self.clips for name in clip.names} - set(labels))
         if foreign:
             raise ClipzooError(
-                f"{self.root}: the labels do not fit the model: it does not know {_some(foreign)}; "
-                f"it knows {_some(list(labels))}"
+                f"{self.root}: the labels do not fit the model: it does not know {some(foreign)}; "
+                f"it knows {some(list(labels))}"
             )
         return replace(self, labels=tuple(labels))
 
-    def to_csv(self, path: str | Path) -> None:
-        """Writes `file,label,split,group`, as `index_csv` reads it."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("file", "label", "split", "group"))
-        writer.writerows((clip.file, clip.label, clip.part or "", clip.group or "") for clip in self.clips)
-        write_text(path, text.getvalue())
 
-
-def index_folder(path: str | Path) -> ClipIndex:
-    """Indexes a folder with one sub-folder a class: `path/<label>/**/<clip>`, files with the suffix of a video.
-
-    Raises:
-        ClipzooError: no such folder, no sub-folder, or a sub-folder without a video file.
-    """
-    root = _existing_folder(path)
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not folders:
-        raise ClipzooError(
-            f"{root}: no sub-folder; put the clips of each class into a folder with the name of the class"
-        )
-    clips: list[Clip] = []
-    for folder in folders:
-        if folder.name != folder.name.strip():
-            raise ClipzooError(f"{root}: class {folder.name!r} begins or ends with a space; rename the folder")
-        files = sorted(_videos(folder))
-        if not files:
-            raise ClipzooError(
-                f"{folder}: class {folder.name!r} has no video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
-            )
-        clips += [Clip(file=file.relative_to(root).as_posix(), label=folder.name) for file in files]
-    return ClipIndex(root, tuple(clips))
-
-
-def index_csv(path: str | Path, *, root: str | Path | None = None) -> ClipIndex:
-    """Indexes a CSV list with the columns `file,label` and, if wanted, `split` and `group` (or `source`).
-
-    Args:
-        path: the list, UTF-8, with a header line.
-        root: the folder that the files are relative to; the list's own folder if left out.
-
-    Raises:
-        ClipzooError: no such file, a column missing, an empty field, a file listed twice, or a split other than
-            train, validation (val) and test. Files are looked for when they are read.
-    """
-    path = Path(path)
-    root = _existing_folder(root if root is not None else path.parent)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
-    for needed in ("file", "label"):
-        if needed not in columns:
-            raise ClipzooError(f"{path}: no column {needed!r}; the first line has {', '.join(columns) or 'nothing'}")
-    group = "group" if "group" in columns else "source" if "source" in columns else None
-    clips: list[Clip] = []
-    seen: set[str] = set()
-    for line, row in rows:
-        name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-        if not name or not label:
-            raise ClipzooError(f"{path}: line {line} has no {'file' if not name else 'label'}")
-        if name in seen:
-            raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
-        seen.add(name)
-        given = (row.get("split") or "").strip().lower()
-        if given and given not in _PART_NAMES:
-            raise ClipzooError(
-                f"{path}: line {line} has the split {given!r}; it must be train, validation (val) or test"
-            )
-        clips.append(
-            Clip(
-                name,
-                label,
-                _PART_NAMES.get(given),
-                ((row.get(group) or "").strip() or None) if group else None,
-            )
-        )
-    if not clips:
-        raise ClipzooError(f"{path}: lists no clip")
-    return ClipIndex(root, tuple(clips))
-
-
-def _existing_folder(path: str | Path) -> Path:
-    root = Path(path)
-    if not root.exists():
-        raise ClipzooError(f"{root}: no such folder")
-    if not root.is_dir():
-        raise ClipzooError(f"{root}: is not a folder")
-    return root
-
-
-def _videos(folder: Path) -> Iterable[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES  # noqa: PTH122
-        )
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
+def some(names: Sequence[str], most: int = 12) -> str:
+    """The first of a list of names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex, index_folder
+from loaders.index import ClipIndex
+from loaders.lists import index_folder
 
 # Shares of the frame: how near the middle of a bar comes to the edges, and half its length.
 _MARGIN, _SMALLEST, _LARGEST = 0.18, 0.08, 0.24

@@ -4,20 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from loaders.atomic import replacing
+from loaders.flow import wheel
+from loaders.index import Clip
+from loaders.spec import ClipSpec
+
+if TYPE_CHECKING:
+    from loaders.dataset import ClipDataset
 
 
-def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path) -> None:
+def show(dataset: ClipDataset, *, batch: int = 0, out: str | Path | None = None, most: int = 16) -> Figure:
+    """Draws one batch as a labelled grid: a row a clip, its frames side by side, flow as a colour wheel.
+
+    Args:
+        dataset: whose batch.
+        batch: its number.
+        out: a PNG to write, if given.
+        most: clips that are drawn, of the first input.
+
+    Returns:
+        The figure; a notebook shows it.
+    """
+    clips = dataset[batch][0]
+    name, spec = next(iter(dataset.specs.items()))
+    pixels = (clips[name] if isinstance(clips, dict) else clips)[:most]
+    titles = [clip_title(clip) for clip in dataset.clips(batch)[:most]]
+    return draw_clips(np.stack([readable(clip, spec) for clip in pixels]), titles, out)
+
+
+def clip_title(clip: Clip) -> str:
+    """What a person would call a clip: its class, classes or numbers; its file where it has none."""
+    if clip.label is None:
+        return Path(clip.file).name
+    return clip.label if isinstance(clip.label, str) else ", ".join(map(str, clip.label))
+
+
+def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """A clip as people can look at it: RGB or grey; the first field of each step of flow as a colour wheel."""
+    if spec.modality == "flow":
+        return np.stack([wheel(step[..., :2]) for step in clip])
+    return clip[..., ::-1] if spec.channels == 3 and spec.color_order == "bgr" else clip
+
+
+def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path | None) -> Figure:
     """Draws clips as a grid.
 
     Args:
         clips: uint8 (rows, frames, height, width, channels), RGB or grey.
         titles: what stands beside each row.
-        path: the PNG to write.
+        path: the PNG to write, if given.
     """
     rows, columns = clips.shape[:2]
     figure = Figure(figsize=(1.6 + 1.3 * columns, 0.2 + 1.3 * rows * clips.shape[2] / clips.shape[3]))
@@ -30,5 +70,7 @@ def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path) -> No
     figure.subplots_adjust(
         left=1.2 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01, wspace=0.04, hspace=0.04
     )
-    with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110, facecolor="white")
+    if path is not None:
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png", dpi=110, facecolor="white")
+    return figure

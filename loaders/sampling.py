@@ -1,16 +1,25 @@
-"""Which frames of a file make a clip. Pure functions of integers."""
+"""Which frames of a file make a clip. Pure functions of integers: no rounding differs between machines."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
+
+Phase = Literal["train", "validation", "test"]
+PHASES: tuple[Phase, ...] = ("train", "validation", "test")
+Part = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
+Step = tuple[Part, ...]  # what one step of a clip is made of
 
 
 def uniform(count: int, frames: int) -> list[int]:
     """Indices of `frames` frames spread evenly over `count`, the first and the last among them.
 
-    Index i is floor(i * (count - 1) / (frames - 1) + 1/2), in integers: no rounding differs between machines. One
-    frame is the middle one, (count - 1) // 2. A file shorter than the clip repeats frames where they stand.
+    Index i is floor(i * (count - 1) / (frames - 1) + 1/2). One frame is the middle one, (count - 1) // 2. A file
+    shorter than the clip repeats frames where they stand.
 
     Args:
         count: frames in the file, >= 1.
@@ -22,17 +31,179 @@ def uniform(count: int, frames: int) -> list[int]:
     Raises:
         ClipzooError: `count` or `frames` below 1.
     """
-    if count < 1 or frames < 1:
-        raise ClipzooError(f"sampling needs count ({count}) >= 1 and frames ({frames}) >= 1")
+    _positive(count=count, frames=frames)
     if frames == 1:
         return [(count - 1) // 2]
     steps = frames - 1
     return [(2 * i * (count - 1) + steps) // (2 * steps) for i in range(frames)]
 
 
-SAMPLINGS = {"uniform": uniform}
+def dense(count: int, frames: int, stride: int, draw: float | None = None) -> list[int]:
+    """Every `stride`-th frame, `frames` of them: from the middle of the file, or from a random start.
+
+    Args:
+        count: frames in the file, >= (frames - 1) * stride + 1.
+        frames: frames wanted, >= 1.
+        stride: step between them, frames, >= 1.
+        draw: 0 <= draw < 1 places the clip; None: in the middle, rounded down.
+
+    Raises:
+        ClipzooError: an argument out of range.
+    """
+    _positive(count=count, frames=frames, stride=stride)
+    room = count - ((frames - 1) * stride + 1)
+    if room < 0:
+        raise ClipzooError(f"dense sampling of {frames} frames, stride {stride}, needs {count - room}, not {count}")
+    start = room // 2 if draw is None else int(draw * (room + 1))
+    return [start + i * stride for i in range(frames)]
 
 
-def sample(count: int, spec: ClipSpec) -> list[int]:
-    """Indices of the frames that `spec` takes from a file of `count` frames."""
-    return SAMPLINGS[spec.sampling](count, spec.frames)
+def segments(
+    count: int, frames: int, length: int = 1, *, phase: Phase = "test", draws: Sequence[float] | None = None
+) -> list[int]:
+    """The first index of `length` consecutive ones in each of `frames` segments (arXiv 1711.04161, released code).
+
+    With d = count / frames, for segment i:
+
+    | phase | count >= frames * length | otherwise |
+    |---|---|---|
+    | train | floor(i d) + random in 0..floor(d) - length | min(floor(i d) + random in 0..floor(d), count - length) |
+    | validation | floor((d - length + 1) / 2 + i d) | floor(i (count - length) / (frames - 1)) |
+    | test | floor(i (count - length) / (frames - 1)) | 0 |
+
+    One segment at test is the middle one. Where `count < length` every index is 0.
+
+    Args:
+        count: frames, or flow fields, in the file, >= 1.
+        frames: segments, >= 1.
+        length: consecutive ones taken from each, >= 1.
+        phase: which row.
+        draws: for `train`, `frames` numbers in [0, 1).
+
+    Raises:
+        ClipzooError: an argument out of range, or `train` without draws.
+    """
+    _positive(count=count, frames=frames, length=length)
+    last = max(0, count - length)
+    short = count < frames * length
+    if phase == "train":
+        if draws is None or len(draws) < frames:
+            raise ClipzooError("segments of the train phase need a random draw each")
+        room = count // frames - (0 if short else length)
+        return [min(i * count // frames + int(draws[i] * (room + 1)), last) for i in range(frames)]
+    if phase == "validation" and not short:
+        return [(count - frames * (length - 1) + 2 * i * count) // (2 * frames) for i in range(frames)]
+    if phase == "test" and short:
+        return [0] * frames
+    return [last // 2] if frames == 1 else [i * last // (frames - 1) for i in range(frames)]
+
+
+def windows(count: int, length: int, stride: int) -> list[tuple[int, int]]:
+    """Windows that slide over a file, all different, the last one reaching the end.
+
+    Args:
+        count: frames in the file, >= 1.
+        length: of a window, frames, >= 1; a file that is shorter is one window.
+        stride: from one start to the next, frames, >= 1.
+
+    Returns:
+        (start, stop) of each, stop excluded.
+
+    Raises:
+        ClipzooError: an argument out of range.
+    """
+    _positive(count=count, length=length, stride=stride)
+    if count <= length:
+        return [(0, count)]
+    starts = list(range(0, count - length + 1, stride))
+    if starts[-1] + length < count:
+        starts.append(count - length)
+    return [(start, start + length) for start in starts]
+
+
+def sample(
+    count: int,
+    spec: ClipSpec,
+    *,
+    phase: Phase = "test",
+    draws: Sequence[float] | None = None,
+    fps: float | None = None,
+) -> list[Step]:
+    """The frames that each step of a clip is made of, as `spec` says.
+
+    A step is one frame for rgb and gray, one pair for what compares two frames, and `stack` pairs for flow. What is
+    sampled is where each step begins; a file with too few places for that is dealt with as `spec.short` says.
+
+    Args:
+        count: frames in the file (or in the span of it that is read), >= 1.
+        spec: what to take.
+        phase: `train` draws dense and segment positions at random.
+        draws: for `train`, `spec.frames` numbers in [0, 1).
+        fps: frames a second, for `spec.interval`.
+
+    Returns:
+        `spec.frames` steps; every index is in 0..count-1.
+
+    Raises:
+        ClipzooError: the file is too short and `spec.short` is `error`; `interval` without fps; no draws.
+    """
+    if spec.paired and spec.pairs == "sampled":
+        single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
+        taken = [part[0] for (part,) in sample(count, single, phase=phase, draws=draws, fps=fps)]
+        return [((first, second),) for first, second in itertools.pairwise(taken)]
+    if draws is None and is_random(spec, phase):
+        raise ClipzooError(f"{spec.sampling} sampling of the train phase needs random draws")
+    length = spec.stack if spec.modality == "flow" else 1
+    items = max(1, count - 1) if spec.paired else count  # frames, or pairs of neighbours
+    ticks = max(1, items - length + 1)  # where a step can begin
+    stride = _stride(spec, fps)
+    needed = spec.frames * length if spec.sampling == "segments" else (spec.frames - 1) * stride + length
+    if items < needed and spec.short == "error":
+        raise ClipzooError(
+            f"{count} frames are too few for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
+            "needed, or a spec with short='repeat_last', 'wrap' or 'spread'"
+        )
+    stretched = items < needed and spec.short != "spread"
+    if stretched:
+        items, ticks = needed, needed - length + 1
+    if spec.sampling == "segments":
+        starts = segments(items, spec.frames, length, phase=phase, draws=draws)
+    elif spec.sampling == "dense" and items >= needed:
+        starts = dense(ticks, spec.frames, stride, draws[0] if phase == "train" and draws is not None else None)
+    elif stretched:
+        starts = list(range(spec.frames))
+    else:
+        starts = uniform(ticks, spec.frames)
+    return [tuple(_part(start + k, count, spec) for k in range(length)) for start in starts]
+
+
+def every_part(count: int, spec: ClipSpec) -> list[Step]:
+    """Every place of a file, one part a step: all that random sampling could ask for."""
+    return [(_part(n, count, spec),) for n in range(max(1, count - 1) if spec.paired else count)]
+
+
+def _part(place: int, count: int, spec: ClipSpec) -> Part:
+    places = max(1, count - 1) if spec.paired else count
+    place = place % places if spec.short == "wrap" else min(place, places - 1)
+    return (place, min(place + 1, count - 1)) if spec.paired else (place,)
+
+
+def is_random(spec: ClipSpec, phase: Phase) -> bool:
+    """Whether the frames of a clip change from epoch to epoch."""
+    return phase == "train" and spec.sampling != "uniform"
+
+
+def _stride(spec: ClipSpec, fps: float | None) -> int:
+    if spec.sampling != "dense":
+        return 1
+    if spec.interval is None:
+        return spec.stride
+    if not fps or fps != fps or fps <= 0:
+        raise ClipzooError(f"interval ({spec.interval} s) needs the frames a second of the file, which it does not say")
+    return max(1, round(spec.interval * fps))
+
+
+def _positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise ClipzooError(f"sampling {name} ({value}) must be >= 1")

@@ -10,18 +10,24 @@ from typing import Any, Literal, get_args
 
 from loaders.errors import ClipzooError
 
-Modality = Literal["rgb", "gray"]
-Sampling = Literal["uniform"]
+Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
+Sampling = Literal["uniform", "dense", "segments"]
+Short = Literal["spread", "repeat_last", "wrap", "error"]
+Pairs = Literal["neighbours", "sampled"]
 Resize = Literal["stretch", "fit"]
 Interpolation = Literal["area", "linear", "cubic", "nearest"]
 ColorOrder = Literal["rgb", "bgr"]
+FlowMethod = Literal["farneback", "dis", "tvl1"]
 
 SCHEMA = 1
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
-CHANNELS: Mapping[str, int] = {"rgb": 3, "gray": 1}
+PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
+FLOWS = ("flow_mask", "flow_hsv", "flow")
 _CHOICES = {
     "modality": get_args(Modality),
     "sampling": get_args(Sampling),
+    "short": get_args(Short),
+    "pairs": get_args(Pairs),
     "resize": get_args(Resize),
     "interpolation": get_args(Interpolation),
     "color_order": get_args(ColorOrder),
@@ -29,15 +35,55 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowSpec:
+    """How optical flow is computed: between two grey frames, after resizing and before cropping.
+
+    Attributes:
+        method: `dis` (Kroeger et al., ECCV 2016; fast), `farneback` (SCIA 2003), or `tvl1` (Zach et al., DAGM 2007;
+            needs opencv-contrib).
+        bound: pixels a frame; larger motions are clipped. -bound..bound becomes 0..255, nothing moving is 128.
+        levels: pyramid levels of `farneback`.
+        window: its averaging window, pixels.
+        iterations: at each of its levels.
+    """
+
+    method: FlowMethod = "dis"
+    bound: float = 20.0
+    levels: int = 3
+    window: int = 15
+    iterations: int = 3
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(FlowMethod):
+            raise ClipzooError(f"FlowSpec method ({self.method!r}) must be one of {', '.join(get_args(FlowMethod))}")
+        if not isinstance(self.bound, int | float) or not 0 < self.bound <= MOST:
+            raise ClipzooError(f"FlowSpec bound ({self.bound!r}) must be above 0 and at most {MOST} pixels")
+        for name, most in (("levels", 16), ("window", 255), ("iterations", 1000)):
+            _whole("FlowSpec", name, getattr(self, name), most)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClipSpec:
     """What one input of a model takes: uint8 (frames, height, width, channels), values 0 to 255.
 
     Attributes:
-        frames: frames in a clip, T >= 1.
+        frames: steps in a clip, T >= 1: frames, or what is made of several frames each.
         height: rows of a frame, pixels.
         width: columns of a frame, pixels.
-        modality: `rgb` (3 channels) or `gray` (1 channel, ITU-R BT.601 luma as OpenCV computes it).
-        sampling: `uniform`: T frames spread over the whole file, the first and the last among them.
+        modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); made of two frames each:
+            `diff` (3; their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask`
+            (3; the mean of both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow`
+            (2 * stack; x, y, x, y ... of consecutive optical flow fields).
+        sampling: `uniform`: T frames spread over the whole file, the first and the last among them; `dense`: every
+            `stride`-th frame, from a random start to train and from the middle otherwise; `segments`: one from each
+            of T equal parts, as arXiv 1711.04161 takes them. See `loaders.sampling`.
+        stride: of `dense`, frames.
+        interval: of `dense`, seconds; in place of `stride`, whatever the frame rate.
+        short: files with fewer frames than the clip: `spread` (frames repeat where they stand), `repeat_last`,
+            `wrap` (from the beginning again), or `error`.
+        pairs: of what is made of two frames: `neighbours` in the file, or neighbours among the `sampled` frames.
+        stack: flow fields in a step of `flow`.
+        flow: how the flow is computed; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
             `resize_to`, keeping the shape, then crop (height, width) from the centre.
         resize_to: for `fit`, the shorter side before the crop, pixels; None: the larger of height and width.
@@ -54,6 +100,12 @@ class ClipSpec:
     width: int
     modality: Modality = "rgb"
     sampling: Sampling = "uniform"
+    stride: int = 1
+    interval: float | None = None
+    short: Short = "spread"
+    pairs: Pairs = "neighbours"
+    stack: int = 1
+    flow: FlowSpec | None = None
     resize: Resize = "stretch"
     resize_to: int | None = None
     interpolation: Interpolation = "area"
@@ -61,10 +113,8 @@ class ClipSpec:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height", "width"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
-                raise ClipzooError(f"ClipSpec {name} ({value!r}) must be a whole number from 1 to {MOST}")
+        for name in ("frames", "height", "width", "stride", "stack"):
+            _whole("ClipSpec", name, getattr(self, name), MOST)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ClipzooError(f"ClipSpec {name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
@@ -73,18 +123,48 @@ class ClipSpec:
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
                 "clipzoo that wrote the file, or a newer one"
             )
+        if self.modality in FLOWS and self.flow is None:
+            object.__setattr__(self, "flow", FlowSpec())
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Fields that only mean something beside certain others."""
         if self.resize_to is not None:
             if self.resize != "fit":
                 raise ClipzooError(f"ClipSpec resize_to ({self.resize_to}) needs resize='fit', not {self.resize!r}")
+            _whole("ClipSpec", "resize_to", self.resize_to, MOST)
             if self.resize_to < max(self.height, self.width):
                 raise ClipzooError(
                     f"ClipSpec resize_to ({self.resize_to}) must be >= height and width ({self.height}x{self.width})"
                 )
+        if (self.stride != 1 or self.interval is not None) and self.sampling != "dense":
+            raise ClipzooError(f"ClipSpec stride and interval need sampling='dense', not {self.sampling!r}")
+        if self.interval is not None:
+            if not isinstance(self.interval, int | float) or not 0 < self.interval <= 86400:
+                raise ClipzooError(f"ClipSpec interval ({self.interval!r}) must be above 0 and at most 86400 seconds")
+            if self.stride != 1:
+                raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")
+        if self.stack != 1 and self.modality != "flow":
+            raise ClipzooError(f"ClipSpec stack ({self.stack}) needs modality='flow', not {self.modality!r}")
+        if self.pairs != "neighbours" and (not self.paired or self.stack != 1):
+            raise ClipzooError("ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1)")
+        if self.flow is not None and (self.modality not in FLOWS or not isinstance(self.flow, FlowSpec)):
+            raise ClipzooError(f"ClipSpec flow ({self.flow!r}) must be a FlowSpec, with one of {', '.join(FLOWS)}")
+
+    @property
+    def paired(self) -> bool:
+        """Whether a step is made of more than one frame."""
+        return self.modality in PAIRED
+
+    @property
+    def reach(self) -> int:
+        """Consecutive frames that a step takes from the file."""
+        return self.stack + 1 if self.paired else 1
 
     @property
     def channels(self) -> int:
         """Channels of a frame, as the modality has them."""
-        return CHANNELS[self.modality]
+        return {"gray": 1, "flow": 2 * self.stack}.get(self.modality, 3)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -122,7 +202,13 @@ class ClipSpec:
         missing = sorted({"frames", "height", "width", "schema"} - set(fields))
         if missing:
             raise ClipzooError(f"ClipSpec lacks {', '.join(missing)}")
-        spec = cls(**{name: value for name, value in fields.items() if name != "channels"})
+        values = {name: value for name, value in fields.items() if name != "channels"}
+        if isinstance(values.get("flow"), Mapping):
+            strange = sorted(set(values["flow"]) - {field.name for field in dataclasses.fields(FlowSpec)})
+            if strange:
+                raise ClipzooError(f"FlowSpec has no field {', '.join(map(repr, strange))}")
+            values["flow"] = FlowSpec(**values["flow"])
+        spec = cls(**values)
         if fields.get("channels", spec.channels) != spec.channels:
             raise ClipzooError(
                 f"ClipSpec channels ({fields['channels']!r}) must be {spec.channels} for modality {spec.modality!r}"
@@ -132,3 +218,8 @@ class ClipSpec:
     def to_json(self) -> str:
         """`to_dict` as JSON text, keys sorted: equal specs give equal text."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def _whole(what: str, name: str, value: object, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ClipzooError(f"{what} {name} ({value!r}) must be a whole number from 1 to {most}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
-from loaders.decode import check_readable, read_frames
+from loaders.decode import check_readable, frame_count, read_frames
 
 TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
     "v_Basketball_g01_c01.avi": 141,
@@ -21,6 +22,19 @@ TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
     "unordered.mov": 4,
     "newtonscradle.gif": 36,
 }
+
+
+class Keep:
+    """A visitor that keeps the frames it wants."""
+
+    def __init__(self, count: int, wanted: Collection[int]) -> None:
+        self.count = count
+        self.wanted = wanted
+        self.frames: dict[int, np.ndarray] = {}
+
+    def visit(self, number: int, frame: np.ndarray) -> None:
+        assert number > max(self.frames, default=-1)
+        self.frames[number] = frame.copy()
 
 
 def decode_all(path: Path) -> list[np.ndarray]:
@@ -37,18 +51,20 @@ def test_real_files_give_exactly_the_frames_that_a_full_decode_gives(data: Path,
     path = data / "clips" / name
     whole = decode_all(path)
     assert len(whole) == TRUE_COUNTS[name]
-    counts: list[int] = []
+    plans: list[Keep] = []
 
-    def pick(count: int) -> list[int]:
-        counts.append(count)
-        return [0, count // 2, count - 1]
+    def plan(count: int, fps: float) -> Keep:
+        plans.append(Keep(count, {0, count // 2, count - 1}))
+        return plans[-1]
 
     for _ in range(2):  # the second time the header is not asked again
-        frames = read_frames(path, pick, lambda frame: frame)
-        for frame, index in zip(frames, [0, len(whole) // 2, len(whole) - 1], strict=True):
-            np.testing.assert_array_equal(frame, whole[index])
-    assert counts[-1] == len(whole)
-    assert len(counts) <= 3
+        kept = read_frames(path, plan)
+        assert kept.count == len(whole)
+        assert sorted(kept.frames) == sorted(kept.wanted)
+        for number, frame in kept.frames.items():
+            np.testing.assert_array_equal(frame, whole[number])
+    assert len(plans) <= 3
+    assert frame_count(path)[0] == len(whole)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +101,8 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
 def test_rotation_in_the_metadata_is_applied(data: Path) -> None:
     shapes = {}
     for angle in (0, 90):
-        frames = read_frames(data / "clips" / f"video_{angle}.mov", lambda count: [0], lambda frame: frame)
+        kept = read_frames(data / "clips" / f"video_{angle}.mov", lambda count, fps: Keep(count, {0}))
+        frames = [kept.frames[0]]
         shapes[angle] = frames[0].shape
     assert shapes[0][:2] == shapes[90][1::-1]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders import Clip, ClipIndex, ClipzooError, VideoError, index_csv, index_folder
+from loaders import Clip, ClipIndex, ClipzooError, VideoError, index_csv, index_folder, write_csv
 
 
 def test_a_folder_gives_one_class_a_sub_folder(tmp_path: Path, motion: ClipIndex) -> None:
@@ -20,7 +20,7 @@ def test_a_folder_gives_one_class_a_sub_folder(tmp_path: Path, motion: ClipIndex
     index = index_folder(tmp_path)
     assert index.labels == ("Füße", "ride a bike")
     assert [clip.file for clip in index] == ["Füße/drei.mov", "ride a bike/deep/two.mp4", "ride a bike/one.AVI"]
-    assert index.targets == [0, 1, 1]
+    assert index.targets.tolist() == [0, 1, 1]
 
 
 def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_list_is_written_as_it_is_read(tmp_path: Path) -> None:
     path.write_bytes('\ufeffFile, Label ,split,source\r\n"a, b.mp4",x,val,s1\r\nc.mp4,y,,\r\n'.encode())
     index = index_csv(path)
     assert index.clips == (Clip("a, b.mp4", "x", "validation", "s1"), Clip("c.mp4", "y", None, None))
-    index.to_csv(tmp_path / "again.csv")
+    write_csv(index, tmp_path / "again.csv")
     assert index_csv(tmp_path / "again.csv").clips == index.clips
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from loaders.cli import OnErrorChoice, drop_broken, index_videos, text_console
 from loaders.errors import ClipzooError
+from loaders.terminal import OnErrorChoice, drop_broken, index_videos, text_console
 from zoo.registry import card, list_models
 
 app = typer.Typer()
@@ -107,6 +107,7 @@ def train(
     import keras
 
     from loaders.dataset import ClipDataset
+    from loaders.lists import write_csv
     from zoo.contract import specs
     from zoo.progress import RichProgress
     from zoo.training import Recipe, fit
@@ -145,7 +146,7 @@ def train(
     for old in (run.model, run.last, run.history, run.curves, run.confusion):
         old.unlink(missing_ok=True)
     run.write_record(record)
-    index.to_csv(run.split)
+    write_csv(index, run.split)
     write_text(run.labels, "".join(f"{label}\n" for label in index.labels))
     console.print(
         f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(spec.values())).shape}"

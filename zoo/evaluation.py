@@ -39,7 +39,7 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(targets: Sequence[int], scores: np.ndarray, labels: Sequence[str]) -> Evaluation:
+def evaluate(targets: Sequence[int] | np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> Evaluation:
     """Compares scores with the truth.
 
     Args:

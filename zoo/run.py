@@ -11,7 +11,8 @@ from typing import Any
 
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex, index_csv
+from loaders.index import ClipIndex
+from loaders.lists import index_csv
 
 VERSIONED = ("clipzoo", "keras", "tensorflow", "jax", "numpy", "opencv-python-headless")
 

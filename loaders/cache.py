@@ -1,0 +1,174 @@
+"""Decoded clips kept in bounded memory or on disk, so that a file is decoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import warnings
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from loaders.atomic import replacing
+from loaders.errors import ClipzooError
+from loaders.spec import ClipSpec
+
+MEMORY_BYTES = 2 * 2**30
+MAGIC = b"clipzoo1"
+_ALIGN = 64
+_ABANDONED = 3600.0  # seconds after which a half written file is nobody's
+
+
+class Entry(NamedTuple):
+    """What a cache holds of one input of one clip: uint8 (frames, H, W, channels), and its file's frames a second."""
+
+    canvas: np.ndarray
+    fps: float
+
+
+class Cache(Protocol):
+    """Holds entries by key. `get` gives None for what is not there; `put` may decline."""
+
+    def get(self, key: str) -> Entry | None: ...
+
+    def put(self, key: str, entry: Entry) -> None: ...
+
+
+def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, phase: str) -> str:
+    """The name of an entry: of the file (absolute path, bytes, time of change), the spec, the span and the phase."""
+    try:
+        stat = Path(path).stat()
+        identity = f"{Path(path).absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    except OSError:  # reading it will say so
+        identity = os.fspath(path)
+    text = f"{identity}\0{_digest(spec)}\0{span}\0{phase}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+@lru_cache(maxsize=64)
+def _digest(spec: ClipSpec) -> str:
+    return hashlib.sha256(spec.to_json().encode()).hexdigest()
+
+
+class MemoryCache:
+    """Keeps entries in memory until a limit is reached; what comes after is not kept.
+
+    Nothing is thrown out: an epoch asks for every clip once, so throwing out the oldest would throw out each clip just
+    before it is asked for again.
+
+    Args:
+        limit: bytes of pixels that are kept, >= 0.
+
+    Raises:
+        ClipzooError: a limit below 0.
+    """
+
+    def __init__(self, limit: int = MEMORY_BYTES) -> None:
+        if limit < 0:
+            raise ClipzooError(f"cache limit ({limit}) must be >= 0 bytes")
+        self.limit = limit
+        self.used = 0
+        self._entries: dict[str, Entry] = {}
+        self._lock = Lock()
+
+    def get(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def put(self, key: str, entry: Entry) -> None:
+        with self._lock:
+            if key in self._entries or self.used + entry.canvas.nbytes > self.limit:
+                return
+            self.used += entry.canvas.nbytes
+            entry.canvas.flags.writeable = False
+            self._entries[key] = entry
+
+
+class DiskCache:
+    """Keeps entries as files that are mapped when read: for any number of processes, and hosts that share a disk.
+
+    A file is `clipzoo1`, the length of a JSON header (8 bytes, little endian), the header (shape, fps, crc32), padding
+    to 64 bytes, and the pixels. It is written beside and renamed, so that a kill costs the clip in hand at most. Its
+    checksum is verified once in each process; a damaged file is deleted and made anew. Where the disk is full, or
+    cannot be written, a warning says so once, and clips are decoded as without a cache.
+
+    Args:
+        folder: made if need be.
+
+    Raises:
+        ClipzooError: `folder` is a file, or cannot be made.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ClipzooError(f"{folder}: cannot be a cache folder ({error.strerror})") from None
+        self.declined = ""  # why new clips are not kept any more
+        self._verified: set[str] = set()
+        self._sweep()
+
+    def __contains__(self, key: str) -> bool:
+        return self._file(key).is_file()
+
+    def get(self, key: str) -> Entry | None:
+        path = self._file(key)
+        try:
+            with path.open("rb") as file:
+                if file.read(8) != MAGIC:
+                    raise ValueError("not a clip")
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length))
+                canvas = np.memmap(file, np.uint8, "r", _start(length), tuple(header["shape"]))
+            if key not in self._verified:
+                if zlib.crc32(canvas.data) != header["crc32"]:
+                    raise ValueError("wrong checksum")
+                self._verified.add(key)
+            return Entry(canvas.view(np.ndarray), float(header["fps"]))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            warnings.warn(f"{path}: damaged, and made anew ({error})", stacklevel=2)
+            path.unlink(missing_ok=True)
+            return None
+
+    def put(self, key: str, entry: Entry) -> None:
+        if self.declined:
+            return
+        canvas = np.ascontiguousarray(entry.canvas)
+        header = json.dumps({"shape": canvas.shape, "fps": entry.fps, "crc32": zlib.crc32(canvas.data)}).encode()
+        start = MAGIC + len(header).to_bytes(8, "little") + header
+        try:
+            # Not forced to the disk: what a power cut leaves, the checksum catches.
+            with replacing(self._file(key), sync=False) as partial, partial.open("wb") as file:
+                file.write(start.ljust(_start(len(header)), b"\0"))
+                file.write(canvas.data)
+        except (OSError, ClipzooError) as error:
+            self.declined = str(getattr(error, "strerror", None) or error)
+            warnings.warn(
+                f"cache {self.folder}: {self.declined}; what it holds is used, new clips are decoded every time",
+                stacklevel=2,
+            )
+
+    def _file(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.clip"
+
+    def _sweep(self) -> None:
+        """Deletes what a killed process left half written."""
+        for path in self.folder.glob("??/.*.clip"):
+            try:
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.unlink()
+            except OSError:
+                continue
+
+
+def _start(length: int) -> int:
+    """Where the pixels begin behind a header of `length` bytes."""
+    return -(-(16 + length) // _ALIGN) * _ALIGN

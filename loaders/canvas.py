@@ -1,0 +1,234 @@
+"""Frames of a file -> the canvas of a clip: sampled, resized, compared, not yet cropped. This is what a cache holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from loaders.cache import Cache, DiskCache, Entry, entry_key
+from loaders.decode import read_frames
+from loaders.errors import ClipzooError, VideoError
+from loaders.flow import diff_mask, flow_mask, optical_flow, quantise
+from loaders.sampling import Part, Phase, Step, every_part, is_random, sample
+from loaders.spec import ClipSpec, ColorOrder
+
+INTERPOLATIONS = {
+    "area": cv2.INTER_AREA,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+}
+Span = tuple[float, float]  # start and end, seconds
+
+
+class Track:
+    """Makes the steps of one input while the frames of a file pass by; nothing is computed twice.
+
+    Args:
+        spec: of the input.
+        steps: what each step is made of.
+        order: of the channels of the frames that will come.
+    """
+
+    def __init__(self, spec: ClipSpec, steps: Sequence[Step], *, order: ColorOrder = "bgr") -> None:
+        self.spec = spec
+        self.steps = steps
+        self.order = order
+        self.wanted = frozenset(frame for step in steps for part in step for frame in part)
+        self._ends: dict[int, list[Part]] = {}  # last frame of a part -> the parts that it completes
+        self._until: dict[int, int] = {}  # frame -> the last frame that it is compared with
+        for part in dict.fromkeys(part for step in steps for part in step):
+            self._ends.setdefault(max(part), []).append(part)
+            for frame in part:
+                self._until[frame] = max(self._until.get(frame, 0), *part)
+        self._held: dict[int, np.ndarray] = {}
+        self._made: dict[Part, np.ndarray] = {}
+
+    def visit(self, number: int, frame: np.ndarray) -> None:
+        """Takes a frame, uint8 (height, width, 3); they must come in rising order."""
+        if number not in self.wanted:
+            return
+        self._held[number] = _resize(frame, self.spec, order=self.order)
+        for part in self._ends.get(number, ()):
+            self._made[part] = _compare([self._held[n] for n in part], self.spec)
+        for old in [n for n in self._held if self._until[n] <= number]:
+            del self._held[old]
+
+    def canvas(self) -> np.ndarray:
+        """uint8 (frames, H, W, channels); H and W cover the spec's size. `flow_hsv` has its 2 channels of flow."""
+        first = self._made[self.steps[0][0]]
+        depth = first.shape[2]
+        out = np.empty((len(self.steps), *first.shape[:2], depth * len(self.steps[0])), np.uint8)
+        for row, step in zip(out, self.steps, strict=True):
+            for place, part in enumerate(step):
+                row[..., depth * place : depth * (place + 1)] = self._made[part]
+        return out
+
+
+class _Tracks:
+    """The tracks of all inputs, as one visitor of a file."""
+
+    def __init__(self, tracks: Sequence[Track], fps: float) -> None:
+        self.tracks = tracks
+        self.fps = fps
+        self.wanted = frozenset().union(*(track.wanted for track in tracks))
+
+    def visit(self, number: int, frame: np.ndarray) -> None:
+        for track in self.tracks:
+            track.visit(number, frame)
+
+
+def read_canvases(
+    path: str | Path,
+    specs: Sequence[ClipSpec],
+    *,
+    span: Span | None = None,
+    phase: Phase = "test",
+    draws: Sequence[float] | None = None,
+    cache: Cache | None = None,
+) -> list[np.ndarray]:
+    """Reads the canvases of one clip, decoding the file once at most.
+
+    Where places are drawn at random, a cache holds every place of the span, so that any draw is found in it.
+
+    Args:
+        path: the video file.
+        specs: of the inputs.
+        span: part of the file, seconds; all of it if left out.
+        phase: see `sample`.
+        draws: numbers in [0, 1) for random places.
+        cache: looked into first, and given what was missing.
+
+    Returns:
+        For each spec uint8 (frames, H, W, channels). May be read-only.
+
+    Raises:
+        VideoError: no clip can be read; the message names the file.
+    """
+
+    def places(count: int, spec: ClipSpec, fps: float) -> list[Step]:
+        return sample(count, spec, phase=phase, draws=draws, fps=fps)
+
+    canvases: dict[int, np.ndarray] = {}
+    keys: dict[int, str] = {}
+    whole = {n for n, spec in enumerate(specs) if cache is not None and is_random(spec, phase)}
+    for n, spec in enumerate(specs):
+        # Pairs of frames that are drawn apart are too many to hold.
+        if cache is None or (n in whole and spec.pairs == "sampled"):
+            whole.discard(n)
+            continue
+        keys[n] = _key(path, spec, span=span, phase=phase)
+        entry = cache.get(keys[n])
+        if entry is not None:
+            canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
+    missing = [n for n in range(len(specs)) if n not in canvases]
+
+    def plan(count: int, fps: float) -> _Tracks:
+        start, stop = frame_span(count, fps, span)
+        tracks = []
+        for n in missing:
+            steps = every_part(stop - start, specs[n]) if n in whole else places(stop - start, specs[n], fps)
+            moved = [tuple(tuple(start + frame for frame in part) for part in step) for step in steps]
+            tracks.append(Track(specs[n], moved))
+        return _Tracks(tracks, fps)
+
+    if missing:
+        try:
+            done = read_frames(path, plan)
+        except VideoError:
+            raise
+        except ClipzooError as error:
+            raise VideoError(path, str(error)) from None
+        for n, track in zip(missing, done.tracks, strict=True):
+            entry = Entry(track.canvas(), done.fps)
+            if cache is not None and n in keys:
+                cache.put(keys[n], entry)
+            canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.canvas
+    return [canvases[n] for n in range(len(specs))]
+
+
+def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, phase: Phase) -> int:
+    """Puts what is missing of one clip into a cache, without reading what is there. Returns how many entries it made.
+
+    Raises:
+        VideoError: no clip can be read; the message names the file.
+    """
+    missing = [spec for spec in specs if _key(path, spec, span=span, phase=phase) not in cache]
+    if missing:
+        draws = [0.0] * max(spec.frames for spec in missing)  # any: every place is put in
+        read_canvases(path, missing, span=span, phase=phase, draws=draws, cache=cache)
+    return len(missing)
+
+
+def frame_span(count: int, fps: float, span: Span | None) -> tuple[int, int]:
+    """(start, stop) of a span in frames, stop excluded: at least one frame, none behind the end of the file.
+
+    Raises:
+        ClipzooError: the span begins behind the end, or the file does not say its frame rate.
+    """
+    if span is None:
+        return 0, count
+    if not fps > 0:
+        raise ClipzooError(f"the span {span[0]:g} to {span[1]:g} s needs a frame rate, which the file does not say")
+    start = round(span[0] * fps)
+    if start >= count:
+        raise ClipzooError(f"the span {span[0]:g} to {span[1]:g} s begins behind its end ({count / fps:.2f} s)")
+    return start, min(count, max(start + 1, round(span[1] * fps)))
+
+
+def _key(path: str | Path, spec: ClipSpec, *, span: Span | None, phase: Phase) -> str:
+    """Uniform samplings are the same in all phases; random ones are found in all places of the file."""
+    what = "uniform" if spec.sampling == "uniform" else "every place" if is_random(spec, phase) else phase
+    return entry_key(path, spec, span=span, phase=what)
+
+
+def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float], list[Step]]) -> np.ndarray:
+    """The steps of a clip out of all places of its file."""
+    steps = places(len(entry.canvas) + spec.paired, spec, entry.fps)
+    depth = entry.canvas.shape[3]
+    out = np.empty((len(steps), *entry.canvas.shape[1:3], depth * len(steps[0])), np.uint8)
+    for row, step in zip(out, steps, strict=True):
+        for place, part in enumerate(step):
+            row[..., depth * place : depth * (place + 1)] = entry.canvas[min(part[0], len(entry.canvas) - 1)]
+    return out
+
+
+def _resize(frame: np.ndarray, spec: ClipSpec, *, order: ColorOrder) -> np.ndarray:
+    """One frame at the canvas's size, in the colours that the modality is made from."""
+    height, width = frame.shape[:2]
+    size = canvas_size(height, width, spec)
+    if size != (height, width):
+        frame = cv2.resize(frame, size[::-1], interpolation=INTERPOLATIONS[spec.interpolation])
+    if spec.modality in ("gray", "flow", "flow_hsv"):
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)
+    return frame.copy() if spec.color_order == order else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def canvas_size(height: int, width: int, spec: ClipSpec) -> tuple[int, int]:
+    """(height, width) of a frame before its crop."""
+    if spec.resize == "stretch":
+        return spec.height, spec.width
+    shorter, least = spec.resize_to or max(spec.height, spec.width), min(height, width)
+    # The longer side rounds half up, in integers.
+    tall, wide = ((2 * side * shorter + least) // (2 * least) for side in (height, width))
+    return max(shorter, tall), max(shorter, wide)
+
+
+def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
+    """A part of a step, uint8 (H, W, channels): a frame, or what two frames make."""
+    first, second = frames[0], frames[-1]
+    match spec.modality:
+        case "gray":
+            return first[..., None]
+        case "diff":
+            return cv2.absdiff(first, second)
+        case "diff_mask":
+            return diff_mask(first, second)
+    if spec.flow is None:
+        return first
+    if spec.modality == "flow_mask":
+        return flow_mask(first, second, spec.flow)
+    return quantise(optical_flow(first, second, spec.flow), spec.flow.bound)

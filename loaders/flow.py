@@ -1,0 +1,132 @@
+"""Optical flow: two grey frames -> motion vectors -> uint8, and pictures of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from loaders.errors import ClipzooError
+from loaders.spec import FlowSpec
+
+REST = 128  # what no motion becomes
+MASK_LEVELS = 32  # a grey difference of this many levels opens the mask of `diff_mask` wholly
+
+_thread = threading.local()  # DIS and TV-L1 objects hold buffers: one each a thread
+
+
+def optical_flow(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
+    """Where the pixels of one frame went in the next.
+
+    Args:
+        first: uint8 (height, width), grey.
+        second: likewise, the later one.
+        spec: how.
+
+    Returns:
+        float32 (height, width, 2): motion to the right and down, pixels.
+
+    Raises:
+        ClipzooError: TV-L1 without opencv-contrib, or frames too small for the method.
+    """
+    if first is second:
+        return np.zeros((*first.shape, 2), np.float32)
+    try:
+        return _METHODS[spec.method](first, second, spec)
+    except cv2.error as error:
+        raise ClipzooError(
+            f"flow method {spec.method!r} cannot take frames of {first.shape[0]}x{first.shape[1]} "
+            f"({error.err or error.msg})"
+        ) from None
+
+
+def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
+    """Motion to uint8: -bound..bound pixels become 0..255, more is clipped, 0 becomes 128 (as TSN and DTPP do it)."""
+    scaled = np.rint((flow + bound) * (255 / (2 * bound)))  # rint takes 127.5 to the even 128
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+def dequantise(field: np.ndarray, bound: float) -> np.ndarray:
+    """uint8 back to motion, float32, pixels; off by half a step, bound / 255, at most (128 is 0)."""
+    return (field.astype(np.float32) - REST) * np.float32(2 * bound / 255)
+
+
+def mirror(field: np.ndarray) -> np.ndarray:
+    """The field (height, width, 2 * n; x, y, x, y ...) of the mirrored frames: turned round, x changes its sign."""
+    turned = field[:, ::-1].copy()
+    turned[..., ::2] = 255 - turned[..., ::2]  # the paper's; 128 becomes 127, one level off
+    return turned
+
+
+def turn(field: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """Vectors after their frames went through a linear map: (height, width, 2 * n) uint8 times `linear` (2, 2)."""
+    vectors = field.reshape(-1, 2).astype(np.float32) - REST
+    return np.clip(np.rint(vectors @ linear.T.astype(np.float32) + REST), 0, 255).astype(np.uint8).reshape(field.shape)
+
+
+def wheel(field: np.ndarray) -> np.ndarray:
+    """A picture of one field: direction as hue, speed as value.
+
+    Args:
+        field: uint8 (height, width, 2), quantised.
+
+    Returns:
+        uint8 (height, width, 3), RGB. Value is 255 at a speed of the flow's bound.
+    """
+    x, y = (field[..., axis].astype(np.float32) - REST for axis in (0, 1))
+    speed, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
+    hsv = np.empty((*field.shape[:2], 3), np.uint8)
+    hsv[..., 0] = (angle / 2).astype(np.uint8) % 180  # OpenCV's hue has 180 steps
+    hsv[..., 1] = 255
+    hsv[..., 2] = np.clip(speed * 2, 0, 255)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def flow_mask(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
+    """The mean of two RGB frames where something moves; black where nothing does, full at the bound."""
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+    speed = np.hypot(*np.moveaxis(optical_flow(grey[0], grey[1], spec), -1, 0)) if first is not second else 0.0
+    mask = np.broadcast_to(np.minimum(speed / spec.bound, 1.0), first.shape[:2])
+    return np.rint(cv2.addWeighted(first, 0.5, second, 0.5, 0) * mask[..., None]).astype(np.uint8)
+
+
+def diff_mask(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The second RGB frame where it differs from the first; black where it does not, full from MASK_LEVELS on."""
+    grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
+    mask = np.minimum(grey.astype(np.float32) / MASK_LEVELS, 1.0)
+    return np.rint(second * mask[..., None]).astype(np.uint8)
+
+
+def _farneback(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
+    return cv2.calcOpticalFlowFarneback(  # scale, neighbourhood and sigma as keras-video-generators has them
+        first, second, None, 0.5, spec.levels, spec.window, spec.iterations, 5, 1.1, 0
+    )
+
+
+def _dis(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
+    return _mine("dis", lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)).calc(first, second, None)
+
+
+def _tvl1(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
+    if not hasattr(cv2, "optflow"):
+        raise ClipzooError(
+            "flow method 'tvl1' needs opencv-contrib: pip uninstall opencv-python-headless, then "
+            "pip install opencv-contrib-python-headless; or use method 'dis'"
+        )
+    return _mine("tvl1", cv2.optflow.DualTVL1OpticalFlow_create).calc(first, second, None)
+
+
+_METHODS: dict[str, Callable[[np.ndarray, np.ndarray, FlowSpec], np.ndarray]] = {
+    "farneback": _farneback,
+    "dis": _dis,
+    "tvl1": _tvl1,
+}
+
+
+def _mine(name: str, create: Callable[[], cv2.DenseOpticalFlow]) -> cv2.DenseOpticalFlow:
+    if not hasattr(_thread, name):
+        setattr(_thread, name, create())
+    made: cv2.DenseOpticalFlow = getattr(_thread, name)
+    return made

@@ -1,0 +1,330 @@
+"""Where indexes come from: folders, patterns, CSV lists, the official lists of UCF101 and HMDB51, and plain files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from loaders.atomic import write_text
+from loaders.errors import ClipzooError
+from loaders.index import PART_NAMES, Clip, ClipIndex, Label, Task
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+)
+
+
+def index_folder(path: str | Path) -> ClipIndex:
+    """Indexes a folder with one sub-folder a class: `path/<label>/**/<clip>`, files with the suffix of a video.
+
+    Raises:
+        ClipzooError: no such folder, no sub-folder, or a sub-folder without a video file.
+    """
+    root = _existing_folder(path)
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise ClipzooError(
+            f"{root}: no sub-folder; put the clips of each class into a folder with the name of the class"
+        )
+    clips: list[Clip] = []
+    for folder in folders:
+        if folder.name != folder.name.strip():
+            raise ClipzooError(f"{root}: class {folder.name!r} begins or ends with a space; rename the folder")
+        files = sorted(_videos(folder))
+        if not files:
+            raise ClipzooError(
+                f"{folder}: class {folder.name!r} has no video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
+            )
+        clips += [Clip(file=file.relative_to(root).as_posix(), label=folder.name) for file in files]
+    return ClipIndex(root, tuple(clips))
+
+
+def index_pattern(pattern: str) -> ClipIndex:
+    """Indexes the files that fit a pattern such as `videos/{label}/**/*.avi` or `clips/v_{label}_g{group}_c*.avi`.
+
+    `{label}` (or `{classname}`) is the class, `{group}` what must not be torn between parts; `*` and `?` stand for
+    characters within a name, `**/` for any folders. Links are followed; suffixes are taken as they are written.
+
+    Raises:
+        ClipzooError: no `{label}`, another name in braces, no such folder, or no file that fits.
+    """
+    if not re.search(r"\{(label|classname)\}", pattern):
+        raise ClipzooError(f"pattern {pattern!r} has no {{label}}: put it where the name of the class stands")
+    parts = Path(pattern).parts
+    fixed = next(n for n, part in enumerate(parts) if re.search(r"[*?{]", part))
+    root = _existing_folder(Path(*parts[:fixed]))
+    fits = _pattern("/".join(parts[fixed:]), pattern)
+    clips = []
+    for file in sorted(path.relative_to(root).as_posix() for path in _files(root)):
+        match = fits.fullmatch(file)
+        if match:
+            found = match.groupdict()
+            clips.append(Clip(file, found["label"], group=found.get("group")))
+    if not clips:
+        raise ClipzooError(f"{root}: no file fits the pattern {pattern!r}")
+    return ClipIndex(root, tuple(clips))
+
+
+def _pattern(text: str, whole: str) -> re.Pattern[str]:
+    meaning = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    out, names = "", set()
+    for piece in re.split(r"(\*\*/|\*|\?|\{[^{}]*\})", text):
+        if piece.startswith("{"):
+            name = {"classname": "label"}.get(piece[1:-1], piece[1:-1])
+            if name not in ("label", "group"):
+                raise ClipzooError(f"pattern {whole!r}: {piece} is none of {{label}}, {{classname}}, {{group}}")
+            out += f"(?P={name})" if name in names else f"(?P<{name}>[^/]+?)"
+            names.add(name)
+        else:
+            out += meaning.get(piece, re.escape(piece))
+    return re.compile(out)
+
+
+def index_files(paths: str | Path | Iterable[str | Path]) -> ClipIndex:
+    """Indexes files without labels, for prediction.
+
+    Args:
+        paths: files, or folders, in which all video files are taken, whatever the depth.
+
+    Raises:
+        ClipzooError: no video file in a folder, or nothing at all. Files are looked for when they are read.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    files: list[Path] = []
+    for path in given:
+        found = sorted(_videos(path)) if path.is_dir() else [path]
+        if not found:
+            raise ClipzooError(f"{path}: no video file in it ({' '.join(sorted(VIDEO_SUFFIXES))})")
+        files += found
+    if not files:
+        raise ClipzooError("no files to index")
+    if len(given) == 1 and given[0].is_dir():
+        return ClipIndex(given[0], tuple(Clip(file.relative_to(given[0]).as_posix()) for file in files))
+    return ClipIndex(Path(), tuple(Clip(file.as_posix()) for file in files))  # each as it was given
+
+
+def index_csv(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    label: str | Sequence[str] | None = "label",
+    task: Task = "classification",
+    separator: str = ";",
+) -> ClipIndex:
+    """Indexes a CSV list: `file`, columns of labels, and if wanted `split`, `group` (or `source`), `start` and `end`.
+
+    | task | label | what stands in the list |
+    |---|---|---|
+    | classification | a column | the class |
+    | multilabel | a column | the classes, with `separator` between them; none is allowed |
+    | multilabel | several columns | 0 or 1 in the column of each class |
+    | regression | a column, or several | a number |
+
+    Args:
+        path: the list, UTF-8, with a header line.
+        root: the folder that the files are relative to; the list's own folder if left out.
+        label: the column, or columns, of labels; None: the clips have none, as for prediction.
+        task: what they are.
+        separator: see the table.
+
+    Raises:
+        ClipzooError: no such file, a column missing, an empty or wrong field, a clip listed twice, or a split other
+            than train, validation (val) and test. Files are looked for when they are read.
+    """
+    path = Path(path)
+    root = _existing_folder(root if root is not None else path.parent)
+    columns, rows = _rows(path)
+    wanted = [label] if isinstance(label, str) else list(label or ())
+    for needed in ("file", *wanted):
+        if needed.lower() not in columns:
+            raise ClipzooError(f"{path}: no column {needed!r}; the first line has {', '.join(columns) or 'nothing'}")
+    if task == "classification" and len(wanted) > 1:
+        raise ClipzooError(f"{path}: one column holds the class, not {', '.join(wanted)}; or say task='multilabel'")
+    group = "group" if "group" in columns else "source" if "source" in columns else ""
+    clips: list[Clip] = []
+    seen: set[tuple[str, str, str]] = set()
+    for line, row in rows:
+        name = row["file"].strip()
+        if not name:
+            raise ClipzooError(f"{path}: line {line} has no file")
+        start, end = row.get("start", "").strip(), row.get("end", "").strip()
+        if (name, start, end) in seen:
+            raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
+        seen.add((name, start, end))
+        part = row.get("split", "").strip().lower()
+        if part and part not in PART_NAMES:
+            raise ClipzooError(
+                f"{path}: line {line} has the split {part!r}; it must be train, validation (val) or test"
+            )
+        try:
+            found = _label(row, wanted, task, separator if isinstance(label, str) else None) if wanted else None
+            span = _span(start, end)
+        except ValueError as error:
+            raise ClipzooError(f"{path}: line {line} {error}") from None
+        clips.append(Clip(name, found, PART_NAMES.get(part), row.get(group, "").strip() or None, *span))
+    if not clips:
+        raise ClipzooError(f"{path}: lists no clip")
+    names = () if task == "classification" or (task == "multilabel" and isinstance(label, str)) else tuple(wanted)
+    return ClipIndex(root, tuple(clips), names, task)
+
+
+def write_csv(index: ClipIndex, path: str | Path) -> None:
+    """Writes a list that `index_csv` reads back: file, labels, split, group, and start and end where there are.
+
+    One class is the column `label`; several classes are columns of 0 and 1, and numbers are columns, each with its
+    name.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spans = any(clip.span for clip in index)
+    writer.writerow(
+        (
+            "file",
+            *(index.labels if index.task != "classification" else ("label",)),
+            "split",
+            "group",
+            *(("start", "end") if spans else ()),
+        )
+    )
+    for clip in index:
+        if index.task == "multilabel":
+            values: Sequence[object] = [int(name in clip.names) for name in index.labels]
+        else:
+            values = [clip.label or ""] if index.task == "classification" else clip.label or ()
+        span = (clip.start, clip.end) if spans else ()
+        writer.writerow((clip.file, *values, clip.part or "", clip.group or "", *span))
+    write_text(path, text.getvalue())
+
+
+def index_ucf101(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
+    """Indexes UCF101 by an official split: parts train and test, groups as the file names have them (g01 to g25).
+
+    Args:
+        videos: the folder with a sub-folder a class.
+        lists: the folder with classInd.txt, trainlist0k.txt and testlist0k.txt.
+        split: 1, 2 or 3.
+
+    Raises:
+        ClipzooError: a list is missing or is not what it should be.
+    """
+    lists = Path(lists)
+    labels = tuple(line.split()[-1] for line in _lines(lists / "classInd.txt"))
+    by_folder = {label.lower(): label for label in labels}  # HandStandPushups is a folder HandstandPushups
+    clips = []
+    for part, name in (("train", f"trainlist0{split}.txt"), ("test", f"testlist0{split}.txt")):
+        for line in _lines(lists / name):
+            file = line.split()[0]  # the train lists give the class's number too
+            found = re.fullmatch(r"([^/]+)/v_.+_g(\d+)_c\d+\.avi", file)
+            if not found or found[1].lower() not in by_folder:
+                raise ClipzooError(f"{lists / name}: {line!r} is no line of an official UCF101 list")
+            clips.append(Clip(file, by_folder[found[1].lower()], part, f"{found[1]} g{found[2]}"))
+    return ClipIndex(_existing_folder(videos), tuple(clips), labels)
+
+
+def index_hmdb51(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
+    """Indexes HMDB51 by an official split: parts train and test, groups by the film that a clip was cut from.
+
+    Args:
+        videos: the folder with a sub-folder a class.
+        lists: the folder with the files `<action>_test_split<k>.txt`.
+        split: 1, 2 or 3.
+
+    Raises:
+        ClipzooError: no such lists, or a line that is not of one.
+    """
+    lists, end = Path(lists), f"_test_split{split}.txt"
+    files = sorted(lists.glob(f"*{end}"))
+    if not files:
+        raise ClipzooError(f"{lists}: no file *{end}")
+    clips = []
+    for list_file in files:
+        label = list_file.name.removesuffix(end)
+        for line in _lines(list_file):
+            name, _, use = line.rpartition(" ")
+            if use not in ("0", "1", "2"):
+                raise ClipzooError(f"{list_file}: {line!r} does not end in 0, 1 or 2")
+            if use != "0":  # 0: in neither part
+                source = name.partition(f"_{label}_")[0]
+                clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
+    return ClipIndex(_existing_folder(videos), tuple(clips))
+
+
+def _label(row: dict[str, str], columns: Sequence[str], task: Task, separator: str | None) -> Label:
+    values = [row[column.lower()].strip() for column in columns]
+    if task == "regression":
+        try:
+            return tuple(float(value) for value in values)
+        except ValueError:
+            raise ClipzooError(f"has {', '.join(map(repr, values))}, which must be numbers") from None
+    if task == "classification":
+        if not values[0]:
+            raise ClipzooError(f"has no {columns[0]}")
+        return values[0]
+    if separator is not None:
+        return tuple(dict.fromkeys(name.strip() for name in values[0].split(separator) if name.strip()))
+    if not set(values) <= {"0", "1"}:
+        raise ClipzooError(f"has {', '.join(map(repr, values))}, which must each be 0 or 1")
+    return tuple(name for name, value in zip(columns, values, strict=True) if value == "1")
+
+
+def _span(start: str, end: str) -> tuple[float, float] | tuple[None, None]:
+    if not start and not end:
+        return None, None
+    try:
+        span = float(start), float(end)
+    except ValueError:
+        span = 0.0, 0.0
+    if not 0 <= span[0] < span[1] < float("inf"):
+        raise ClipzooError(f"has start {start!r} and end {end!r}, which must be seconds, 0 <= start < end")
+    return span
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Columns, in lower case, and the lines with their numbers; a missing field is empty."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            columns = [name.strip().lower() for name in next(reader, [])]
+            width = len(columns)
+            return columns, [
+                (reader.line_num, dict(zip(columns, row + [""] * (width - len(row)), strict=False)))
+                for row in reader
+                if row
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipzooError(f"{path}: cannot be read ({error})") from None
+
+
+def _existing_folder(path: str | Path) -> Path:
+    root = Path(path)
+    if not root.exists():
+        raise ClipzooError(f"{root}: no such folder")
+    if not root.is_dir():
+        raise ClipzooError(f"{root}: is not a folder")
+    return root
+
+
+def _videos(folder: Path) -> Iterable[Path]:
+    return (path for path in _files(folder) if path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """All files below a folder but hidden ones; links are followed, in circles once."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        seen.add(Path(parent).resolve())
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and Path(parent, name).resolve() not in seen
+        )
+        yield from (Path(parent, name) for name in files if not name.startswith("."))

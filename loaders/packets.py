@@ -1,0 +1,86 @@
+"""What a container says of its frames, read without decoding: for long files, where decoding everything is waste."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+
+LONG = 256  # frames; below, opening the file a second time costs more than it saves
+_LEAD = 16  # frames that OpenCV goes back before it looks for the keyframe (CvCapture_FFMPEG::seek)
+
+
+@dataclass(frozen=True)
+class Packets:
+    """The packets of the video stream of a file.
+
+    Attributes:
+        count: how many; a damaged file decodes to fewer frames.
+        first: the earliest time stamp, in frames.
+        regular: whether time stamps rise by one frame each, so that the time stamp of a frame is its number.
+        keyframes: numbers of the frames from which decoding can begin, rising.
+    """
+
+    count: int
+    first: float
+    regular: bool
+    keyframes: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def read_packets(path: str, size: int, modified: int) -> Packets | None:
+    """Reads all packets of a file, undecoded (about 3 microseconds each).
+
+    Args:
+        path: the file.
+        size: its bytes, and `modified`, its time of change (ns): what is remembered is of this file.
+
+    Returns:
+        None where the container gives no time stamps, or this OpenCV (before 4.11) does not tell them.
+    """
+    del size, modified
+    if not hasattr(cv2, "CAP_PROP_PTS"):
+        return None
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    stamps: list[float] = []
+    keys: list[float] = []
+    while capture.isOpened() and capture.grab():
+        stamps.append(capture.get(cv2.CAP_PROP_PTS))
+        if capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME):
+            keys.append(stamps[-1])
+    capture.release()
+    if not stamps or not keys:
+        return None
+    stamps.sort()  # packets lie in the order of decoding
+    first = stamps[0]
+    regular = all(stamp == first + number for number, stamp in enumerate(stamps))
+    return Packets(len(stamps), first, regular, tuple(sorted(int(key - first) for key in keys)) if regular else ())
+
+
+def worth_seeking(packets: Packets, wanted: Sequence[int]) -> bool:
+    """Whether jumping to the keyframes before the wanted frames decodes less than half of what lies before the last."""
+    return 2 * sum(stop - start for start, stop in _runs(packets, wanted)) < packets.count
+
+
+def jump(packets: Packets, position: int, target: int) -> bool:
+    """Whether to seek from `position` (the next frame to come) to `target`, and not to decode on to it."""
+    return target < position or target - position > target - _origin(packets, target)
+
+
+def _origin(packets: Packets, target: int) -> int:
+    """Where decoding begins when OpenCV seeks to `target`."""
+    before = max(0, target - _LEAD)
+    return packets.keyframes[max(0, bisect_right(packets.keyframes, before) - 1)]
+
+
+def _runs(packets: Packets, wanted: Sequence[int]) -> list[tuple[int, int]]:
+    runs = []
+    position = 0
+    for target in wanted:
+        runs.append((_origin(packets, target) if jump(packets, position, target) else position, target + 1))
+        position = target + 1
+    return runs

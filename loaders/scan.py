@@ -1,0 +1,244 @@
+"""Every file of an index decoded once, each in a process that can be stopped: what is broken, and the true counts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+from pebble import ProcessExpired, ProcessPool
+
+from loaders.atomic import write_text
+from loaders.decode import NO_FRAME, codec_name, open_video, remember_count, require_file
+from loaders.errors import ClipzooError, VideoError
+from loaders.index import ClipIndex, OnError
+
+SHORT = 8  # frames; fewer are worth a look
+SCHEMA = 1
+_JITTER = 0.05  # of a frame; time stamps that are further off are no constant rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """What decoding a whole file showed.
+
+    Attributes:
+        file: relative to the root of the index.
+        bytes: its size.
+        modified: its time of change, ns.
+        frames: that can be decoded.
+        header_frames: that the header claims; -1 if nothing.
+        fps: frames a second, as the header says.
+        seconds: frames / fps; 0 where there is no fps.
+        height: rows as decoded, rotation applied, pixels.
+        width: columns.
+        rotation: that the metadata asks for, degrees.
+        variable_rate: whether frames are not one frame time apart.
+        codec: four characters.
+        problem: why no clip can be read; None if one can.
+    """
+
+    file: str
+    bytes: int = 0
+    modified: int = 0
+    frames: int = 0
+    header_frames: int = -1
+    fps: float = 0.0
+    seconds: float = 0.0
+    height: int = 0
+    width: int = 0
+    rotation: int = 0
+    variable_rate: bool = False
+    codec: str = ""
+    problem: str | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the file, each a few words."""
+        if self.problem:
+            return [self.problem]
+        notes = []
+        if self.frames != self.header_frames:
+            notes.append(f"header says {self.header_frames}")
+        if self.frames < SHORT:
+            notes.append("short")
+        if self.variable_rate:
+            notes.append("variable rate")
+        if self.rotation:
+            notes.append(f"rotated by {self.rotation}")
+        return notes
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What scanning the files of an index showed.
+
+    Attributes:
+        root: the folder that the files are relative to.
+        files: one for each file.
+    """
+
+    root: Path
+    files: tuple[Scanned, ...]
+
+    def apply(self, index: ClipIndex, on_error: OnError = "skip") -> tuple[ClipIndex, list[VideoError]]:
+        """Leaves out broken files, and notes the true counts of the others, so that nothing is opened or counted again.
+
+        Files that have changed since the scan, or were not in it, are taken as they are.
+
+        Returns:
+            The other clips, and the error of each file left out; raises as `ClipIndex.without` does.
+        """
+        broken = {}
+        held = {clip.file for clip in index}
+        for scanned in self.files:
+            path = index.root / scanned.file
+            if scanned.file not in held or not _unchanged(path, scanned):
+                continue
+            if scanned.problem:
+                broken[scanned.file] = VideoError(path, scanned.problem)
+            else:
+                remember_count(path, scanned.bytes, scanned.modified, scanned.frames)
+        return index.without(broken, on_error)
+
+    def save(self, path: str | Path) -> None:
+        """Writes JSON."""
+        fields = {"schema": SCHEMA, "root": str(self.root), "files": [asdict(scanned) for scanned in self.files]}
+        write_text(path, json.dumps(fields, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scan:
+        """Reads what `save` wrote.
+
+        Raises:
+            ClipzooError: no such file, or not a scan.
+        """
+        try:
+            fields = json.loads(Path(path).read_text(encoding="utf-8"))
+            if fields["schema"] != SCHEMA:
+                raise ClipzooError(f"{path}: is a scan of schema {fields['schema']}, not {SCHEMA}; scan again")
+            return cls(Path(fields["root"]), tuple(Scanned(**scanned) for scanned in fields["files"]))
+        except OSError as error:
+            raise ClipzooError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ClipzooError):
+                raise
+            raise ClipzooError(f"{path}: is not the JSON of `clipzoo scan` ({error!r})") from None
+
+
+def scan(
+    index: ClipIndex, *, workers: int = 2, time_limit: float = 60.0, advance: Callable[[], object] = lambda: None
+) -> Scan:
+    """Decodes every file of an index once.
+
+    The processes are spawned, so a script that calls this needs `if __name__ == "__main__":`.
+
+    Args:
+        index: whose files; a file with several clips is scanned once.
+        workers: processes.
+        time_limit: seconds for a file; one that takes longer is stopped and reported (mmaction2#472).
+        advance: called after each file, to show progress.
+
+    Raises:
+        ClipzooError: an argument out of range.
+    """
+    if workers < 1 or not time_limit > 0:
+        raise ClipzooError(f"scan workers ({workers}) must be >= 1 and time_limit ({time_limit}) above 0")
+    files = list(dict.fromkeys(clip.file for clip in index))
+    found: list[Scanned] = []
+    with ProcessPool(max_workers=min(workers, max(1, len(files))), context=get_context("spawn")) as pool:
+        answers = [pool.schedule(scan_file, (str(index.root / file), file), timeout=time_limit) for file in files]
+        for file, answer in zip(files, answers, strict=True):
+            try:
+                found.append(answer.result())
+            except NotInTime:
+                found.append(_failed(index.root, file, f"was not decoded within {time_limit:g} s"))
+            except ProcessExpired as error:
+                found.append(
+                    _failed(index.root, file, f"ends the process that decodes it (exit code {error.exitcode})")
+                )
+            advance()
+    return Scan(index.root, tuple(found))
+
+
+def scan_file(path: str, file: str) -> Scanned:
+    """Decodes one file to its end.
+
+    Args:
+        path: where it lies.
+        file: how it is called in the answer.
+    """
+    try:
+        stat = require_file(path)
+    except VideoError as error:
+        return Scanned(file=file, problem=error.reason)
+    known = Scanned(file=file, bytes=stat.st_size, modified=stat.st_mtime_ns)
+    try:
+        capture = open_video(path)
+    except VideoError as error:
+        return replace(known, problem=error.reason)
+    try:
+        return _decode(capture, known)
+    except cv2.error as error:
+        return replace(known, problem=f"OpenCV cannot decode it ({error.err or error.msg})")
+    finally:
+        capture.release()
+
+
+def _decode(capture: cv2.VideoCapture, known: Scanned) -> Scanned:
+    frames, height, width = 0, 0, 0
+    times = []
+    while capture.grab():
+        if not frames:
+            ok, frame = capture.retrieve()
+            if not ok:
+                break
+            height, width = frame.shape[:2]
+        frames += 1
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = fps if 0 < fps < 1e6 else 0.0
+    steps = [(second - first) * fps for first, second in pairwise(times)]
+    codec = codec_name(capture)
+    return replace(
+        known,
+        frames=frames,
+        header_frames=int(capture.get(cv2.CAP_PROP_FRAME_COUNT)),
+        fps=fps,
+        seconds=frames / fps if fps else 0.0,
+        height=height,
+        width=width,
+        rotation=int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360,
+        variable_rate=any(abs(step - 1) > _JITTER for step in steps),
+        codec=codec,
+        problem=None if frames else NO_FRAME % codec,
+    )
+
+
+def _failed(root: Path, file: str, problem: str) -> Scanned:
+    try:
+        stat = (root / file).stat()
+    except OSError:
+        return Scanned(file=file, problem=problem)
+    return Scanned(file=file, bytes=stat.st_size, modified=stat.st_mtime_ns, problem=problem)
+
+
+def _unchanged(path: Path, scanned: Scanned) -> bool:
+    try:
+        stat = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return scanned.problem is not None
+    return (stat.st_size, stat.st_mtime_ns) == (scanned.bytes, scanned.modified)
+
+
+def unusual(files: Iterable[Scanned]) -> Sequence[Scanned]:
+    """The files with something to say about them, broken ones first."""
+    return sorted(
+        (scanned for scanned in files if scanned.notes), key=lambda scanned: (not scanned.problem, scanned.file)
+    )

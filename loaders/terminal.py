@@ -1,0 +1,104 @@
+"""What the commands share about clips: the options that choose them, and how they are checked and shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from loaders.errors import ClipzooError
+from loaders.index import ClipIndex
+from loaders.lists import index_csv, index_folder
+from loaders.spec import ClipSpec, FlowSpec
+
+
+class OnErrorChoice(StrEnum):
+    """What to do with a file that cannot be read."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+def text_console(*, stderr: bool = False) -> Console:
+    """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
+    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+
+
+def index_videos(videos: Path, split: Path | None) -> ClipIndex:
+    """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class."""
+    return index_csv(split, root=videos) if split else index_folder(videos)
+
+
+def drop_broken(
+    index: ClipIndex, *, on_error: OnErrorChoice, workers: int, stderr: Console, scan: Path | None = None
+) -> ClipIndex:
+    """Names each broken file once on `stderr`, and leaves it out or raises as `on_error` says.
+
+    Every file is opened, unless a scan says what opening them would show.
+    """
+    if scan is not None:
+        from loaders.scan import Scan
+
+        kept, broken = Scan.load(scan).apply(index, on_error.value)
+    else:
+        with bar(stderr, "checking clips", len({clip.file for clip in index})) as advance:
+            kept, broken = index.readable(on_error=on_error.value, workers=workers, advance=advance)
+    for error in broken:
+        stderr.print(f"left out: {error}")
+    return kept
+
+
+def parse_spec(text: str) -> dict[str, ClipSpec]:
+    """Reads `--spec`: `field=value,...`, with `size` for height and width and `method` and `bound` for the flow's; or
+    a JSON file that holds a spec, or, as a run.json does, a table `specs` of them by input.
+
+    Raises:
+        ClipzooError: no such field, or a value out of its range.
+    """
+    if "=" not in text:
+        try:
+            held = json.loads(Path(text).read_text(encoding="utf-8"))
+        except OSError:
+            raise ClipzooError(f"--spec {text!r} is neither field=value,... nor a file") from None
+        except ValueError as error:
+            raise ClipzooError(f"--spec {text}: is not JSON ({error})") from None
+        tables = held.get("specs", {"video": held}) if isinstance(held, dict) else {"video": held}
+        return {name: ClipSpec.from_dict(fields) for name, fields in tables.items()}
+    fields: dict[str, object] = parse_fields(text)
+    return {"video": ClipSpec.from_dict({"schema": 1, **fields})}
+
+
+def parse_fields(text: str) -> dict[str, Any]:
+    """`field=value,...` as fields of a ClipSpec; those of its flow go into `flow`."""
+    fields: dict[str, Any] = {}
+    flow: dict[str, Any] = {}
+    for pair in text.split(","):
+        name, equals, value = (piece.strip() for piece in pair.partition("="))
+        if not equals or not name:
+            raise ClipzooError(f"--spec {pair!r} must be field=value, such as frames=5")
+        try:
+            given = json.loads(value)
+        except ValueError:
+            given = value
+        if name == "size":
+            fields["height"] = fields["width"] = given
+        elif name in {field.name for field in dataclasses.fields(FlowSpec)}:
+            flow[name] = given
+        else:
+            fields[name] = given
+    return {**fields, "flow": FlowSpec(**flow)} if flow else fields
+
+
+@contextmanager
+def bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar that goes away when done; yields what to call after each step."""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
