@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loaders.lists import index_csv, index_files, index_folder, index_hmdb51, index_pattern, index_ucf101, write_csv
     from loaders.motion import draw_motion_clips
     from loaders.pictures import show
-    from loaders.scan import Scan, scan
+    from loaders.scanning import Scan, scan
     from loaders.spec import ClipSpec, FlowSpec
 
 __all__ = [
@@ -62,7 +62,7 @@ __getattr__, __dir__ = lazily(
         "DiskCache": "cache",
         "FlowSpec": "spec",
         "MemoryCache": "cache",
-        "Scan": "scan",
+        "Scan": "scanning",
         "VideoError": "errors",
         "clip_from_frames": "clip",
         "draw_motion_clips": "motion",
@@ -75,7 +75,7 @@ __getattr__, __dir__ = lazily(
         "read_clip": "clip",
         "read_crops": "clip",
         "read_inputs": "clip",
-        "scan": "scan",
+        "scan": "scanning",
         "show": "pictures",
         "write_csv": "lists",
     },

@@ -22,6 +22,7 @@ from loaders.spec import ClipSpec
 MEMORY_BYTES = 2 * 2**30
 MAGIC = b"clipzoo1"
 _ALIGN = 64
+_MOST_HEADER = 4096  # bytes; more is no header of ours
 _ABANDONED = 3600.0  # seconds after which a half written file is nobody's
 
 
@@ -124,6 +125,8 @@ class DiskCache:
                 if file.read(8) != MAGIC:
                     raise ValueError("not a clip")
                 length = int.from_bytes(file.read(8), "little")
+                if length > _MOST_HEADER:
+                    raise ValueError("no header")
                 header = json.loads(file.read(length))
                 canvas = np.memmap(file, np.uint8, "r", _start(length), tuple(header["shape"]))
             if key not in self._verified:

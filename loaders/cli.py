@@ -32,8 +32,8 @@ def scan(
     time_limit: Annotated[float, typer.Option(help="Seconds for a file, then it is stopped.")] = 60.0,
 ) -> None:
     """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
-    from loaders.scan import scan as scan_index
-    from loaders.scan import unusual
+    from loaders.scanning import scan as scan_index
+    from loaders.scanning import unusual
 
     console = text_console()
     index = index_videos(videos, split)

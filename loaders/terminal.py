@@ -44,7 +44,7 @@ def drop_broken(
     Every file is opened, unless a scan says what opening them would show.
     """
     if scan is not None:
-        from loaders.scan import Scan
+        from loaders.scanning import Scan
 
         kept, broken = Scan.load(scan).apply(index, on_error.value)
     else:
