@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,7 +28,7 @@ from zoo.registry import create_model
 from zoo.training import Recipe, fit
 
 MODEL, FRAMES, SIZE, BATCH = "convnet_gru", 6, 32, 16
-OPTIONS = {"width": 0.25, "dropout": 0.0}
+OPTIONS: dict[str, Any] = {"width": 0.25, "dropout": 0.0}
 
 
 def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, console: Console) -> Evaluation:
@@ -67,7 +68,7 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     console.print(f"exported {file}; parity {metadata.parity['probabilities']:.1g} in probability")
     test = index.part("test")
     classifier = Classifier(file)
-    result = evaluate(test.targets, np.concatenate(list(classifier.probabilities(test.paths))), classifier.labels)
+    result = evaluate(test.targets, np.concatenate(list(classifier.answers(test.paths))), classifier.labels)
     draw_confusion(result, out / "confusion.png")
     speed = bench(file, seconds=1.0)["rows"]
     low, high = result.interval

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -16,10 +16,11 @@ from rich.table import Table
 
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
-from loaders.terminal import OnErrorChoice, bar, drop_broken, index_videos, text_console
+from loaders.index import ClipIndex, Task
+from loaders.terminal import LabelColumns, OnErrorChoice, bar, drop_broken, index_videos, text_console
 
 app = typer.Typer()
-Batches = Callable[[Sequence[Path]], Iterator[np.ndarray]]
+Batches = Callable[[ClipIndex], Iterator[np.ndarray]]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read clips.")]
 
 
@@ -28,6 +29,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A run, a .keras file, or an .onnx file.")],
     videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],
     split: Annotated[Path | None, typer.Option(help="CSV list: file,label,split.")] = None,
+    label: LabelColumns = [],  # noqa: B006  Typer copies it
     part: Annotated[str | None, typer.Option(help="train, validation or test; test if a list has parts.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
     picture: Annotated[
@@ -38,35 +40,34 @@ def evaluate(
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
 ) -> None:
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
-    from zoo.evaluation import evaluate as compare
-    from zoo.pictures import draw_confusion
+    from zoo.evaluation import evaluate_task
+    from zoo.pictures import draw_result
     from zoo.run import Run
 
     console, stderr = text_console(), text_console(stderr=True)
-    labels, predict = _predictor(model, batch, workers, console)
-    index = _choose(model, videos, split, part, console)
+    labels, task, predict = _predictor(model, batch, workers, console)
+    index = _choose(model, videos, split, part, console, label=label or None, task=task)
     index = drop_broken(index.with_labels(labels), on_error=on_error, workers=workers, stderr=stderr)
     scores = []
     with bar(stderr, "classifying", len(index)) as advance:
-        for rows in predict(index.paths):
+        for rows in predict(index):
             scores.append(rows)
             for _ in rows:
                 advance()
-    result = compare(index.targets, np.concatenate(scores), labels)
-    table = Table("class", "clips", "right", title=f"{model} on {len(index)} clips")
-    for label, row in zip(labels, result.confusion, strict=True):
-        share = result.class_accuracy[label]
-        table.add_row(label, str(sum(row)), "-" if share is None else f"{share:.1%}")
+    result = evaluate_task(task, index.targets, np.concatenate(scores), labels)
+    heading, *body = result.table()
+    table = Table(*heading, title=f"{model} on {len(index)} clips")
+    for cells in body:
+        table.add_row(*cells)
     console.print(table)
-    low, high = result.interval
-    console.print(f"top-1 {result.top1:.1%}, 95 % interval {low:.1%} to {high:.1%} ({result.clips} clips)")
-    console.print(f"mean per-class accuracy {result.mean_class_accuracy:.1%}")
+    for line in result.lines():
+        console.print(line)
     if json_file:
         figures = {"model": str(model), "videos": str(videos), "part": part, **result.to_dict()}
         write_text(json_file, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
         console.print(f"wrote {json_file}")
     picture = picture or (Run(model).confusion if model.is_dir() else model.with_suffix(".confusion.png"))
-    draw_confusion(result, picture)
+    draw_result(result, picture)
     console.print(f"wrote {picture}")
 
 
@@ -78,6 +79,7 @@ def export(
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
+    from zoo.tasks import task_kind
 
     console = text_console()
     file = run / "model.keras" if run.is_dir() else run
@@ -87,8 +89,9 @@ def export(
         metadata = to_onnx(run, out, opset=opset)
     parity = metadata.parity
     console.print(
-        f"parity on {parity['clips']} clips ({parity['source']}): logits {parity['logits']:.1g} of their spread, "
-        f"probabilities {parity['probabilities']:.1g}; allowed {parity['tolerance']:g}"
+        f"parity on {parity['clips']} clips ({parity['source']}): "
+        + "".join(f"{name} {parity[name]:.1g}, " for name in task_kind(metadata.task).outputs)
+        + f"allowed {parity['tolerance']:g} (of the spread; of probabilities as they are)"
     )
     if parity["variation"] < 1e-3:
         console.print(
@@ -106,6 +109,8 @@ def predict(
     provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
     batch: Annotated[int, typer.Option(min=1)] = 8,
     workers: Workers = 2,
+    window: Annotated[float | None, typer.Option(help="Seconds: one answer for each window of a long video.")] = None,
+    stride: Annotated[float | None, typer.Option(help="Seconds between windows; half a window if left out.")] = None,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.FAIL,
 ) -> None:
     """Classify video files with an ONNX file. Needs no Keras."""
@@ -113,6 +118,8 @@ def predict(
     from loaders.decode import check_readable
 
     console, stderr = text_console(), text_console(stderr=True)
+    if stride is not None and window is None:
+        raise ClipzooError(f"--stride {stride:g} needs --window")
     classifier = Classifier(model, provider=provider)  # type: ignore[arg-type]
     errors = check_readable(files, workers=workers)
     for error in filter(None, errors):
@@ -122,23 +129,36 @@ def predict(
     usable = [file for file, error in zip(files, errors, strict=True) if error is None]
     if not usable:
         raise ClipzooError(f"none of the {len(files)} files can be read")
-    found = classifier.predict(usable, batch_size=batch, workers=workers)
+    if window is not None:
+        found = classifier.predict_windows(usable, window, stride=stride, batch_size=batch, workers=workers)
+    else:
+        found = classifier.predict(usable, batch_size=batch, workers=workers)
     if as_json:
         typer.echo(json.dumps([asdict(prediction) for prediction in found], indent=2, ensure_ascii=False))
         return
-    table = Table("file", "label", "probability")
-    for prediction in found:
-        table.add_row(prediction.file, prediction.label, f"{prediction.probability:.1%}")
+    spans = ("start", "end") if window is not None else ()
+    columns = classifier.labels if classifier.metadata.task == "regression" else ("label", "probability")
+    table = Table("file", *spans, *columns)
+    for p in found:
+        span = (f"{p.start:.2f} s", f"{p.end:.2f} s") if p.start is not None and p.end is not None else ()
+        answer = [f"{value:.4g}" for value in p.values.values()] or [", ".join(p.labels) or "-", f"{p.probability:.1%}"]
+        table.add_row(p.file, *span, *answer)
     console.print(table)
 
 
-def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple[tuple[str, ...], Batches]:
-    """Labels of a model, and how it classifies files: by ONNX Runtime, or by Keras."""
+def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple[tuple[str, ...], Task, Batches]:
+    """Labels and task of a model, and how it classifies clips: by ONNX Runtime, or by Keras."""
     if model.suffix == ".onnx":
         from export.runtime import Classifier
 
         classifier = Classifier(model)
-        return classifier.labels, lambda paths: classifier.probabilities(paths, batch_size=batch, workers=workers)
+        return (
+            classifier.labels,
+            classifier.metadata.task,
+            lambda index: classifier.answers(
+                index.paths, spans=[clip.span for clip in index], batch_size=batch, workers=workers
+            ),
+        )
     file = model / "model.keras" if model.is_dir() else model
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
@@ -146,21 +166,31 @@ def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple
 
     console.print(start_backend())
     from loaders.clip import read_batches
-    from zoo.contract import labels, specs
+    from zoo.contract import labels, specs, task
     from zoo.registry import load_model
 
     network = load_model(model)
     contract = specs(network)
 
-    def predict_files(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-        for clips in read_batches(paths, contract, batch_size=batch, workers=workers):
+    def predict_clips(index: ClipIndex) -> Iterator[np.ndarray]:
+        spans = [clip.span for clip in index]
+        for clips in read_batches(index.paths, contract, spans=spans, batch_size=batch, workers=workers):
             # Keras warns where a model of one input is given a dict.
             yield np.asarray(network.predict_on_batch(clips if len(clips) > 1 else next(iter(clips.values()))))
 
-    return labels(network), predict_files
+    return labels(network), task(network), predict_clips
 
 
-def _choose(model: Path, videos: Path, split: Path | None, part: str | None, console: Console) -> Any:
+def _choose(
+    model: Path,
+    videos: Path,
+    split: Path | None,
+    part: str | None,
+    console: Console,
+    *,
+    label: list[str] | None,
+    task: Task,
+) -> ClipIndex:
     """The clips to measure on. A run on its own clips is measured on its own test part unless told otherwise."""
     from zoo.run import Run
 
@@ -169,8 +199,9 @@ def _choose(model: Path, videos: Path, split: Path | None, part: str | None, con
         own = Path(run.read_record()["videos"])
         if own == videos.resolve():
             split = run.split
+            label = label or run.label_columns
             console.print(f"clips: the part {part or 'test'} of {split}")
-    index = index_videos(videos, split)
+    index = index_videos(videos, split, label=label, task=task)
     if part is None and not index.has_parts:
         if split is None:
             console.print("clips: all of the folder; if the model was trained on some, give --split and --part")

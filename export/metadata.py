@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loaders.errors import ClipzooError
+from loaders.index import Task
 from loaders.spec import ClipSpec
 
 PREFIX = "clipzoo."
@@ -23,6 +24,7 @@ class Metadata:
         model: its name in the zoo.
         specs: input name -> ClipSpec, in the order of the inputs.
         labels: names of the classes, in the order of the outputs.
+        task: what the outputs are: classification, multilabel or regression.
         parity: how far ONNX Runtime was from Keras when the file was written, and on which clips.
         versions: of what wrote the file.
     """
@@ -30,6 +32,7 @@ class Metadata:
     model: str
     specs: dict[str, ClipSpec]
     labels: tuple[str, ...]
+    task: Task
     parity: dict[str, Any]
     versions: dict[str, str]
 
@@ -40,6 +43,7 @@ class Metadata:
             "model": self.model,
             "specs": {name: spec.to_dict() for name, spec in self.specs.items()},
             "labels": list(self.labels),
+            "task": self.task,
             "parity": self.parity,
             "versions": self.versions,
         }
@@ -70,6 +74,7 @@ class Metadata:
                 model=values["model"],
                 specs={name: ClipSpec.from_dict(fields) for name, fields in values["specs"].items()},
                 labels=tuple(values["labels"]),
+                task=values.get("task", "classification"),
                 parity=values["parity"],
                 versions=values["versions"],
             )

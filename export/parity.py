@@ -26,46 +26,46 @@ class Parity:
     Attributes:
         clips: how many were compared.
         source: which clips they were.
-        logits: largest difference, as a share of the spread of the reference's logits.
-        probabilities: largest difference.
-        variation: largest change of a probability from clip to clip. Near 0, as in an untrained network, the answer
-            hardly depends on the clip, and parity proves little.
+        differences: the largest of each output: of `probabilities` as it is, of `logits` and `values` as a share of the
+            spread of the reference's.
+        variation: largest change of an answer from clip to clip. Near 0, as in an untrained network, the answer hardly
+            depends on the clip, and parity proves little.
     """
 
     clips: int
     source: str
-    logits: float
-    probabilities: float
+    differences: dict[str, float]
     variation: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and the tolerance, ready for JSON."""
-        return {**asdict(self), "tolerance": TOLERANCE}
+        """All figures, each difference by its output's name, and the tolerance; ready for JSON."""
+        fields = asdict(self)
+        return {**fields.pop("differences"), **fields, "tolerance": TOLERANCE}
 
 
 def compare(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray], *, source: str) -> Parity:
     """Compares answers to the same clips.
 
     Args:
-        reference: `logits` and `probabilities`, each float (clips, classes): Keras's.
+        reference: Keras's outputs by name, each float (clips, labels); the last is the answer.
         candidate: likewise: ONNX Runtime's.
         source: which clips they were.
     """
-    spread = max(float(np.ptp(reference["logits"])), float(np.finfo(np.float32).tiny))
+    differences = {}
+    for name, wanted in reference.items():
+        spread = 1.0 if name == "probabilities" else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
+        differences[name] = float(np.abs(wanted - candidate[name]).max()) / spread
+    answer = list(reference.values())[-1]
     return Parity(
-        clips=len(reference["logits"]),
-        source=source,
-        logits=float(np.abs(reference["logits"] - candidate["logits"]).max()) / spread,
-        probabilities=float(np.abs(reference["probabilities"] - candidate["probabilities"]).max()),
-        variation=float(np.ptp(reference["probabilities"], axis=0).max()),
+        clips=len(answer), source=source, differences=differences, variation=float(np.ptp(answer, axis=0).max())
     )
 
 
 def require(parity: Parity) -> None:
-    """Raises ParityError unless both differences are at most `TOLERANCE`; what is no number passes nowhere."""
-    if not (parity.logits <= TOLERANCE and parity.probabilities <= TOLERANCE):
+    """Raises ParityError unless all differences are at most `TOLERANCE`; what is no number passes nowhere."""
+    if not all(difference <= TOLERANCE for difference in parity.differences.values()):
+        found = ", ".join(f"{difference:.2g} in {name}" for name, difference in parity.differences.items())
         raise ParityError(
-            f"parity failed on {parity.clips} clips ({parity.source}): ONNX Runtime differs from Keras by "
-            f"{parity.logits:.2g} of the logits' spread and {parity.probabilities:.2g} in probability; at most "
-            f"{TOLERANCE:g} is allowed, so no file was written"
+            f"parity failed on {parity.clips} clips ({parity.source}): ONNX Runtime differs from Keras by {found}; at "
+            f"most {TOLERANCE:g} is allowed (of the spread, for logits and values), so no file was written"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,8 +13,10 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from export.metadata import Metadata
+from loaders.canvas import Span
 from loaders.clip import clip_from_frames, read_batches
 from loaders.errors import ClipzooError
+from loaders.lists import index_files
 from loaders.spec import ClipSpec
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -30,16 +33,25 @@ class Prediction:
     """The answer for one clip.
 
     Attributes:
-        label: the most probable class.
-        probability: its probability, 0 to 1.
-        probabilities: of every class, the most probable first.
+        label: the most probable class; empty for numbers.
+        probability: its probability, 0 to 1; not a number for numbers.
+        probabilities: of every class, the most probable first; empty for numbers.
+        labels: the classes that are said to be there: the most probable one, or, of a model of several labels a clip,
+            all whose probability is at least 1/2.
+        values: the numbers of a regression, by name; empty for classes.
         file: where the clip came from; None for frames in memory.
+        start: where a window begins in the file, seconds; None for a whole file.
+        end: where it ends.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    labels: tuple[str, ...] = ()
+    values: dict[str, float] = field(default_factory=dict)
     file: str | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 class Classifier:
@@ -78,7 +90,7 @@ class Classifier:
             clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.
 
         Returns:
-            `logits` and `probabilities`, each float32 (B, classes).
+            `logits` and `probabilities`, or `values` of a regression, each float32 (B, labels).
 
         Raises:
             ClipzooError: the clips are not what the specs say.
@@ -89,15 +101,59 @@ class Classifier:
             if found is None or found.dtype != np.uint8 or found.shape[1:] != spec.shape:
                 what = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
-        names = ["logits", "probabilities"]
+        names = list(self.outputs)
         return dict(zip(names, self._session.run(names, dict(named)), strict=True))
 
-    def probabilities(
-        self, files: Sequence[str | Path], *, batch_size: int = 8, workers: int = 2
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs; the last is the answer."""
+        return ("values",) if self.metadata.task == "regression" else ("logits", "probabilities")
+
+    def answers(
+        self,
+        files: Sequence[str | Path],
+        *,
+        spans: Sequence[Span | None] | None = None,
+        batch_size: int = 8,
+        workers: int = 2,
     ) -> Iterator[np.ndarray]:
-        """Classifies video files batch by batch: yields float32 (B, classes), in order."""
-        for clips in read_batches(files, self.specs, batch_size=batch_size, workers=workers):
-            yield self.scores(clips)["probabilities"]
+        """Classifies video files, or spans of them, batch by batch.
+
+        Yields:
+            Probabilities (or numbers), float32 (B, labels), in order.
+        """
+        for clips in read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers):
+            yield self.scores(clips)[self.outputs[-1]]
+
+    def predict_windows(
+        self,
+        source: str | Path | Sequence[str | Path],
+        seconds: float,
+        *,
+        stride: float | None = None,
+        batch_size: int = 8,
+        workers: int = 2,
+    ) -> list[Prediction]:
+        """Classifies windows that slide over long videos, with several actions one after the other.
+
+        Args:
+            source: a path, or a list of them.
+            seconds: how long a window is.
+            stride: from one start to the next, seconds; half a window if left out.
+            batch_size: windows that go through the network together.
+            workers: threads that read files.
+
+        Returns:
+            A prediction for each window, with its start and end, file by file.
+        """
+        index = index_files(source).windows(seconds, stride=stride, workers=workers)
+        spans = [clip.span for clip in index]
+        batches = self.answers(index.paths, spans=spans, batch_size=batch_size, workers=workers)
+        rows = (row for batch in batches for row in batch)
+        return [
+            replace(self._prediction(row, file=str(path)), start=clip.start, end=clip.end)
+            for row, path, clip in zip(rows, index.paths, index, strict=True)
+        ]
 
     @overload  # a str is a sequence too, but it is taken for a path
     def predict(self, source: Source, *, batch_size: int = 8, workers: int = 2) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -133,18 +189,23 @@ class Classifier:
         return [self.predict(item) for item in items]
 
     def _predict_files(self, files: Sequence[str | Path], *, batch_size: int, workers: int) -> list[Prediction]:
-        rows = (row for batch in self.probabilities(files, batch_size=batch_size, workers=workers) for row in batch)
+        rows = (row for batch in self.answers(files, batch_size=batch_size, workers=workers) for row in batch)
         return [self._prediction(row, file=str(file)) for row, file in zip(rows, files, strict=True)]
 
     def _predict_frames(self, frames: np.ndarray) -> Prediction:
         clips = {name: clip_from_frames(frames, spec)[None] for name, spec in self.specs.items()}
-        return self._prediction(self.scores(clips)["probabilities"][0], file=None)
+        return self._prediction(self.scores(clips)[self.outputs[-1]][0], file=None)
 
     def _prediction(self, row: np.ndarray, *, file: str | None) -> Prediction:
+        if self.metadata.task == "regression":
+            values = dict(zip(self.labels, row.tolist(), strict=True))
+            return Prediction(label="", probability=math.nan, probabilities={}, values=values, file=file)
         order = np.argsort(-row, kind="stable")
         by_label = {self.labels[i]: float(row[i]) for i in order}
         best = self.labels[order[0]]
-        return Prediction(label=best, probability=by_label[best], probabilities=by_label, file=file)
+        several = self.metadata.task == "multilabel"
+        said = tuple(label for label, share in by_label.items() if share >= 0.5) if several else (best,)
+        return Prediction(label=best, probability=by_label[best], probabilities=by_label, labels=said, file=file)
 
     def _check_interface(self) -> None:
         inputs = {value.name: value.shape[1:] for value in self._session.get_inputs()}
@@ -154,7 +215,7 @@ class Classifier:
                 raise ClipzooError(
                     f"{self.path}: its spec {spec.shape} does not fit its input {name!r} {inputs.get(name)}"
                 )
-        if outputs.get("probabilities") != len(self.labels) or outputs.get("logits") != len(self.labels):
+        if any(outputs.get(name) != len(self.labels) for name in self.outputs):
             raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
 
 

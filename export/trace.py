@@ -24,9 +24,10 @@ from export.parity import ParityError, compare, require
 from loaders.clip import read_clip
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
-from zoo.contract import LOGITS, PROBABILITIES, labels, specs, with_logits
+from zoo.contract import labels, specs, task, with_logits
 from zoo.registry import load_model
 from zoo.run import versions
+from zoo.tasks import task_kind
 
 RANDOM_CLIPS, RANDOM_SEED = 8, 0
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -52,15 +53,17 @@ def convert(model: keras.Model, *, opset: int) -> onnx.ModelProto:
         proto, _ = tf2onnx.convert.from_function(
             answer, input_signature=signature, opset=opset, custom_op_handlers=OP_HANDLERS
         )
-    proto = _name_axes(proto, contract, len(labels(model)))
+    proto = _name_axes(proto, contract, task_kind(task(model)).outputs, len(labels(model)))
     _check_nodes(proto, model)
     return proto
 
 
-def _name_axes(proto: onnx.ModelProto, contract: Mapping[str, ClipSpec], classes: int) -> onnx.ModelProto:
+def _name_axes(
+    proto: onnx.ModelProto, contract: Mapping[str, ClipSpec], names: Iterable[str], classes: int
+) -> onnx.ModelProto:
     """Names the dynamic axis `batch`; the converter leaves `unk__123`."""
     inputs = {name: ["batch", *spec.shape] for name, spec in contract.items()}
-    outputs = {name: ["batch", classes] for name in (LOGITS, PROBABILITIES)}
+    outputs = {name: ["batch", classes] for name in names}
     return onnx.tools.update_model_dims.update_inputs_outputs_dims(proto, inputs, outputs)
 
 
@@ -96,13 +99,14 @@ def export(request: Mapping[str, Any]) -> dict[str, str]:
     clips, source = _clips(request, specs(model))
     reference = with_logits(model).predict(clips, batch_size=4, verbose=0)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    candidate = _run(session, clips)
+    candidate = _run(session, clips, list(reference))
     parity = compare(reference, candidate, source=source)
     require(parity)
     metadata = Metadata(
         model=model.name,
         specs=specs(model),
         labels=labels(model),
+        task=task(model),
         parity=parity.to_dict(),
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
@@ -113,8 +117,7 @@ def export(request: Mapping[str, Any]) -> dict[str, str]:
     return props
 
 
-def _run(session: Any, clips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    names = [LOGITS, PROBABILITIES]
+def _run(session: Any, clips: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
     count = len(next(iter(clips.values())))
     parts = [session.run(names, {name: c[i : i + 1] for name, c in clips.items()}) for i in range(count)]
     return {name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex
+from loaders.index import ClipIndex, Task
 from loaders.lists import index_csv, index_folder
 from loaders.spec import ClipSpec, FlowSpec
 
@@ -31,9 +32,25 @@ def text_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
 
 
-def index_videos(videos: Path, split: Path | None) -> ClipIndex:
-    """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class."""
-    return index_csv(split, root=videos) if split else index_folder(videos)
+LabelColumns = Annotated[
+    list[str], typer.Option("--label", help="Column of the list with the labels; several times for several columns.")
+]
+
+
+def index_videos(
+    videos: Path, split: Path | None, *, label: list[str] | None = None, task: Task = "classification"
+) -> ClipIndex:
+    """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class.
+
+    Raises:
+        ClipzooError: labels other than classes without a list.
+    """
+    if split is None:
+        if label or task != "classification":
+            raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --split LIST.csv")
+        return index_folder(videos)
+    columns = label or ["label"]
+    return index_csv(split, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
 
 
 def drop_broken(

@@ -109,7 +109,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     x = keras.layers.GRU(5, return_sequences=True, go_backwards=True)(x)
     x = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))(x)
     x = keras.layers.LSTM(3, go_backwards=True, use_bias=False)(x)
-    model = enliven(keras.Model(base.input, zoo.contract.classify(x, LABELS), name="stacked"))
+    model = enliven(keras.Model(base.input, zoo.contract.head(x, LABELS, "classification"), name="stacked"))
     to_onnx(model, tmp_path / "stacked.onnx")
     operators = [node.op_type for node in onnx.load(tmp_path / "stacked.onnx").graph.node]
     assert (operators.count("GRU"), operators.count("LSTM")) == (1, 2)
@@ -120,7 +120,7 @@ def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
     odd = keras.layers.GRU(3, activation="relu", name="odd_gru")(base.get_layer("frames").output)
     with pytest.raises(ClipzooError, match="odd_gru"):
-        to_onnx(keras.Model(base.input, zoo.contract.classify(odd, LABELS)), tmp_path / "odd.onnx")
+        to_onnx(keras.Model(base.input, zoo.contract.head(odd, LABELS, "classification")), tmp_path / "odd.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

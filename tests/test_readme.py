@@ -33,6 +33,8 @@ def test_the_table_of_real_clips_is_the_result_files() -> None:
         )
         assert row in README
         assert onnx["confusion"] == keras["confusion"]
+    mean = sum(json.loads(file.read_text())["top1"] for file in files) / len(files)
+    assert f"{mean:.1%}. What they show" in README.replace("\n", " ")
 
 
 def test_the_contract_s_formula_is_the_code_s() -> None:

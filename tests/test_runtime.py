@@ -45,7 +45,12 @@ def write_model(path: Path, *, labels: tuple[str, ...] = LABELS, spec: ClipSpec 
     )
     if metadata:
         contract = Metadata(
-            model="levels", specs={"video": spec}, labels=labels, parity={"tolerance": 1e-4}, versions={}
+            model="levels",
+            specs={"video": spec},
+            labels=labels,
+            task="classification",
+            parity={"tolerance": 1e-4},
+            versions={},
         )
         helper.set_model_props(proto, contract.to_props())
     onnx.save(proto, path)

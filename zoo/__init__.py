@@ -6,7 +6,7 @@ from loaders.lazy import lazily
 
 if TYPE_CHECKING:
     from zoo.backend import choose_backend
-    from zoo.contract import labels, new_head, specs, with_logits
+    from zoo.contract import labels, new_head, specs, task, with_logits
     from zoo.cost import multiply_adds
     from zoo.registry import Card, card, create_model, list_models, load_model, register
 
@@ -22,6 +22,7 @@ __all__ = [
     "new_head",
     "register",
     "specs",
+    "task",
     "with_logits",
 ]
 
@@ -33,6 +34,7 @@ __getattr__, __dir__ = lazily(
         "choose_backend": "backend",
         "create_model": "registry",
         "labels": "contract",
+        "task": "contract",
         "list_models": "registry",
         "load_model": "registry",
         "multiply_adds": "cost",

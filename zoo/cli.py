@@ -13,8 +13,17 @@ import typer
 from rich.table import Table
 
 from loaders.errors import ClipzooError
-from loaders.terminal import OnErrorChoice, drop_broken, index_videos, text_console
+from loaders.index import ClipIndex
+from loaders.terminal import (
+    LabelColumns,
+    OnErrorChoice,
+    drop_broken,
+    index_videos,
+    parse_fields,
+    text_console,
+)
 from zoo.registry import card, list_models
+from zoo.tasks import task_kind
 
 app = typer.Typer()
 
@@ -46,7 +55,9 @@ def train(
     videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],
     model: Annotated[str | None, typer.Option(help="Model; see `clipzoo models`.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")] = Path("run"),
-    split: Annotated[Path | None, typer.Option(help="CSV list: file,label,split[,group].")] = None,
+    split: Annotated[Path | None, typer.Option(help="CSV list: file,label[,split][,group][,start,end].")] = None,
+    task: Annotated[str, typer.Option(help="classification, multilabel or regression.")] = "classification",
+    label: LabelColumns = [],  # noqa: B006  Typer copies it
     epochs: Annotated[int, typer.Option(min=1)] = 30,
     batch: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 16,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip; the model's default if left out.")] = None,
@@ -58,6 +69,9 @@ def train(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="OPTION=VALUE", help="Option of the model, such as alpha=0.25.")
     ] = [],  # noqa: B006  Typer copies it
+    spec_fields: Annotated[
+        str, typer.Option("--spec", help="Other fields of the input: sampling=dense,stride=4,modality=flow,...")
+    ] = "",
     optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
     learning_rate: Annotated[float | None, typer.Option(help="1e-3 for adam, 1e-2 for sgd if left out.")] = None,
     augment: Annotated[str, typer.Option(help="all, or noflip where a mirror changes the class, or none.")] = "all",
@@ -65,6 +79,9 @@ def train(
     test: Annotated[float, typer.Option(help="Share kept apart for testing, where no list gives it.")] = 0.15,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+    cache: Annotated[str | None, typer.Option(help="memory, or a folder: decode every clip once.")] = None,
+    scan: Annotated[Path | None, typer.Option(help="What `clipzoo scan --json` wrote; spares the checks.")] = None,
+    class_weights: Annotated[bool, typer.Option("--class-weights", help="Make every class count alike.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow."""
@@ -89,8 +106,11 @@ def train(
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
     options = _options(set_)
+    kind = task_kind(task)
+    changes = parse_fields(spec_fields) if spec_fields else {}
     console.print(choose_backend())
-    index = drop_broken(index_videos(videos, split), on_error=on_error, workers=workers, stderr=stderr)
+    index = index_videos(videos, split, label=label, task=task)  # type: ignore[arg-type]
+    index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan)
     index, how = _with_parts(index, validation=validation, test=test, seed=seed)
     parts = {name: sum(clip.part == name for clip in index) for name in ("train", "validation", "test")}
     console.print(
@@ -114,13 +134,14 @@ def train(
 
     recipe = Recipe(epochs=epochs, optimizer=optimizer, learning_rate=learning_rate, seed=seed)  # type: ignore[arg-type]
     keras.utils.set_random_seed(seed)
-    network = _model(model, weights, index.labels, frames=frames, size=size, options=options)
+    network = _model(model, weights, index, frames=frames, size=size, changes=changes, options=options)
     spec = specs(network)
     record: dict[str, Any] = {
         "command": sys.argv[1:],
         "model": network.name,
         "options": options,
         "weights": str(weights.resolve()) if weights else None,
+        "task": index.task,
         "labels": list(index.labels),
         "specs": {name: s.to_dict() for name, s in spec.items()},
         "videos": str(videos.resolve()),
@@ -129,6 +150,7 @@ def train(
         "batch": batch,
         "augmentation": dataclasses.asdict(a) if (a := augmentations[augment]) else None,
         "recipe": {**dataclasses.asdict(recipe), "learning_rate": recipe.rate},
+        "class_weights": class_weights,
         "workers": workers,
         "backend": os.environ["KERAS_BACKEND"],
         "versions": versions(),
@@ -141,8 +163,17 @@ def train(
         augmentation=augmentations[augment],
         seed=seed,
         workers=workers,
+        phase="train",
+        cache=cache,
     )
-    checked_on = ClipDataset(index.part("validation"), spec, batch_size=batch, workers=workers)
+    checked_on = ClipDataset(
+        index.part("validation"),
+        spec,
+        batch_size=batch,
+        workers=workers,
+        phase="validation",
+        cache=trained_on.cache,  # one limit for both
+    )
     for old in (run.model, run.last, run.history, run.curves, run.confusion):
         old.unlink(missing_ok=True)
     run.write_record(record)
@@ -151,9 +182,12 @@ def train(
     console.print(
         f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(spec.values())).shape}"
     )
+    weighted = index.part("train").class_weights() if class_weights else None
     progress = RichProgress(console, epochs=epochs, batches=len(trained_on))
     try:
-        history = fit(network, trained_on, checked_on, recipe=recipe, out=out, callbacks=[progress])
+        history = fit(
+            network, trained_on, checked_on, recipe=recipe, out=out, class_weight=weighted, callbacks=[progress]
+        )
     except KeyboardInterrupt:
         kept = f"{run.model} is the best epoch so far" if run.model.exists() else "no epoch was finished"
         stderr.print(f"interrupted; {kept}")
@@ -162,7 +196,8 @@ def train(
         progress.stop()
     best = min(history, key=lambda row: row["val_loss"])
     run.write_record({**record, "best": best, "seconds": sum(row["seconds"] for row in history)})
-    console.print(f"best: epoch {int(best['epoch']) + 1}, validation top-1 {best['val_accuracy']:.1%}")
+    figure = f"{kind.title} {kind.show(best['val_' + kind.metric]).strip()}"
+    console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
     console.print(f"wrote {run.model}, {run.history}, {run.curves}")
     console.print(f"next: clipzoo export {out} model.onnx")
 
@@ -202,17 +237,20 @@ def _with_parts(index: Any, *, validation: float, test: float, seed: int) -> tup
 def _model(
     name: str | None,
     weights: Path | None,
-    labels: tuple[str, ...],
+    index: ClipIndex,
     *,
     frames: int | None,
     size: int | None,
+    changes: dict[str, Any],
     options: dict[str, Any],
 ) -> Any:
     from zoo.contract import new_head, specs
     from zoo.registry import create_model, load_model
 
     if weights is None:
-        return create_model(str(name), classes=labels, frames=frames, size=size, **options)
+        return create_model(
+            str(name), classes=index.labels, frames=frames, size=size, task=index.task, spec=changes, **options
+        )
     if weights.suffix == ".h5":
         raise ClipzooError(f"--weights {weights} takes a run or a .keras file; say --set backbone_weights={weights}")
     base = load_model(weights)
@@ -227,4 +265,6 @@ def _model(
         raise ClipzooError(
             f"--set {', '.join(options)} does not go with --weights {weights}: the model is built already"
         )
-    return new_head(base, labels)
+    if changes:
+        raise ClipzooError(f"--spec {', '.join(changes)} does not go with --weights {weights}, whose input is settled")
+    return new_head(base, index.labels, index.task)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import keras
 
 from loaders.errors import ClipzooError
+from loaders.index import Task
 from loaders.spec import ClipSpec
-from zoo.layers import ClipInput, Probabilities
+from zoo.layers import Answer, ClipInput
+from zoo.tasks import task_kind
 
-LOGITS = "logits"
-PROBABILITIES = "probabilities"
+LAST = "logits"  # the dense layer before the answer
 
 
 def specs(model: keras.Model) -> dict[str, ClipSpec]:
@@ -30,37 +31,46 @@ def specs(model: keras.Model) -> dict[str, ClipSpec]:
 
 
 def labels(model: keras.Model) -> tuple[str, ...]:
-    """Names of a model's classes, in the order of its outputs.
+    """Names of a model's classes or numbers, in the order of its outputs.
 
     Raises:
-        ClipzooError: the model does not end in a Probabilities layer.
+        ClipzooError: the model does not end in an Answer layer.
     """
-    return _head(model).labels
+    return _answer(model).labels
+
+
+def task(model: keras.Model) -> Task:
+    """What a model is asked for: classification, multilabel or regression; raises as `labels` does."""
+    return _answer(model).task
 
 
 def with_logits(model: keras.Model) -> keras.Model:
-    """The same layers and weights with two outputs: `{"logits": (B, classes), "probabilities": (B, classes)}`."""
-    head = _head(model)
-    return keras.Model(model.inputs, {LOGITS: head.input, PROBABILITIES: head.output}, name=model.name)
+    """The same layers and weights with all outputs by name.
+
+    `{"logits": (B, labels), "probabilities": (B, labels)}`; for regression `{"values": (B, labels)}`.
+    """
+    answer = _answer(model)
+    tensors = {"logits": answer.input, answer.name: answer.output}
+    return keras.Model(model.inputs, {name: tensors[name] for name in task_kind(answer.task).outputs}, name=model.name)
 
 
-def new_head(model: keras.Model, classes: Sequence[str]) -> keras.Model:
-    """A model for other classes on the layers and weights of `model`; the two share all but the last dense layer."""
-    logits = model.get_layer(LOGITS)
-    return keras.Model(model.inputs, classify(logits.input, classes), name=model.name)
+def new_head(model: keras.Model, classes: Sequence[str], task: Task = "classification") -> keras.Model:
+    """A model for other labels on the layers and weights of `model`; the two share all but the last dense layer."""
+    last = model.get_layer(LAST)
+    return keras.Model(model.inputs, head(last.input, classes, task), name=model.name)
 
 
-def classify(features: keras.KerasTensor, classes: Sequence[str]) -> keras.KerasTensor:
-    """The end of every model: features (B, F) -> logits -> probabilities (B, classes), float32."""
-    logits = keras.layers.Dense(len(classes), dtype="float32", name=LOGITS)(features)
-    return Probabilities(classes, name=PROBABILITIES)(logits)
+def head(features: keras.KerasTensor, labels: Sequence[str], task: Task) -> keras.KerasTensor:
+    """The end of every model: features (B, F) -> logits -> what the task asks for (B, labels), float32."""
+    logits = keras.layers.Dense(len(labels), dtype="float32", name=LAST)(features)
+    return Answer(labels, task=task, name=task_kind(task).outputs[-1])(logits)
 
 
-def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes: as given, or "0", "1", ... for a number of them.
+def class_names(classes: int | Sequence[str], *, task: Task = "classification") -> tuple[str, ...]:
+    """Names of the classes or numbers: as given, or "0", "1", ... for a number of them.
 
     Raises:
-        ClipzooError: fewer than two, a name twice, or an empty name.
+        ClipzooError: fewer than the task needs, a name twice, or an empty name.
     """
     if isinstance(classes, int):
         names: tuple[str, ...] = tuple(map(str, range(classes)))
@@ -68,8 +78,9 @@ def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
         raise ClipzooError(f"classes ({classes!r}) must be a number, or a list of names")
     else:
         names = tuple(classes)
-    if len(names) < 2:
-        raise ClipzooError(f"classes ({classes!r}) must be at least 2")
+    fewest = task_kind(task).fewest
+    if len(names) < fewest:
+        raise ClipzooError(f"classes ({classes!r}) must be at least {fewest} for {task}")
     for name in names:
         if not isinstance(name, str) or not name.strip() or "\n" in name:
             raise ClipzooError(f"class name {name!r} must be one line of text")
@@ -78,8 +89,8 @@ def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _head(model: keras.Model) -> Probabilities:
-    heads = [layer for layer in model.layers if isinstance(layer, Probabilities)]
-    if len(heads) != 1:
-        raise ClipzooError(f"model {model.name!r} is none of clipzoo's: it does not end in a Probabilities layer")
-    return heads[0]
+def _answer(model: keras.Model) -> Answer:
+    found = [layer for layer in model.layers if isinstance(layer, Answer)]
+    if len(found) != 1:
+        raise ClipzooError(f"model {model.name!r} is none of clipzoo's: it does not end in an Answer layer")
+    return found[0]

@@ -1,4 +1,4 @@
-"""The layers that every model here shares: ClipInput, FrameWise, Probabilities."""
+"""The layers that every model here shares: ClipInput, FrameWise, Answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import keras
 from keras import ops
 
 from loaders.errors import ClipzooError
+from loaders.index import Task
 from loaders.spec import ClipSpec, ColorOrder
+from zoo.tasks import task_kind
 
 PACKAGE = "clipzoo"
 
@@ -95,21 +97,24 @@ class FrameWise(keras.layers.Wrapper):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class Probabilities(keras.layers.Layer):
-    """The last layer: softmax of the logits, and the names of the classes, which travel in its config.
+class Answer(keras.layers.Layer):
+    """The last layer: what the task asks for, and the names of the labels, which travel in its config.
 
-    (B, classes) -> (B, classes), float32 whatever the precision of the rest.
+    (B, labels) -> (B, labels), float32 whatever the precision of the rest: softmax for one class, sigmoid for several,
+    the numbers themselves for regression.
 
     Args:
-        labels: names of the classes, in the order of the logits.
+        labels: names of the classes or numbers, in the order of the logits.
+        task: what they are.
     """
 
-    def __init__(self, labels: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, labels: Sequence[str], *, task: Task = "classification", **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.labels = tuple(labels)
+        self.task: Task = task
 
     def call(self, logits: Any) -> Any:
-        return ops.softmax(logits, axis=-1)
+        return keras.activations.get(task_kind(self.task).activation)(logits)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if input_shape[-1] != len(self.labels):
@@ -120,7 +125,7 @@ class Probabilities(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "labels": list(self.labels)}
+        return {**super().get_config(), "labels": list(self.labels), "task": self.task}
 
 
 def _shape(tensor: Any) -> list[Any]:

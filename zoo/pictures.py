@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from loaders.atomic import replacing
-from zoo.evaluation import Evaluation
+from zoo.evaluation import Evaluation, LabelEvaluation, NumberEvaluation, Result
+from zoo.tasks import shown_in
 
 TRAIN, VALIDATION = "#1f77b4", "#d95f02"
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: str | Path) -> None:
-    """Draws loss and top-1 accuracy by epoch, training and validation, and marks the best epoch.
+    """Draws the loss and the task's metric by epoch, training and validation, and marks the best epoch.
 
     Args:
         history: what `zoo.training.fit` returns, at least one epoch.
@@ -24,8 +25,9 @@ def draw_curves(history: Sequence[dict[str, float]], path: str | Path) -> None:
     """
     epochs = [row["epoch"] + 1 for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for axes, name, title in ((loss, "loss", "Loss"), (accuracy, "accuracy", "Top-1 accuracy")):
+    loss, metric = figure.subplots(1, 2)
+    kind = shown_in(history[0])
+    for axes, name, title in ((loss, "loss", "Loss"), (metric, kind.metric, kind.title.capitalize())):
         axes.plot(epochs, [row[name] for row in history], color=TRAIN, marker=".", label="training")
         if f"val_{name}" in history[0]:
             axes.plot(epochs, [row[f"val_{name}"] for row in history], color=VALIDATION, marker=".", label="validation")
@@ -34,13 +36,56 @@ def draw_curves(history: Sequence[dict[str, float]], path: str | Path) -> None:
         axes.grid(alpha=0.3)
     monitor = "val_loss" if "val_loss" in history[0] else "loss"
     best = min(history, key=lambda row: row[monitor])
-    for axes in (loss, accuracy):
+    for axes in (loss, metric):
         axes.axvline(
             best["epoch"] + 1, color="gray", linestyle=":", label=f"best {monitor.replace('val_', 'validation ')}"
         )
-    accuracy.set_ylim(0, 1.02)
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1))
-    accuracy.legend(loc="lower right")
+    if kind.share:
+        metric.set_ylim(0, 1.02)
+        metric.yaxis.set_major_formatter(PercentFormatter(1))
+    metric.legend(loc="lower right" if kind.share else "upper right")
+    _save(figure, path)
+
+
+def draw_result(result: Result, path: str | Path) -> None:
+    """Draws the figures of any task: confusion matrix, precision by label, or predicted against true numbers."""
+    if isinstance(result, Evaluation):
+        draw_confusion(result, path)
+    elif isinstance(result, LabelEvaluation):
+        draw_precision(result, path)
+    else:
+        draw_numbers(result, path)
+
+
+def draw_precision(result: LabelEvaluation, path: str | Path) -> None:
+    """Draws the average precision of each label as a bar, and the share of clips that have it as a mark."""
+    figure = Figure(figsize=(7, 1.2 + 0.35 * len(result.labels)), layout="constrained")
+    axes = figure.subplots()
+    heights = [result.average_precision[label] or 0.0 for label in result.labels]
+    axes.barh(range(len(heights)), heights, color=TRAIN, label="average precision")
+    axes.plot(result.share, range(len(heights)), "|", color=VALIDATION, markersize=12, label="by chance")
+    axes.set_yticks(range(len(heights)), result.labels)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), title=f"mean average precision {result.mean_average_precision:.1%}, {result.clips} clips")
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="lower right")
+    _save(figure, path)
+
+
+def draw_numbers(result: NumberEvaluation, path: str | Path) -> None:
+    """Draws predicted against true values, one panel a number; on the line they are equal."""
+    count = len(result.labels)
+    figure = Figure(figsize=(4 * count, 4), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for place, (axes, label) in enumerate(zip(panels, result.labels, strict=True)):
+        truth, found = (np.asarray(rows)[:, place] for rows in (result.truth, result.predicted))
+        ends = [min(truth.min(), found.min()), max(truth.max(), found.max())]
+        axes.plot(ends, ends, color="gray", linestyle=":")
+        axes.plot(truth, found, ".", color=TRAIN)
+        axes.set(
+            xlabel="true", ylabel="predicted", title=f"{label}: mean error {result.mean_absolute_error[label]:.3g}"
+        )
+        axes.grid(alpha=0.3)
     _save(figure, path)
 
 

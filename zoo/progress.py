@@ -6,6 +6,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from zoo.tasks import shown_in
+
 
 class RichProgress(keras.callbacks.Callback):
     """A progress bar over the batches of an epoch, and one line for each epoch done.
@@ -39,17 +41,23 @@ class RichProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        loss, accuracy, wait = (logs.get(name, 0.0) for name in ("loss", "accuracy", "data_wait"))
-        figures = f"loss {loss:.3f}  top-1 {accuracy:.1%}  waiting for clips {wait:.0%}"
+        kind = shown_in(logs)
+        figures = (
+            f"loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}  "
+            f"waiting for clips {logs.get('data_wait', 0.0):.0%}"
+        )
         self.progress.update(self.task, completed=batch + 1, figures=figures)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.stop()
         logs = logs or {}
-        line = f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  top-1 {logs['accuracy']:6.1%}"
+        kind = shown_in(logs)
+        line = (
+            f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}"
+        )
         monitored = logs["loss"]
         if "val_loss" in logs:
-            line += f"  validation loss {logs['val_loss']:.3f}  top-1 {logs['val_accuracy']:6.1%}"
+            line += f"  validation loss {logs['val_loss']:.3f}  {kind.title} {kind.show(logs[f'val_{kind.metric}'])}"
             monitored = logs["val_loss"]
         line += f"  {logs['seconds']:.1f} s, {logs['data_wait']:.0%} of it waiting for clips"
         if monitored < self.best:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import keras
 
 from loaders.errors import ClipzooError
+from loaders.index import Task
 from loaders.spec import ClipSpec
 from zoo.backbones import BACKBONES
-from zoo.contract import classify
+from zoo.contract import head
 from zoo.layers import ClipInput, FrameWise
 
 DENSE = (1024, 512, 128)
@@ -23,6 +24,7 @@ def recurrent(
     labels: tuple[str, ...],
     *,
     name: str,
+    task: Task,
     backbone: str,
     cell: Literal["gru", "lstm"],
     units: int = 64,
@@ -35,12 +37,13 @@ def recurrent(
     """Builds a recurrent model; its defaults are the article's numbers.
 
     Frames -> backbone -> global max pooling -> GRU or LSTM -> dense 1024, 512, 128, each with ReLU and dropout ->
-    dense 64 with ReLU -> logits -> softmax.
+    dense 64 with ReLU -> logits -> softmax (or what the task asks for).
 
     Args:
         spec: the input contract.
         labels: names of the classes.
         name: of the model.
+        task: one class, several, or numbers.
         backbone: one of `BACKBONES`.
         cell: the recurrent layer.
         units: of it, 1 to 65536.
@@ -57,7 +60,7 @@ def recurrent(
     unknown = sorted(set(backbone_options) - set(network.options))
     if unknown:
         own = inspect.signature(recurrent).parameters.values()
-        known = {p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"name", "backbone", "cell"}
+        known = {p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"name", "task", "backbone", "cell"}
         has = ", ".join(sorted(known | set(network.options)))
         raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {has}")
     if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= 2**16:
@@ -82,13 +85,11 @@ def recurrent(
 
     # === Functional Model ===
     video = keras.Input(spec.shape, dtype="uint8", name="video")
-    x = ClipInput(spec, mean=network.mean, std=network.std, channel_order=network.channel_order, name="clip_input")(
-        video
-    )
+    x = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)
     x = FrameWise(frame_network, name="frames")(x)
     x = over_time(x)
     for number, width in enumerate(DENSE, start=1):
         x = keras.layers.Dense(width, activation="relu", name=f"dense{number}")(x)
         x = keras.layers.Dropout(dropout, name=f"dropout{number}")(x)
     x = keras.layers.Dense(64, activation="relu", name="dense4")(x)
-    return keras.Model(video, classify(x, labels), name=name)
+    return keras.Model(video, head(x, labels, task), name=name)

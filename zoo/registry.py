@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import ClipzooError
+from loaders.index import Task
 from loaders.spec import ClipSpec
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Card:
         name: what `create_model` takes.
         summary: one line.
         spec: the default input contract.
-        builder: `module:function`; called as `function(spec, labels, name=name, **options)`.
+        builder: `module:function`; called as `function(spec, labels, name=name, task=task, **options)`.
         options: settled by the name; the user's come on top.
         parameters: weights of the default model with 51 classes (HMDB51), moving statistics included.
         multiply_adds: of one clip through the default model: convolutions, dense and recurrent layers.
@@ -84,19 +86,24 @@ def create_model(
     classes: int | Sequence[str],
     frames: int | None = None,
     size: int | tuple[int, int] | None = None,
+    task: Task = "classification",
+    spec: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds a model of the zoo.
 
     Args:
         name: one of `list_models()`.
-        classes: how many, or their names in the order of the outputs.
+        classes: how many, or their names in the order of the outputs; of the numbers, for regression.
         frames: frames in a clip; the card's if left out.
         size: height and width in pixels, one number for both; the card's if left out.
+        task: `classification` (one class a clip), `multilabel` (several, or none) or `regression` (numbers).
+        spec: other fields of the input contract, such as `{"sampling": "dense", "stride": 4}`; see ClipSpec.
         options: of the model, such as `units=64` or `backbone_weights="imagenet"`; see its builder.
 
     Returns:
-        A `keras.Model` from uint8 (B, frames, height, width, channels) to probabilities, float32 (B, classes).
+        A `keras.Model` from uint8 (B, frames, height, width, channels) to probabilities, or numbers,
+        float32 (B, classes).
 
     Raises:
         ClipzooError: no such model or option, or a value out of its range.
@@ -104,16 +111,26 @@ def create_model(
     from zoo.contract import class_names
 
     chosen = card(name)
-    settled = sorted({"name", "spec", "labels", *chosen.options} & set(options))
+    settled = sorted({"name", "labels", *chosen.options} & set(options))
     if settled:
         raise ClipzooError(f"{name} has no option {', '.join(map(repr, settled))}: the name of the model settles it")
-    changes: dict[str, Any] = {} if frames is None else {"frames": frames}
+    changes: dict[str, Any] = dict(spec or {})
+    strange = sorted(set(changes) - {field.name for field in dataclasses.fields(ClipSpec)})
+    if strange:
+        raise ClipzooError(f"ClipSpec has no field {', '.join(map(repr, strange))}")
+    if frames is not None:
+        changes["frames"] = frames
     if size is not None:
         changes["height"], changes["width"] = (size, size) if isinstance(size, int) else size
     module, _, function = chosen.builder.partition(":")
     build = getattr(import_module(module), function)
     model: keras.Model = build(
-        chosen.spec.replace(**changes), class_names(classes), name=name, **chosen.options, **options
+        chosen.spec.replace(**changes),
+        class_names(classes, task=task),
+        name=name,
+        task=task,
+        **chosen.options,
+        **options,
     )
     return model
 

@@ -87,7 +87,20 @@ class Run:
         Raises:
             ClipzooError: the record, the list or the folder of the clips is gone.
         """
-        return index_csv(self.split, root=self.read_record()["videos"])
+        record = self.read_record()
+        columns = self.label_columns
+        return index_csv(
+            self.split,
+            root=record["videos"],
+            label=columns if columns != ["label"] else "label",
+            task=record.get("task", "classification"),
+        )
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The columns of `split.csv` that hold the labels."""
+        record = self.read_record()
+        return ["label"] if record.get("task", "classification") == "classification" else list(record["labels"])
 
 
 def versions() -> dict[str, str]:

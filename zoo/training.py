@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,10 @@ import keras
 from loaders.ahead import ReadAhead
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
-from zoo.contract import labels
+from zoo.contract import labels, task
 from zoo.pictures import draw_curves
 from zoo.run import Run
+from zoo.tasks import TASKS, task_kind
 
 OPTIMIZERS = {
     "adam": lambda rate: keras.optimizers.Adam(rate),
@@ -68,23 +69,26 @@ def fit(
     *,
     recipe: Recipe | None = None,
     out: str | Path | None = None,
+    class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
     """Compiles and trains a model of the zoo.
 
     Args:
         model: from `create_model` or `load_model`.
-        train: batches of (clips, one-hot labels); a ClipDataset, or any other PyDataset. Where it has an attribute
+        train: batches of (clips, labels); a ClipDataset, or any other PyDataset. Where it has an attribute
             `epoch`, that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called
             between epochs. More than one worker are threads, never processes, and never Keras's queue (ReadAhead).
         validation: likewise, never shuffled; it decides on the best model and on the learning rate.
         recipe: how to train.
         out: a folder for `model.keras` (best), `last.keras`, `history.csv` and `curves.png`, written after each epoch.
+        class_weight: how much a clip of each class counts, such as `index.class_weights()`; classification alone.
         callbacks: more of them, called last; `logs` holds all figures of the epoch.
 
     Returns:
-        A row of figures for each epoch: loss, accuracy, val_loss, val_accuracy (top-1, 0 to 1), learning_rate,
-        seconds, and data_wait, the share of the training time in which the model waited for clips.
+        A row of figures for each epoch: loss, val_loss, the task's metric (accuracy, which is top-1 from 0 to 1;
+        label_accuracy; or mean_absolute_error) and that of validation, learning_rate, seconds, and data_wait, the share
+        of the training time in which the model waited for clips.
 
     Raises:
         ClipzooError: the datasets' labels are not those of the model, or the loss is no number any more.
@@ -93,15 +97,17 @@ def fit(
     recipe = recipe or Recipe()
     for dataset in (train, validation):
         index = getattr(dataset, "index", None)
+        if index is not None and index.task != task(model):
+            raise ClipzooError(f"the clips are labelled for {index.task}, the model is for {task(model)}")
         if index is not None and tuple(index.labels) != labels(model):
             raise ClipzooError(
                 f"the labels do not fit the model: the clips have {', '.join(index.labels)}; "
                 f"the model has {', '.join(labels(model))}"
             )
     keras.utils.set_random_seed(recipe.seed)
-    model.compile(
-        optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss="categorical_crossentropy", metrics=["accuracy"]
-    )
+    kind = task_kind(task(model))
+    metric = keras.metrics.BinaryAccuracy(name=kind.metric) if kind is TASKS["multilabel"] else kind.metric
+    model.compile(optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss=kind.loss, metrics=[metric])
     feed = _Feed(train)
     monitor = "val_loss" if validation is not None else "loss"
     record = _Record(monitor, Run(Path(out)) if out is not None else None)
@@ -109,6 +115,7 @@ def fit(
         feed,
         validation_data=validation,
         epochs=recipe.epochs,
+        class_weight=dict(class_weight) if class_weight else None,
         shuffle=False,  # Keras would permute batches; the dataset permutes samples
         verbose=0,
         callbacks=[

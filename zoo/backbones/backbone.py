@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from loaders.errors import ClipzooError
-from loaders.spec import ColorOrder
+from loaders.spec import ClipSpec, ColorOrder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,15 @@ class Backbone:
         """Options of `build` and their defaults."""
         parameters = inspect.signature(self.build).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    def normalisation(self, spec: ClipSpec) -> dict[str, Any]:
+        """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them."""
+        if spec.modality == "flow":
+            return {"mean": 128.0, "std": 128.0}
+        if spec.channels == 3:
+            return {"mean": self.mean, "std": self.std, "channel_order": self.channel_order}
+        mean, std = (sum(v) / len(v) if isinstance(v, Sequence) else v for v in (self.mean, self.std))
+        return {"mean": mean, "std": std}
 
     def create(
         self, shape: tuple[int, int, int], *, weights: str | Path | None, trainable_layers: int, **options: Any

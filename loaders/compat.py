@@ -1,0 +1,170 @@
+"""The three generators of keras-video-generators 1.0.14 by their names and parameters, on top of ClipDataset.
+
+For scripts that move over; new code is better off with `index_pattern`, ClipSpec and ClipDataset. Pixels come as
+float32 times `rescale`, as that package gives them. What is different is what was wrong there: the last frame is
+sampled, windows slide, the split has a seed, the last batch is kept, nothing is cached unless asked for, validation and
+test are not shuffled, `target_shape` is (height, width), and an unknown parameter is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from loaders.augment import Augmentation
+from loaders.dataset import ClipDataset
+from loaders.errors import ClipzooError
+from loaders.index import ClipIndex
+from loaders.lists import index_pattern
+from loaders.spec import ClipSpec, FlowSpec, Modality
+
+METHOD_OPTICAL_FLOW, METHOD_FLOW_MASK, METHOD_DIFF_MASK, METHOD_ABS_DIFF = 1, 2, 3, 4
+_MODALITIES: dict[int, Modality] = {
+    METHOD_OPTICAL_FLOW: "flow_hsv",
+    METHOD_FLOW_MASK: "flow_mask",
+    METHOD_DIFF_MASK: "diff_mask",
+    METHOD_ABS_DIFF: "diff",
+}
+
+
+class VideoFrameGenerator(ClipDataset):
+    """`nb_frames` frames spread over each file.
+
+    Args:
+        rescale: multiplies the pixels, 0 to 255.
+        nb_frames: frames in a clip.
+        classes: those to use, in the order of the outputs; all that are found if left out.
+        batch_size: clips in a batch.
+        use_frame_cache: keep decoded clips in memory, up to 2 GiB.
+        target_shape: (height, width), pixels.
+        shuffle: of the training part, each epoch anew.
+        transformation: an Augmentation.
+        split_val: share for validation.
+        split_test: share for testing.
+        nb_channel: 3 for RGB, 1 for grey.
+        glob_pattern: with `{classname}` where the name of the class stands.
+        use_headers: no longer needed: a header is believed only where it is true.
+        seed: of split, order and augmentation.
+        workers: threads.
+
+    Raises:
+        ClipzooError: a value out of range, or no clips.
+    """
+
+    def __init__(
+        self,
+        *,
+        rescale: float = 1 / 255,
+        nb_frames: int = 5,
+        classes: Sequence[str] | None = None,
+        batch_size: int = 16,
+        use_frame_cache: bool = False,
+        target_shape: tuple[int, int] = (224, 224),
+        shuffle: bool = True,
+        transformation: Augmentation | None = None,
+        split_val: float | None = None,
+        split_test: float | None = None,
+        nb_channel: int = 3,
+        glob_pattern: str = "./videos/{classname}/*.avi",
+        use_headers: bool = True,
+        seed: int = 0,
+        workers: int = 2,
+        _fields: Mapping[str, Any] | None = None,
+        _window: float | None = None,
+    ) -> None:
+        if nb_channel not in (1, 3):
+            raise ClipzooError(f"nb_channel ({nb_channel}) must be 3 or 1")
+        if transformation is not None and not isinstance(transformation, Augmentation):
+            raise ClipzooError(
+                f"transformation must be a loaders.Augmentation, not {type(transformation).__name__}: "
+                "zoom_range is zoom, horizontal_flip flip, rotation_range rotation, width_shift_range width_shift"
+            )
+        spec = ClipSpec(
+            frames=nb_frames,
+            height=target_shape[0],
+            width=target_shape[1],
+            **(_fields or {"modality": "rgb" if nb_channel == 3 else "gray"}),
+        )
+        whole = index_pattern(glob_pattern)
+        if _window is not None:
+            whole = whole.windows(_window)
+        if classes is not None:
+            kept = tuple(clip for clip in whole if clip.label in classes)
+            whole = ClipIndex(whole.root, kept, tuple(classes))
+        self._whole = whole.split(validation=split_val or 0.0, test=split_test or 0.0, seed=seed)
+        self.rescale = rescale
+        super().__init__(
+            self._whole.part("train"),
+            spec,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            augmentation=transformation,
+            cache="memory" if use_frame_cache else None,
+            seed=seed,
+            workers=workers,
+        )
+
+    def __getitem__(self, batch: int) -> Any:
+        clips, *labels = super().__getitem__(batch)
+        return np.multiply(np.asarray(clips), self.rescale, dtype=np.float32), *labels
+
+    def get_validation_generator(self) -> ClipDataset:
+        """The validation part, in order and unchanged."""
+        return self._part("validation")
+
+    def get_test_generator(self) -> ClipDataset:
+        """The test part, in order and unchanged."""
+        return self._part("test")
+
+    def _part(self, name: str) -> ClipDataset:
+        part = object.__new__(VideoFrameGenerator)
+        part.rescale = self.rescale
+        ClipDataset.__init__(
+            part,
+            self._whole.part(name),
+            self.specs,
+            batch_size=self.batch_size,
+            cache=self.cache,
+            workers=self._workers,
+        )
+        return part
+
+
+class SlidingFrameGenerator(VideoFrameGenerator):
+    """Windows of `sequence_time` seconds that slide by half their length: more samples a file.
+
+    Args:
+        sequence_time: how long the movement lasts, seconds; None: the whole file.
+    """
+
+    def __init__(self, *, sequence_time: float | None = None, **options: Any) -> None:
+        super().__init__(_window=sequence_time, **options)
+
+
+class OpticalFlowGenerator(VideoFrameGenerator):
+    """`nb_frames` pictures of motion, made of nb_frames + 1 frames spread over each file.
+
+    Args:
+        method: one of the METHOD_ numbers.
+        flowlevel: pyramid levels of Farneback's flow.
+        iterations: at each level.
+        winsize: its averaging window, pixels.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: int = METHOD_OPTICAL_FLOW,
+        flowlevel: int = 3,
+        iterations: int = 3,
+        winsize: int = 15,
+        **options: Any,
+    ) -> None:
+        if method not in _MODALITIES:
+            raise ClipzooError(f"method ({method}) must be one of {', '.join(map(str, _MODALITIES))}")
+        fields: dict[str, Any] = {"modality": _MODALITIES[method], "pairs": "sampled"}
+        if method in (METHOD_OPTICAL_FLOW, METHOD_FLOW_MASK):
+            fields["flow"] = FlowSpec(method="farneback", levels=flowlevel, iterations=iterations, window=winsize)
+        super().__init__(_fields=fields, **options)

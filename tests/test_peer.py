@@ -1,0 +1,237 @@
+"""The eleven faults of keras-video-generators 1.0.14, one test each: here they are gone. Then its users' wishes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loaders import (
+    Augmentation,
+    Clip,
+    ClipDataset,
+    ClipIndex,
+    ClipSpec,
+    ClipzooError,
+    DiskCache,
+    MemoryCache,
+    VideoError,
+    index_files,
+    index_pattern,
+    read_clip,
+)
+from loaders.compat import (
+    METHOD_ABS_DIFF,
+    METHOD_DIFF_MASK,
+    METHOD_FLOW_MASK,
+    METHOD_OPTICAL_FLOW,
+    OpticalFlowGenerator,
+    SlidingFrameGenerator,
+    VideoFrameGenerator,
+)
+
+pytestmark = pytest.mark.keras
+SPEC = ClipSpec(frames=4, height=16, width=16)
+
+
+@pytest.fixture
+def pattern(motion: ClipIndex) -> str:
+    return f"{motion.root}/{{classname}}/*.avi"
+
+
+def test_1_it_imports_and_gives_batches_on_keras_3(pattern: str) -> None:
+    generator = VideoFrameGenerator(glob_pattern=pattern, target_shape=(24, 16), nb_frames=3, batch_size=5)
+    clips, labels = generator[0]
+    assert (clips.dtype, clips.shape, labels.shape) == (np.float32, (5, 3, 24, 16, 3), (5, 6))
+    assert 0 < clips.max() <= 1
+
+
+def test_2_sliding_slides(pattern: str) -> None:
+    short, long = (
+        SlidingFrameGenerator(sequence_time=time, glob_pattern=pattern, target_shape=(16, 16), nb_frames=2)
+        for time in (0.2, 0.4)
+    )
+    assert len(short.index) > len(long.index) > 48
+    one = [position for position, clip in enumerate(short.index) if clip.file == short.index[0].file]
+    clips = [read_clip(short.index.path(p), SPEC, span=short.index[p].span).tobytes() for p in one]
+    assert len(set(clips)) == len(clips)
+
+
+def test_3_nothing_is_cached_unless_asked_for_and_a_limit_is_kept(pattern: str, motion: ClipIndex) -> None:
+    assert VideoFrameGenerator(glob_pattern=pattern, target_shape=(16, 16)).cache is None
+    cache = MemoryCache(limit=10_000)
+    dataset = ClipDataset(motion, SPEC, cache=cache)
+    for _ in range(2):
+        for _ in dataset:
+            assert cache.used <= 10_000
+
+
+def test_4_either_share_alone_with_a_seed_groups_and_lists(pattern: str) -> None:
+    both = [
+        VideoFrameGenerator(glob_pattern=pattern, split_test=0.25, seed=n, target_shape=(16, 16)) for n in (1, 1, 2)
+    ]
+    tests = [[clip.file for clip in generator.get_test_generator().index] for generator in both]
+    assert tests[0] == tests[1] != tests[2]
+    assert len(tests[0]) == 12
+    with pytest.raises(ClipzooError, match="no clip in the part 'validation'"):
+        both[0].get_validation_generator()
+
+
+@pytest.mark.parametrize("method", [METHOD_OPTICAL_FLOW, METHOD_FLOW_MASK, METHOD_DIFF_MASK, METHOD_ABS_DIFF])
+def test_5_motion_is_pixels_and_validation_keeps_its_parameters(pattern: str, method: int) -> None:
+    generator = OpticalFlowGenerator(
+        method=method, flowlevel=2, winsize=9, iterations=2, glob_pattern=pattern, target_shape=(16, 16), split_val=0.25
+    )
+    clips, _ = generator[0]
+    assert clips.shape[1:] == (5, 16, 16, 3)
+    assert 0 <= clips.min() <= clips.max() <= 1
+    assert clips.max() > 0.05
+    validation = generator.get_validation_generator()
+    assert validation.specs == generator.specs
+    if method in (METHOD_OPTICAL_FLOW, METHOD_FLOW_MASK):
+        flow = validation.specs[""].flow
+        assert flow is not None and (flow.method, flow.levels, flow.window, flow.iterations) == ("farneback", 2, 9, 2)
+
+
+def test_6_the_last_frame_is_among_them(motion: ClipIndex) -> None:
+    whole = read_clip(motion.path(0), SPEC.replace(frames=8))
+    clip = read_clip(motion.path(0), SPEC)
+    np.testing.assert_array_equal(clip[0], whole[0])
+    np.testing.assert_array_equal(clip[-1], whole[-1])
+
+
+def test_7_a_broken_file_is_named_and_no_batch_shrinks(motion: ClipIndex, tmp_path: Path) -> None:
+    for number in range(3):
+        shutil.copy(motion.path(number), tmp_path / f"{number}.avi")
+    (tmp_path / "broken.avi").write_bytes(b"no video at all")
+    index = ClipIndex(tmp_path, tuple(Clip(f"{name}.avi", "x") for name in ("0", "1", "broken", "2")))
+    with pytest.raises(VideoError, match=r"broken\.avi"):
+        ClipDataset(index, SPEC, batch_size=4)[0]
+    kept, left_out = index.readable()
+    assert [Path(error.path).name for error in left_out] == ["broken.avi"]
+    assert [len(clips) for clips, _ in ClipDataset(kept, SPEC, batch_size=2)] == [2, 1]
+
+
+def test_8_the_last_batch_is_kept_and_iteration_ends(motion: ClipIndex) -> None:
+    few = ClipIndex(motion.root, motion.clips[:3], motion.labels)
+    assert len(ClipDataset(few, SPEC, batch_size=16)) == 1
+    sizes = [len(labels) for _, labels in ClipDataset(motion, SPEC, batch_size=20)]
+    assert sizes == [20, 20, 8]
+
+
+def test_9_only_training_is_shuffled_and_unknown_keywords_are_errors(pattern: str) -> None:
+    generator = VideoFrameGenerator(glob_pattern=pattern, split_val=0.25, target_shape=(16, 16))
+    validation = generator.get_validation_generator()
+    assert validation.order(0).tolist() == validation.order(1).tolist() == list(range(12))
+    assert generator.order(0).tolist() != generator.order(1).tolist()
+    with pytest.raises(TypeError, match="nb_frame"):
+        VideoFrameGenerator(glob_pattern=pattern, nb_frame=5)
+
+
+def test_10_shapes_are_height_then_width_and_grey_is_grey(pattern: str, motion: ClipIndex) -> None:
+    generator = VideoFrameGenerator(glob_pattern=pattern, target_shape=(24, 16), nb_channel=1, shuffle=False)
+    clips, _ = generator[0]
+    assert clips.shape[2:] == (24, 16, 1)
+    rgb = read_clip(generator.index.path(0), SPEC.replace(frames=5, height=24))
+    luma = rgb @ np.array([0.299, 0.587, 0.114])
+    np.testing.assert_allclose(clips[0, ..., 0] * 255, luma, atol=2)
+
+
+def test_11_one_frame_is_the_middle_one(motion: ClipIndex) -> None:
+    one = read_clip(motion.path(0), SPEC.replace(frames=1))
+    np.testing.assert_array_equal(one[0], read_clip(motion.path(0), SPEC.replace(frames=8))[3])
+
+
+def test_only_augmentations_of_ours_are_taken(pattern: str) -> None:
+    with pytest.raises(ClipzooError, match="zoom_range is zoom"):
+        VideoFrameGenerator(glob_pattern=pattern, transformation=object())  # type: ignore[arg-type]
+    changed = VideoFrameGenerator(glob_pattern=pattern, transformation=Augmentation(), target_shape=(16, 16))
+    assert changed[0][0].shape == (16, 5, 16, 16, 3)
+    chosen = VideoFrameGenerator(glob_pattern=pattern, classes=["up", "left"], target_shape=(16, 16))
+    assert chosen.index.labels == ("up", "left") and len(chosen.index) == 16
+
+
+def test_unlabelled_clips_are_predicted_and_every_sample_has_its_name(motion: ClipIndex) -> None:
+    dataset = ClipDataset(index_files(motion.root), SPEC, batch_size=20)
+    (clips,) = dataset[2]
+    assert clips.shape == (8, *SPEC.shape)
+    assert [clip.file for clip in dataset.clips(2)] == sorted(clip.file for clip in motion)[40:]
+    windows = ClipDataset(index_files(motion.path(0)).windows(0.2), SPEC, batch_size=3)
+    assert all(clip.start is not None and clip.end is not None for clip in windows.clips(0))
+
+
+def test_shards_are_equal_and_cover_every_clip(motion: ClipIndex) -> None:
+    dataset = ClipDataset(motion, SPEC, batch_size=4, shuffle=True, seed=3)
+    for hosts in (1, 2, 5):
+        shards = [dataset.shard(host, hosts) for host in range(hosts)]
+        assert len({len(shard) for shard in shards}) == 1
+        for epoch in range(2):
+            orders = [shard.order(epoch) for shard in shards]
+            assert len({len(order) for order in orders}) == 1
+            assert set(np.concatenate(orders).tolist()) == set(range(48))
+    np.testing.assert_array_equal(dataset.shard(0, 1)[0][0], dataset[0][0])
+    with pytest.raises(ClipzooError, match="shard"):
+        dataset.shard(2, 2)
+
+
+@pytest.mark.parametrize("done", [0, 2, 5])
+def test_training_goes_on_in_the_middle_of_an_epoch(motion: ClipIndex, done: int) -> None:
+    def fresh(**options: Any) -> ClipDataset:
+        return ClipDataset(
+            motion, SPEC, **{"batch_size": 10, "shuffle": True, "seed": 1, "augmentation": Augmentation(), **options}
+        )
+
+    whole = fresh()
+    epochs = [[clips.tobytes() for clips, _ in whole] for _ in range(3)]
+    first = fresh()
+    for _ in first:
+        pass  # the first epoch
+    state = first.state(done)
+    again = fresh(workers=5)
+    again.resume(state)
+    rest = [[clips.tobytes() for clips, _ in again] for _ in range(2)]
+    wanted = [epochs[1][done:], epochs[2]] if done < 5 else [epochs[2]]
+    assert rest[: len(wanted)] == wanted
+    for options, said in (({"seed": 2}, "seed"), ({"batch_size": 3}, "batch_size")):
+        with pytest.raises(ClipzooError, match=said):
+            fresh(**options).resume(state)
+    with pytest.raises(ClipzooError, match="damaged"):
+        again.resume({**state, "batch": 99})
+
+
+def test_mixup_mixes_clips_and_labels_alike(motion: ClipIndex) -> None:
+    plain, mixed = (ClipDataset(motion, SPEC, batch_size=8, mixup=alpha, seed=2)[1] for alpha in (0.0, 0.4))
+    assert mixed[0].dtype == np.uint8 and mixed[1].dtype == np.float32
+    np.testing.assert_allclose(mixed[1].sum(axis=1), 1, atol=1e-6)
+    rows = [row for row in range(8) if 0.05 < mixed[1][row].max() < 0.95]
+    assert rows
+    for row in rows:
+        fits = [
+            np.abs(share * plain[0][row] + (1 - share) * plain[0][partner] - mixed[0][row]).max() <= 1
+            for share in {float(mixed[1][row][plain[1][row].argmax()])}
+            for partner in range(8)
+        ]
+        assert any(fits)
+    with pytest.raises(ClipzooError, match="mixup"):
+        ClipDataset(motion, SPEC.replace(modality="flow"), mixup=0.2)
+
+
+def test_a_cached_dataset_gives_what_a_fresh_one_gives(motion: ClipIndex, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"batch_size": 16, "shuffle": True, "augmentation": Augmentation(), "seed": 4}
+    spec = {"rgb": SPEC, "flow": SPEC.replace(modality="flow", stack=2, sampling="segments")}
+    fresh = ClipDataset(motion, spec, **options)
+    for cache in ("memory", str(tmp_path), DiskCache(tmp_path)):
+        cached = ClipDataset(motion, spec, cache=cache, workers=3, **options)
+        fresh.epoch = cached.epoch = 0
+        for _ in range(2):
+            for (wanted, labels), (clips, found) in zip(list(fresh), list(cached), strict=True):
+                np.testing.assert_array_equal(labels, found)
+                for name in spec:
+                    np.testing.assert_array_equal(wanted[name], clips[name])
+
+
+def test_a_pattern_reads_what_the_peer_read(pattern: str) -> None:
+    assert len(index_pattern(pattern)) == 48
