@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from loaders.errors import VideoError
-from loaders.packets import LONG, Packets, jump, read_packets, worth_seeking
+from loaders.packets import Packets, jump, may_seek, read_packets
 
 NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
 
+LONG = 256  # frames; below, opening a file a second time to seek in it costs more than it saves
 Frame = np.ndarray  # uint8 (height, width, 3), BGR, as OpenCV gives it
 
 # True counts by file (a hash of path, bytes, time of change): a header that lied is believed only once, and a file
@@ -70,7 +71,7 @@ def read_frames(path: str | Path, plan: Callable[[int, float], V]) -> V:
             wanted = sorted(visitor.wanted)
             if seekable and count >= LONG:
                 packets = read_packets(os.fspath(path), stat.st_size, stat.st_mtime_ns)
-                if packets and packets.regular and packets.count == count == header and worth_seeking(packets, wanted):
+                if packets and may_seek(packets, count, header, wanted):
                     if _seek(capture, packets, wanted, visitor.visit):
                         return visitor
                     seekable = False

@@ -9,8 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+import loaders.decode
+import loaders.packets
+from benchmarks.fuzz import fuzz
+from benchmarks.loading import write_long
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
 from loaders.decode import check_readable, frame_count, read_frames
+from loaders.packets import read_packets
+from loaders.sampling import sample
 
 TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
     "v_Basketball_g01_c01.avi": 141,
@@ -157,3 +163,80 @@ def test_odd_names_are_read_or_named(motion: ClipIndex, tmp_path: Path, monkeypa
         np.testing.assert_array_equal(read_clip(name, spec), expected)
     with pytest.raises(VideoError, match=r"\\udcff\.avi: its name is not UTF-8"):
         read_clip("\udcff.avi", spec)
+
+
+@pytest.mark.parametrize("name", [*TRUE_COUNTS])
+def test_seeking_wherever_it_may_gives_the_frames_of_a_full_decode(
+    data: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders.decode, "LONG", 1)
+    monkeypatch.setattr(loaders.packets, "worth_seeking", lambda packets, wanted: True)
+    whole = decode_all(data / "clips" / name)
+    for shares in ((0, 0.01, 0.3, 0.5, 0.99, 1), (1,), (0.3, 0.6)):
+        loaders.decode._COUNTS.clear()
+
+        def plan(count: int, fps: float, shares: tuple[float, ...] = shares) -> Keep:
+            return Keep(count, {int(share * (count - 1)) for share in shares})
+
+        kept = read_frames(data / "clips" / name, plan)
+        assert kept.count == len(whole)
+        assert set(kept.frames) == kept.wanted
+        for number, frame in kept.frames.items():
+            np.testing.assert_array_equal(frame, whole[number])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".ts"])
+def test_few_frames_of_a_long_file_are_sought_where_that_is_sure(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"long{suffix}"
+    count = write_long(path, minutes=0.4)
+    whole = decode_all(path)
+    decoded: list[int] = []
+    real = loaders.decode._forward
+    monkeypatch.setattr(loaders.decode, "_forward", lambda *args, **more: decoded.append(1) or real(*args, **more))
+    kept = read_frames(path, lambda count, fps: Keep(count, {7, count // 2, count - 1}))
+    assert kept.count == len(whole) == count
+    for number, frame in kept.frames.items():
+        np.testing.assert_array_equal(frame, whole[number])
+    assert bool(decoded) == (suffix == ".ts")  # MPEG-TS cannot be sought
+
+
+def test_a_hole_or_a_false_time_stamp_is_decoded_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "long.mp4"
+    write_long(path, minutes=0.4)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 3 + 400] = bytes(400)
+    path.write_bytes(bytes(data))
+    whole = decode_all(path)
+    clip = read_clip(path, ClipSpec(frames=3, height=48, width=64))
+    places = [step[0][0] for step in sample(len(whole), ClipSpec(frames=3, height=48, width=64))]
+    small = [cv2.resize(whole[n], (64, 48), interpolation=cv2.INTER_AREA)[..., ::-1] for n in places]
+    np.testing.assert_array_equal(clip, np.stack(small))
+    packets = read_packets(str(path), 0, 0)
+    assert packets is not None and not packets.sound
+
+    class Liar:
+        """A capture whose seeks land elsewhere."""
+
+        def set(self, *_: object) -> bool:
+            return True
+
+        def grab(self) -> bool:
+            return True
+
+        def get(self, *_: object) -> float:
+            return 3.0
+
+        def retrieve(self) -> tuple[bool, np.ndarray]:
+            raise AssertionError("a frame of the wrong time stamp must not be taken")
+
+    assert not loaders.decode._seek(Liar(), packets, [40], lambda number, frame: None)
+
+
+def test_damaged_files_are_read_refused_and_named_but_never_crash_hang_or_lie(data: Path) -> None:
+    names = ("bikes.mp4", "v_Basketball_g01_c01.avi", "newtonscradle.gif", "tree.avi", "carphone_pristine.mp4")
+    found = fuzz([data / "clips" / name for name in names], mutants=200, seed=7, time_limit=60)
+    assert len(found) == 200
+    assert [mutant for mutant in found if mutant.wrong] == []
+    assert {mutant.outcome for mutant in found} >= {"read", "refused"}

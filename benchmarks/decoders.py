@@ -1,0 +1,95 @@
+"""The same frames read by others: decord, torchcodec, PyAV, and the way of keras-video-generators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from loaders.canvas import INTERPOLATIONS
+from loaders.clip import read_clip
+from loaders.sampling import uniform
+from loaders.spec import ClipSpec
+
+Reader = Callable[[Path], np.ndarray]
+
+
+def clipzoo(spec: ClipSpec) -> Reader:
+    """This project's own."""
+    return lambda path: read_clip(path, spec)
+
+
+def decord(spec: ClipSpec) -> Reader:
+    """decord's exact random access, one thread a file."""
+    from decord import VideoReader, cpu
+
+    def read(path: Path) -> np.ndarray:
+        reader = VideoReader(str(path), ctx=cpu(0), num_threads=1)
+        return _resized(reader.get_batch(uniform(len(reader), spec.frames)).asnumpy(), spec)
+
+    return read
+
+
+def torchcodec(spec: ClipSpec) -> Reader:
+    """torchcodec's exact seek mode, one thread a file."""
+    from torchcodec.decoders import VideoDecoder
+
+    def read(path: Path) -> np.ndarray:
+        decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+        return _resized(decoder.get_frames_at(uniform(len(decoder), spec.frames)).data.numpy(), spec)
+
+    return read
+
+
+def pyav(spec: ClipSpec, threads: int = 1) -> Reader:
+    """PyAV forward, converting the wanted frames alone; `threads` of the codec."""
+    import av
+
+    def read(path: Path) -> np.ndarray:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = threads
+            wanted = set(uniform(stream.frames, spec.frames))
+            frames = {
+                number: frame.to_ndarray(format="rgb24")
+                for number, frame in enumerate(container.decode(stream))
+                if number in wanted
+            }
+        return _resized(np.stack([frames[number] for number in uniform(max(frames) + 1, spec.frames)]), spec)
+
+    return read
+
+
+def pyav_threads(spec: ClipSpec) -> Reader:
+    """PyAV with two codec threads."""
+    return pyav(spec, threads=2)
+
+
+def keras_video_generators(spec: ClipSpec) -> Reader:
+    """The algorithm of that package: every frame is decoded and converted, floats are made of those that are kept."""
+
+    def read(path: Path) -> np.ndarray:
+        capture = cv2.VideoCapture(str(path))
+        step = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // spec.frames)
+        kept: list[np.ndarray] = []
+        number = 0
+        while len(kept) < spec.frames:
+            ok, frame = capture.read()
+            if not ok:
+                break
+            number += 1
+            if number == 1 or number % step == 0:
+                frame = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), (spec.width, spec.height))
+                kept.append(frame.astype(np.float32) * (1 / 255))
+        capture.release()
+        return np.stack(kept)
+
+    return read
+
+
+def _resized(frames: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    size = (spec.width, spec.height)
+    return np.stack([cv2.resize(frame, size, interpolation=INTERPOLATIONS[spec.interpolation]) for frame in frames])
