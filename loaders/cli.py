@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from loaders.errors import ClipzooError, VideoError
 from loaders.terminal import OnErrorChoice, bar, index_videos, parse_spec, text_console
@@ -39,7 +39,7 @@ def scan(
     index = index_videos(videos, split)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
         found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
-    table = Table("file", "frames", "seconds", "fps", "size", "codec", "what is unusual")
+    table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
     for scanned in unusual(found.files):
         table.add_row(
             scanned.file,

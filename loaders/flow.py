@@ -66,6 +66,21 @@ def turn(field: np.ndarray, linear: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(vectors @ linear.T.astype(np.float32) + REST), 0, 255).astype(np.uint8).reshape(field.shape)
 
 
+def chart(field: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    """A picture of one field for people: white where nothing moves, direction as hue, speed as saturation.
+
+    Args:
+        field: uint8 (height, width, 2), quantised.
+        gain: multiplies the speed; at 1 the flow's bound is fully saturated.
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+    """
+    hue, speed = _polar(field)
+    hsv = np.stack([hue, np.clip(speed * 2 * gain, 0, 255).astype(np.uint8), np.full_like(hue, 255)], axis=-1)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
 def wheel(field: np.ndarray) -> np.ndarray:
     """A picture of one field: direction as hue, speed as value.
 
@@ -75,13 +90,16 @@ def wheel(field: np.ndarray) -> np.ndarray:
     Returns:
         uint8 (height, width, 3), RGB. Value is 255 at a speed of the flow's bound.
     """
+    hue, speed = _polar(field)
+    hsv = np.stack([hue, np.full_like(hue, 255), np.clip(speed * 2, 0, 255).astype(np.uint8)], axis=-1)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def _polar(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Direction as OpenCV's hue (180 steps, uint8), and speed in quantised steps, float32."""
     x, y = (field[..., axis].astype(np.float32) - REST for axis in (0, 1))
     speed, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
-    hsv = np.empty((*field.shape[:2], 3), np.uint8)
-    hsv[..., 0] = (angle / 2).astype(np.uint8) % 180  # OpenCV's hue has 180 steps
-    hsv[..., 1] = 255
-    hsv[..., 2] = np.clip(speed * 2, 0, 255)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return (angle / 2).astype(np.uint8) % 180, speed
 
 
 def flow_mask(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:

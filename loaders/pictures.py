@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from loaders.atomic import replacing
-from loaders.flow import wheel
+from loaders.flow import REST, chart
 from loaders.index import Clip
 from loaders.spec import ClipSpec
 
@@ -45,9 +45,15 @@ def clip_title(clip: Clip) -> str:
 
 
 def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
-    """A clip as people can look at it: RGB or grey; the first field of each step of flow as a colour wheel."""
+    """A clip as people can look at it: RGB or grey; of flow, the first field of each step as colours.
+
+    Flow is stretched so that the fastest hundredth of its pixels is fully saturated.
+    """
     if spec.modality == "flow":
-        return np.stack([wheel(step[..., :2]) for step in clip])
+        fields = clip[..., :2]
+        speed = np.hypot(*np.moveaxis(fields.astype(np.float32) - REST, -1, 0))
+        gain = 127 / max(4.0, float(np.percentile(speed, 99)))  # below 4 steps it is noise
+        return np.stack([chart(field, gain) for field in fields])
     return clip[..., ::-1] if spec.channels == 3 and spec.color_order == "bgr" else clip
 
 

@@ -22,6 +22,7 @@ FlowMethod = Literal["farneback", "dis", "tvl1"]
 SCHEMA = 1
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
 PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
+PICTURE_BOUND = 5.0  # pixels a frame
 FLOWS = ("flow_mask", "flow_hsv", "flow")
 _CHOICES = {
     "modality": get_args(Modality),
@@ -83,7 +84,8 @@ class ClipSpec:
             `wrap` (from the beginning again), or `error`.
         pairs: of what is made of two frames: `neighbours` in the file, or neighbours among the `sampled` frames.
         stack: flow fields in a step of `flow`.
-        flow: how the flow is computed; None where there is none.
+        flow: how the flow is computed; None where there is none. Left out, `dis`, with a bound of 20 pixels for `flow`
+            (that of the two-stream models) and of 5 for its pictures, in which 20 would be nearly black.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
             `resize_to`, keeping the shape, then crop (height, width) from the centre.
         resize_to: for `fit`, the shorter side before the crop, pixels; None: the larger of height and width.
@@ -124,7 +126,7 @@ class ClipSpec:
                 "clipzoo that wrote the file, or a newer one"
             )
         if self.modality in FLOWS and self.flow is None:
-            object.__setattr__(self, "flow", FlowSpec())
+            object.__setattr__(self, "flow", FlowSpec() if self.modality == "flow" else FlowSpec(bound=PICTURE_BOUND))
         self._check_together()
 
     def _check_together(self) -> None:

@@ -203,7 +203,10 @@ def test_training_goes_on_in_the_middle_of_an_epoch(motion: ClipIndex, done: int
 
 
 def test_mixup_mixes_clips_and_labels_alike(motion: ClipIndex) -> None:
-    plain, mixed = (ClipDataset(motion, SPEC, batch_size=8, mixup=alpha, seed=2, shuffle=True, phase="test")[1] for alpha in (0.0, 0.4))
+    plain, mixed = (
+        ClipDataset(motion, SPEC, batch_size=8, mixup=alpha, seed=2, shuffle=True, phase="test")[1]
+        for alpha in (0.0, 0.4)
+    )
     assert mixed[0].dtype == np.uint8 and mixed[1].dtype == np.float32
     np.testing.assert_allclose(mixed[1].sum(axis=1), 1, atol=1e-6)
     rows = [row for row in range(8) if 0.05 < mixed[1][row].max() < 0.95]

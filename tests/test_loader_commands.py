@@ -1,0 +1,89 @@
+"""`clipzoo scan`, `clipzoo cache` and `clipzoo show` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from loaders import ClipIndex, ClipSpec, DiskCache, index_folder, read_clip
+from tests.test_cli import clipzoo, refused
+
+
+@pytest.fixture
+def videos(tmp_path: Path, motion: ClipIndex) -> Path:
+    root = tmp_path / "videos"
+    for label in ("left", "up"):
+        shutil.copytree(motion.root / label, root / label)
+    (root / "up" / "broken [x].mp4").write_bytes(b"this is no video")
+    return root
+
+
+def test_scan_names_what_is_unusual(videos: Path, tmp_path: Path) -> None:
+    done = clipzoo("scan", videos, "--json", tmp_path / "scan.json")
+    assert done.returncode == 0, done.stderr
+    assert "17 files: 16 can be read, 1 cannot" in done.stdout
+    assert "up/broken [x].mp4" in done.stdout and "is not a video" in done.stdout
+    figures = json.loads((tmp_path / "scan.json").read_text())
+    assert sum(file["frames"] for file in figures["files"]) == 16 * 8
+    assert "Traceback" not in done.stderr
+
+
+def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:
+    spec = "frames=4,size=16,modality=flow,stack=2,method=dis"
+    out = tmp_path / "cache"
+    first = clipzoo("cache", videos, "--spec", spec, "--out", out, "--shard", "1/2")
+    assert first.returncode == 0, first.stderr
+    assert "left out" not in first.stderr or "broken [x].mp4" in first.stderr
+    again = clipzoo("cache", videos, "--spec", spec, "--out", out)
+    made = [int(text.split(": ")[1].split(" made")[0]) for text in (first.stdout, again.stdout)]
+    assert sum(made) == 16 and all(made)
+    third = clipzoo("cache", videos, "--spec", spec, "--out", out)
+    assert "0 made, 16 there already, 1 left out" in third.stdout
+    wanted = ClipSpec(frames=4, height=16, width=16, modality="flow", stack=2)
+    cache = DiskCache(out)
+    path = index_folder(videos).path(0)
+    before = len(list(out.glob("??/*.clip")))
+    np.testing.assert_array_equal(read_clip(path, wanted, cache=cache), read_clip(path, wanted))
+    assert len(list(out.glob("??/*.clip"))) == before  # it was there
+    refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--shard", "3/2"), "3/2", "I/N")
+    refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--on-error", "fail"), "broken [x].mp4")
+
+
+@pytest.mark.parametrize(
+    "spec", ["frames=4,size=32", "frames=3,size=32,modality=flow_hsv", "frames=3,size=32,modality=gray"]
+)
+def test_show_draws_a_grid(videos: Path, tmp_path: Path, spec: str) -> None:
+    (videos / "up" / "broken [x].mp4").unlink()
+    done = clipzoo("show", videos, "--spec", spec, "--out", tmp_path / "grid.png", "--clips", 3, "--augment")
+    assert done.returncode == 0, done.stderr
+    picture = cv2.imread(str(tmp_path / "grid.png"))
+    assert picture.shape[0] > 200 and picture.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("frames=4", "lacks height, width"),
+        ("frames=0,size=8", "frames (0)"),
+        ("frames=4,size=8,colour=red", "'colour'"),
+        ("frames=4,size=8,modality=flow,method=magic", "'magic'"),
+        ("frames", "neither field=value"),
+        ("frames=4,,", "must be field=value"),
+    ],
+)
+def test_a_wrong_spec_is_named(videos: Path, spec: str, said: str) -> None:
+    refused(clipzoo("show", videos, "--spec", spec), said)
+
+
+def test_a_run_s_record_is_a_spec(videos: Path, tmp_path: Path) -> None:
+    (videos / "up" / "broken [x].mp4").unlink()
+    record = tmp_path / "run.json"
+    record.write_text(json.dumps({"specs": {"video": ClipSpec(frames=2, height=16, width=16).to_dict()}}))
+    assert clipzoo("show", videos, "--spec", record, "--out", tmp_path / "grid.png").returncode == 0
+    record.write_text("{}")
+    refused(clipzoo("show", videos, "--spec", record), "lacks")
