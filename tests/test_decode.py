@@ -15,7 +15,7 @@ from benchmarks.fuzz import fuzz
 from benchmarks.loading import write_long
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
 from loaders.decode import check_readable, frame_count, read_frames
-from loaders.packets import read_packets
+from loaders.packets import Packets, read_packets
 from loaders.sampling import sample
 
 TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
@@ -214,7 +214,8 @@ def test_a_hole_or_a_false_time_stamp_is_decoded_forward(tmp_path: Path, monkeyp
     small = [cv2.resize(whole[n], (64, 48), interpolation=cv2.INTER_AREA)[..., ::-1] for n in places]
     np.testing.assert_array_equal(clip, np.stack(small))
     packets = read_packets(str(path), 0, 0)
-    assert packets is not None and not packets.sound
+    assert packets is not None and not packets.regular
+    packets = Packets(720, 0.0, True, (0, 12))
 
     class Liar:
         """A capture whose seeks land elsewhere."""
