@@ -39,6 +39,7 @@ def cold(paths: Sequence[Path], *, workers: int, rounds: int) -> Report:
     ways: dict[str, tuple[Reader, int]] = {"clipzoo": (decoders.clipzoo(COLD), workers)}
     missing = {}
     others: dict[str, tuple[Callable[[ClipSpec], Reader], int]] = {
+        "clipzoo, one worker": (decoders.clipzoo, 1),
         "decord": (decoders.decord, workers),
         "torchcodec": (decoders.torchcodec, workers),
         "PyAV, a thread each": (decoders.pyav, workers),

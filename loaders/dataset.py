@@ -32,7 +32,7 @@ class ClipDataset(keras.utils.PyDataset):
     dropped. What a batch holds depends on (seed, epoch, position) alone, never on the number of workers.
 
     The threads are its own, and Keras sees one worker: see ReadAhead for why. There are no processes: decoding leaves
-    Python's lock, so two threads read as fast as two processes would.
+    Python's lock, and two threads read twice as fast as one (`python -m benchmarks.loading`).
 
     Keras calls `on_epoch_end` once before the first epoch of `fit`, and reads batches that it throws away. So a plain
     `fit` may begin at epoch 1; `zoo.training.fit` sets `epoch` itself, and is the same on both backends.
