@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from loaders.dataset import ClipDataset
     from loaders.errors import ClipzooError, VideoError
     from loaders.index import Clip, ClipIndex
-    from loaders.lists import index_csv, index_files, index_folder, index_hmdb51, index_pattern, index_ucf101, write_csv
+    from loaders.lists import index_csv, index_files, index_folder, index_pattern, write_csv
     from loaders.motion import draw_motion_clips
+    from loaders.official import index_hmdb51, index_ucf101
     from loaders.pictures import show
     from loaders.scanning import Scan, scan
     from loaders.spec import ClipSpec, FlowSpec
@@ -69,9 +70,9 @@ __getattr__, __dir__ = lazily(
         "index_csv": "lists",
         "index_files": "lists",
         "index_folder": "lists",
-        "index_hmdb51": "lists",
+        "index_hmdb51": "official",
         "index_pattern": "lists",
-        "index_ucf101": "lists",
+        "index_ucf101": "official",
         "read_clip": "clip",
         "read_crops": "clip",
         "read_inputs": "clip",

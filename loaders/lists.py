@@ -1,4 +1,4 @@
-"""Where indexes come from: folders, patterns, CSV lists, the official lists of UCF101 and HMDB51, and plain files."""
+"""Where indexes come from: folders, patterns, CSV lists, and plain files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def index_folder(path: str | Path) -> ClipIndex:
     Raises:
         ClipzooError: no such folder, no sub-folder, or a sub-folder without a video file.
     """
-    root = _existing_folder(path)
+    root = existing_folder(path)
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise ClipzooError(
@@ -56,7 +56,7 @@ def index_pattern(pattern: str) -> ClipIndex:
         raise ClipzooError(f"pattern {pattern!r} has no {{label}}: put it where the name of the class stands")
     parts = Path(pattern).parts
     fixed = next(n for n, part in enumerate(parts) if re.search(r"[*?{]", part))
-    root = _existing_folder(Path(*parts[:fixed]))
+    root = existing_folder(Path(*parts[:fixed]))
     fits = _pattern("/".join(parts[fixed:]), pattern)
     clips = []
     for file in sorted(path.relative_to(root).as_posix() for path in _files(root)):
@@ -136,7 +136,7 @@ def index_csv(
             than train, validation (val) and test. Files are looked for when they are read.
     """
     path = Path(path)
-    root = _existing_folder(root if root is not None else path.parent)
+    root = existing_folder(root if root is not None else path.parent)
     columns, rows = _rows(path)
     wanted = [label] if isinstance(label, str) else list(label or ())
     for needed in ("file", *wanted):
@@ -200,59 +200,6 @@ def write_csv(index: ClipIndex, path: str | Path) -> None:
     write_text(path, text.getvalue())
 
 
-def index_ucf101(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
-    """Indexes UCF101 by an official split: parts train and test, groups as the file names have them (g01 to g25).
-
-    Args:
-        videos: the folder with a sub-folder a class.
-        lists: the folder with classInd.txt, trainlist0k.txt and testlist0k.txt.
-        split: 1, 2 or 3.
-
-    Raises:
-        ClipzooError: a list is missing or is not what it should be.
-    """
-    lists = Path(lists)
-    labels = tuple(line.split()[-1] for line in _lines(lists / "classInd.txt"))
-    by_folder = {label.lower(): label for label in labels}  # HandStandPushups is a folder HandstandPushups
-    clips = []
-    for part, name in (("train", f"trainlist0{split}.txt"), ("test", f"testlist0{split}.txt")):
-        for line in _lines(lists / name):
-            file = line.split()[0]  # the train lists give the class's number too
-            found = re.fullmatch(r"([^/]+)/v_.+_g(\d+)_c\d+\.avi", file)
-            if not found or found[1].lower() not in by_folder:
-                raise ClipzooError(f"{lists / name}: {line!r} is no line of an official UCF101 list")
-            clips.append(Clip(file, by_folder[found[1].lower()], part, f"{found[1]} g{found[2]}"))
-    return ClipIndex(_existing_folder(videos), tuple(clips), labels)
-
-
-def index_hmdb51(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
-    """Indexes HMDB51 by an official split: parts train and test, groups by the film that a clip was cut from.
-
-    Args:
-        videos: the folder with a sub-folder a class.
-        lists: the folder with the files `<action>_test_split<k>.txt`.
-        split: 1, 2 or 3.
-
-    Raises:
-        ClipzooError: no such lists, or a line that is not of one.
-    """
-    lists, end = Path(lists), f"_test_split{split}.txt"
-    files = sorted(lists.glob(f"*{end}"))
-    if not files:
-        raise ClipzooError(f"{lists}: no file *{end}")
-    clips = []
-    for list_file in files:
-        label = list_file.name.removesuffix(end)
-        for line in _lines(list_file):
-            name, _, use = line.rpartition(" ")
-            if use not in ("0", "1", "2"):
-                raise ClipzooError(f"{list_file}: {line!r} does not end in 0, 1 or 2")
-            if use != "0":  # 0: in neither part
-                source = name.partition(f"_{label}_")[0]
-                clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
-    return ClipIndex(_existing_folder(videos), tuple(clips))
-
-
 def _label(row: dict[str, str], columns: Sequence[str], task: Task, separator: str | None) -> Label:
     values = [row[column.lower()].strip() for column in columns]
     if task == "regression":
@@ -299,14 +246,8 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClipzooError(f"{path}: cannot be read ({error})") from None
-
-
-def _existing_folder(path: str | Path) -> Path:
+def existing_folder(path: str | Path) -> Path:
+    """A folder as a Path. Raises ClipzooError where there is none."""
     root = Path(path)
     if not root.exists():
         raise ClipzooError(f"{root}: no such folder")
