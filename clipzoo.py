@@ -21,6 +21,8 @@ COMMANDS = {
     "cache": "loaders.cli",
     "models": "zoo.cli",
     "train": "zoo.cli",
+    "fuse": "zoo.cli_streams",
+    "sweep": "zoo.cli_streams",
     "evaluate": "export.cli",
     "export": "export.cli",
     "predict": "export.cli",

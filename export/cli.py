@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +14,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from loaders.ahead import ReadAhead
 from loaders.atomic import write_text
+from loaders.clip import read_batches, read_crops
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex, Task
+from loaders.spec import ClipSpec
 from loaders.terminal import LabelColumns, OnErrorChoice, bar, drop_broken, index_videos, text_console
+from zoo.tasks import task_kind
 
 app = typer.Typer()
-Batches = Callable[[ClipIndex], Iterator[np.ndarray]]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read clips.")]
 
 
@@ -35,26 +38,33 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="The confusion matrix, PNG; beside the model if left out.")
     ] = None,
+    crops: Annotated[int, typer.Option(help="1: the centre; 10: corners, centre and mirrors, averaged.")] = 1,
+    views: Annotated[int, typer.Option(min=1, help="Places in time, averaged; dense or segment sampling.")] = 1,
+    scores_file: Annotated[Path | None, typer.Option("--scores", help="Write logits here, .npz, for `sweep`.")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 8,
     workers: Workers = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
 ) -> None:
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
-    from zoo.evaluation import evaluate_task
+    from zoo.fusion import Scores
     from zoo.pictures import draw_result
     from zoo.run import Run
 
     console, stderr = text_console(), text_console(stderr=True)
-    labels, task, predict = _predictor(model, batch, workers, console)
-    index = _choose(model, videos, split, part, console, label=label or None, task=task)
-    index = drop_broken(index.with_labels(labels), on_error=on_error, workers=workers, stderr=stderr)
+    scorer = _scorer(model, console)
+    index = _choose(model, videos, split, part, console, label=label or None, task=scorer.task)
+    index = drop_broken(index.with_labels(scorer.labels), on_error=on_error, workers=workers, stderr=stderr)
     scores = []
     with bar(stderr, "classifying", len(index)) as advance:
-        for rows in predict(index):
+        for rows in scorer.scores(index, batch=batch, workers=workers, crops=crops, views=views):
             scores.append(rows)
             for _ in rows:
                 advance()
-    result = evaluate_task(task, index.targets, np.concatenate(scores), labels)
+    saved = Scores(np.concatenate(scores), index.targets, scorer.labels, scorer.task, tuple(c.file for c in index))
+    result = saved.evaluate()
+    if scores_file:
+        saved.save(scores_file)
+        console.print(f"wrote {scores_file}")
     heading, *body = result.table()
     table = Table(*heading, title=f"{model} on {len(index)} clips")
     for cells in body:
@@ -63,7 +73,8 @@ def evaluate(
     for line in result.lines():
         console.print(line)
     if json_file:
-        figures = {"model": str(model), "videos": str(videos), "part": part, **result.to_dict()}
+        figures = {"model": str(model), "videos": str(videos), "part": part, "crops": crops, "views": views}
+        figures |= result.to_dict()
         write_text(json_file, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
         console.print(f"wrote {json_file}")
     picture = picture or (Run(model).confusion if model.is_dir() else model.with_suffix(".confusion.png"))
@@ -79,7 +90,6 @@ def export(
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
-    from zoo.tasks import task_kind
 
     console = text_console()
     file = run / "model.keras" if run.is_dir() else run
@@ -146,18 +156,41 @@ def predict(
     console.print(table)
 
 
-def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple[tuple[str, ...], Task, Batches]:
-    """Labels and task of a model, and how it classifies clips: by ONNX Runtime, or by Keras."""
+@dataclass(frozen=True, kw_only=True)
+class _Scorer:
+    """A model that is to be measured: by ONNX Runtime, or by Keras."""
+
+    labels: tuple[str, ...]
+    task: Task
+    specs: dict[str, ClipSpec]
+    score: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]  # clips by input -> outputs by name
+
+    def scores(self, index: ClipIndex, *, batch: int, workers: int, crops: int, views: int) -> Iterator[np.ndarray]:
+        """Logits (or numbers) of each clip, (B, labels) a batch; averaged over crops and views."""
+        name = task_kind(self.task).outputs[0]
+        if crops * views == 1:
+            spans = [clip.span for clip in index]
+            for clips in read_batches(index.paths, self.specs, spans=spans, batch_size=batch, workers=workers):
+                yield self.score(clips)[name]
+            return
+
+        def read(_: int, position: int) -> dict[str, np.ndarray]:
+            clip = index[position]
+            return read_crops(index.root / clip.file, self.specs, span=clip.span, crops=crops, views=views)
+
+        ahead = ReadAhead(read, workers)
+        for position in range(len(index)):
+            clips = ahead.get(0, position, len(index))
+            yield self.score(clips)[name].mean(axis=0, keepdims=True)
+
+
+def _scorer(model: Path, console: Console) -> _Scorer:
     if model.suffix == ".onnx":
         from export.runtime import Classifier
 
         classifier = Classifier(model)
-        return (
-            classifier.labels,
-            classifier.metadata.task,
-            lambda index: classifier.answers(
-                index.paths, spans=[clip.span for clip in index], batch_size=batch, workers=workers
-            ),
+        return _Scorer(
+            labels=classifier.labels, task=classifier.metadata.task, specs=classifier.specs, score=classifier.scores
         )
     file = model / "model.keras" if model.is_dir() else model
     if not file.is_file():
@@ -165,20 +198,18 @@ def _predictor(model: Path, batch: int, workers: int, console: Console) -> tuple
     from zoo.backend import start_backend
 
     console.print(start_backend())
-    from loaders.clip import read_batches
-    from zoo.contract import labels, specs, task
+    from zoo.contract import labels, specs, task, with_logits
     from zoo.registry import load_model
 
     network = load_model(model)
-    contract = specs(network)
+    outputs = with_logits(network)
 
-    def predict_clips(index: ClipIndex) -> Iterator[np.ndarray]:
-        spans = [clip.span for clip in index]
-        for clips in read_batches(index.paths, contract, spans=spans, batch_size=batch, workers=workers):
-            # Keras warns where a model of one input is given a dict.
-            yield np.asarray(network.predict_on_batch(clips if len(clips) > 1 else next(iter(clips.values()))))
+    def score(clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        # Keras warns where a model of one input is given a dict.
+        found = outputs.predict_on_batch(clips if len(clips) > 1 else next(iter(clips.values())))
+        return {name: np.asarray(values) for name, values in found.items()}
 
-    return labels(network), task(network), predict_clips
+    return _Scorer(labels=labels(network), task=task(network), specs=specs(network), score=score)
 
 
 def _choose(

@@ -82,17 +82,49 @@ def read_inputs(
     return clips
 
 
-def read_crops(path: str | Path, spec: ClipSpec, *, span: Span | None = None, phase: Phase = "test") -> np.ndarray:
-    """Reads a clip in ten crops, for tests: four corners and the centre, then each mirrored.
+def read_crops(
+    path: str | Path,
+    specs: Mapping[str, ClipSpec],
+    *,
+    span: Span | None = None,
+    crops: int = 10,
+    views: int = 1,
+) -> dict[str, np.ndarray]:
+    """Reads a clip several times over, for tests whose scores are averaged.
+
+    Args:
+        path: the video file.
+        specs: input name -> what to read for it.
+        span: part of the file, seconds.
+        crops: 1 from the centre; or 10: four corners and the centre, then each mirrored.
+        views: places in time, for dense and segment sampling: spread evenly over where training may draw them. One is
+            the sampling of the test phase.
 
     Returns:
-        uint8 (10, frames, height, width, channels).
+        Input name -> uint8 (views * crops, frames, height, width, channels), view by view, crop by crop.
 
     Raises:
         VideoError: no clip can be read; the message names the file.
+        ClipzooError: several views of a sampling that has one, or an argument out of range.
     """
-    (canvas,) = read_canvases(path, [spec], span=span, phase=phase)
-    return np.stack([finish(crop, spec) for crop in ten_crops(canvas, spec)])
+    if crops not in (1, 10) or views < 1:
+        raise ClipzooError(f"crops ({crops}) must be 1 or 10 and views ({views}) >= 1")
+    if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
+        raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
+    frames = max(spec.frames for spec in specs.values())
+    found: dict[str, list[np.ndarray]] = {name: [] for name in specs}
+    for view in range(views):
+        draws = None if views == 1 else [(view + 0.5) / views] * frames
+        canvases = read_canvases(
+            path, list(specs.values()), span=span, phase="test" if draws is None else "train", draws=draws
+        )
+        for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
+            if crops == 10:
+                cuts = ten_crops(canvas, spec)
+            else:
+                cuts = cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)[None]
+            found[name] += [finish(clip, spec) for clip in cuts]
+    return {name: np.stack(clips) for name, clips in found.items()}
 
 
 def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) -> np.ndarray:

@@ -153,6 +153,12 @@ def sample(
         return [((first, second),) for first, second in itertools.pairwise(taken)]
     if draws is None and is_random(spec, phase):
         raise ClipzooError(f"{spec.sampling} sampling of the train phase needs random draws")
+    if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
+        raise ClipzooError(
+            f"{count} frames are too few for {spec.modality}: a step compares {spec.reach} neighbours"
+            + (f" (stack={spec.stack})" if spec.stack > 1 else "")
+            + "; short='repeat_last' repeats the last pair, as arXiv 1711.04161 does"
+        )
     length = spec.stack if spec.modality == "flow" else 1
     items = max(1, count - 1) if spec.paired else count  # frames, or pairs of neighbours
     ticks = max(1, items - length + 1)  # where a step can begin

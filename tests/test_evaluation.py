@@ -55,7 +55,7 @@ def test_pictures_are_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = tuple(f"action {n}" for n in range(51))
     draw_confusion(evaluate(rng.integers(0, 51, 300).tolist(), rng.random((300, 51)), labels), tmp_path / "confusion")
-    history = [{"epoch": float(e), "loss": 1 / (e + 1), "accuracy": 0.5} for e in range(3)]
+    history = [{"epoch": float(e), "loss": 1 / (e + 1), "accuracy": 0.5, "best": 1.0} for e in range(3)]
     draw_curves(history, tmp_path / "h.PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion", "h.PNG"]
     assert {path.read_bytes()[:8] for path in tmp_path.iterdir()} == {PNG}

@@ -186,12 +186,12 @@ def test_the_multi_scale_crop_is_that_of_the_paper() -> None:
 def test_ten_crops_are_corners_centre_and_their_mirrors(data: Path) -> None:
     path = data / "clips" / "v_Basketball_g01_c01.avi"
     wanted = ClipSpec(frames=2, height=56, width=56, resize="fit", resize_to=64)
-    crops = read_crops(path, wanted)
+    crops = read_crops(path, {"": wanted})[""]
     assert crops.shape == (10, 2, 56, 56, 3)
     np.testing.assert_array_equal(crops[4], read_clip(path, wanted))
     np.testing.assert_array_equal(crops[5:], crops[:5, :, :, ::-1])
     assert len({crop.tobytes() for crop in crops}) == 10
-    moved = read_crops(path, wanted.replace(modality="flow"))
+    moved = read_crops(path, {"": wanted.replace(modality="flow")})[""]
     np.testing.assert_array_equal(moved[5], np.stack([mirror(step) for step in moved[0]]))
 
 

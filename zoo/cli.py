@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,9 +73,15 @@ def train(
     spec_fields: Annotated[
         str, typer.Option("--spec", help="Other fields of the input: sampling=dense,stride=4,modality=flow,...")
     ] = "",
-    optimizer: Annotated[str, typer.Option(help="adam or sgd.")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(help="1e-3 for adam, 1e-2 for sgd if left out.")] = None,
-    augment: Annotated[str, typer.Option(help="all, or noflip where a mirror changes the class, or none.")] = "all",
+    protocol: Annotated[
+        str | None, typer.Option(help="two_stream: that of arXiv 1711.04161; what else is given goes before it.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, sgd or caffe; adam if left out.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="1e-3 for adam, else 1e-2, if left out.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without progress before the rate falls.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Cut the gradients' norm to this.")] = None,
+    accumulate: Annotated[int | None, typer.Option(help="Batches that make one step.")] = None,
+    augment: Annotated[str, typer.Option(help="all, noflip (a mirror changes the class), multiscale or none.")] = "all",
     validation: Annotated[float, typer.Option(help="Share for validation, where no list gives it.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share kept apart for testing, where no list gives it.")] = 0.15,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
@@ -102,7 +109,15 @@ def train(
         raise ClipzooError("give --model NAME (see `clipzoo models`), or --weights RUN to go on from a run")
     if model is not None:
         card(model)
-    augmentations = {"all": Augmentation(), "noflip": Augmentation(flip=False), "none": None}
+    still = {"zoom": 0.0, "rotation": 0.0, "width_shift": 0.0, "height_shift": 0.0}
+    augmentations = {
+        "all": Augmentation(),
+        "noflip": Augmentation(flip=False),
+        "multiscale": Augmentation(crop="multiscale", **still),  # type: ignore[arg-type]
+        "none": None,
+    }
+    if protocol not in (None, "two_stream"):
+        raise ClipzooError(f"--protocol {protocol!r} must be two_stream, or left out")
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
     options = _options(set_)
@@ -132,10 +147,15 @@ def train(
     from zoo.progress import RichProgress
     from zoo.training import Recipe, fit
 
-    recipe = Recipe(epochs=epochs, optimizer=optimizer, learning_rate=learning_rate, seed=seed)  # type: ignore[arg-type]
+    given = {"optimizer": optimizer, "learning_rate": learning_rate, "patience": patience,
+             "clip_norm": clip_norm, "accumulate": accumulate}  # fmt: skip
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     keras.utils.set_random_seed(seed)
     network = _model(model, weights, index, frames=frames, size=size, changes=changes, options=options)
     spec = specs(network)
+    modality = "flow" if any(s.modality == "flow" for s in spec.values()) else "rgb"
+    make = partial(Recipe.two_stream, modality) if protocol else Recipe
+    recipe = make(epochs=epochs, seed=seed, **fields)
     record: dict[str, Any] = {
         "command": sys.argv[1:],
         "model": network.name,
@@ -194,7 +214,7 @@ def train(
         raise typer.Exit(130) from None
     finally:
         progress.stop()
-    best = min(history, key=lambda row: row["val_loss"])
+    best = [row for row in history if row["best"]][-1]
     run.write_record({**record, "best": best, "seconds": sum(row["seconds"] for row in history)})
     figure = f"{kind.title} {kind.show(best['val_' + kind.metric]).strip()}"
     console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -11,8 +12,6 @@ from loaders.index import Task
 from loaders.spec import ClipSpec
 from zoo.layers import Answer, ClipInput
 from zoo.tasks import task_kind
-
-LAST = "logits"  # the dense layer before the answer
 
 
 def specs(model: keras.Model) -> dict[str, ClipSpec]:
@@ -56,14 +55,34 @@ def with_logits(model: keras.Model) -> keras.Model:
 
 def new_head(model: keras.Model, classes: Sequence[str], task: Task = "classification") -> keras.Model:
     """A model for other labels on the layers and weights of `model`; the two share all but the last dense layer."""
-    last = model.get_layer(LAST)
-    return keras.Model(model.inputs, head(last.input, classes, task), name=model.name)
+    last = _answer(model).input._keras_history.operation
+    if not isinstance(last, keras.layers.Dense):
+        raise ClipzooError(
+            f"model {model.name!r} has no head of its own: give its streams other classes, and fuse them again"
+        )
+    same = {name: last.get_config()[name] for name in ("name", "kernel_initializer")}
+    return keras.Model(model.inputs, head(last.input, classes, task, **same), name=model.name)
 
 
-def head(features: keras.KerasTensor, labels: Sequence[str], task: Task) -> keras.KerasTensor:
-    """The end of every model: features (B, F) -> logits -> what the task asks for (B, labels), float32."""
-    logits = keras.layers.Dense(len(labels), dtype="float32", name=LAST)(features)
-    return Answer(labels, task=task, name=task_kind(task).outputs[-1])(logits)
+def head(
+    features: keras.KerasTensor,
+    labels: Sequence[str],
+    task: Task,
+    *,
+    name: str = "logits",
+    kernel_initializer: Any = "glorot_uniform",
+) -> keras.KerasTensor:
+    """The end of every model: features (B, F) -> logits -> what the task asks for (B, labels), float32.
+
+    Args:
+        features: (B, F).
+        labels: names of the classes or numbers.
+        task: what they are.
+        name: of the dense layer.
+        kernel_initializer: of its weights; its biases begin at 0.
+    """
+    dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
+    return Answer(labels, task=task, name=task_kind(task).outputs[-1])(dense(features))
 
 
 def class_names(classes: int | Sequence[str], *, task: Task = "classification") -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""The layers that every model here shares: ClipInput, FrameWise, Answer."""
+"""The layers that the models share: ClipInput, FrameWise, TemporalPyramidPooling, Fusion, Answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -94,6 +94,106 @@ class FrameWise(keras.layers.Wrapper):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         inner = self.layer.compute_output_shape((None, *input_shape[2:]))
         return (*input_shape[:2], *inner[1:])
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class TemporalPyramidPooling(keras.layers.Layer):
+    """Pools a sequence of any length into a vector of fixed length, at several levels of time (arXiv 1711.04161).
+
+    (B, N, C) -> (B, bins * C): level by level, bin by bin, the channels of a bin together. N must be known.
+
+    Args:
+        levels: bins of each level; see `pyramid_bins`.
+        mode: `max`, or `average`, the paper's ablation.
+
+    Raises:
+        ClipzooError: levels that N steps cannot have, a mode that there is not, or an unknown N.
+    """
+
+    def __init__(
+        self, levels: Sequence[int] = (1, 2, 4), *, mode: Literal["max", "average"] = "max", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if mode not in ("max", "average"):
+            raise ClipzooError(f"TemporalPyramidPooling mode ({mode!r}) must be max or average")
+        self.levels = tuple(levels)
+        self.mode = mode
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if input_shape[1] is None:
+            raise ClipzooError("TemporalPyramidPooling needs a known number of steps; give frames=N")
+        self.bins = pyramid_bins(input_shape[1], self.levels)
+        self.built = True
+
+    def call(self, steps: Any) -> Any:
+        pool = ops.max if self.mode == "max" else ops.mean
+        return ops.concatenate([pool(steps[:, start:stop], axis=1) for start, stop in self.bins], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        channels = input_shape[-1]
+        return input_shape[0], None if channels is None else sum(self.levels) * channels
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "levels": list(self.levels), "mode": self.mode}
+
+
+def pyramid_bins(steps: int, levels: Sequence[int]) -> list[tuple[int, int]]:
+    """The windows of temporal pyramid pooling: (start, stop) of each bin, level by level, stop excluded.
+
+    A level of b bins has windows of ceil(steps / b), one behind the other, the first reaching (window * b - steps + 1)
+    // 2 before the beginning; what lies outside is cut off (the authors' Caffe layer).
+
+    Raises:
+        ClipzooError: no levels, a level below 1, or one whose first window would lie wholly outside.
+    """
+    if not levels or any(isinstance(level, bool) or not isinstance(level, int) or level < 1 for level in levels):
+        raise ClipzooError(f"pyramid levels ({tuple(levels)}) must be whole numbers >= 1")
+    bins = []
+    for level in levels:
+        window, lead = _window(steps, level)
+        if lead >= window:
+            legal = next(n for d in range(1, steps + level + 1) for n in (steps + d, steps - d) if _legal(n, levels))
+            raise ClipzooError(
+                f"{steps} frames cannot be pooled into {level} bins: padding {lead} reaches the window {window}; "
+                f"the nearest number of frames that levels {tuple(levels)} can have is {legal}"
+            )
+        starts = (k * window - lead for k in range(level))
+        bins += [(max(0, start), min(steps, start + window)) for start in starts]
+    return bins
+
+
+def _window(steps: int, level: int) -> tuple[int, int]:
+    window = -(-steps // level)
+    return window, (window * level - steps + 1) // 2
+
+
+def _legal(steps: int, levels: Sequence[int]) -> bool:
+    return steps >= 1 and all(lead < window for window, lead in (_window(steps, level) for level in levels))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Fusion(keras.layers.Layer):
+    """Joins the logits of two streams: weight * first + (1 - weight) * second. Two of (B, labels) -> (B, labels).
+
+    Args:
+        weight: of the first, 0 to 1.
+    """
+
+    def __init__(self, weight: float = 0.4, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if not 0 <= weight <= 1:
+            raise ClipzooError(f"fusion weight ({weight}) must be in 0 to 1")
+        self.weight = weight
+
+    def call(self, logits: Sequence[Any]) -> Any:
+        first, second = logits
+        return self.weight * first + (1 - self.weight) * second
+
+    def compute_output_shape(self, input_shape: Sequence[Sequence[int | None]]) -> tuple[int | None, ...]:
+        return tuple(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight": self.weight}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

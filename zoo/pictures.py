@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from loaders.atomic import replacing
 from zoo.evaluation import Evaluation, LabelEvaluation, NumberEvaluation, Result
+from zoo.fusion import Sweep
 from zoo.tasks import shown_in
 
 TRAIN, VALIDATION = "#1f77b4", "#d95f02"
@@ -34,12 +35,9 @@ def draw_curves(history: Sequence[dict[str, float]], path: str | Path) -> None:
         axes.set(title=title, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    monitor = "val_loss" if "val_loss" in history[0] else "loss"
-    best = min(history, key=lambda row: row[monitor])
+    best = [row for row in history if row["best"]][-1]
     for axes in (loss, metric):
-        axes.axvline(
-            best["epoch"] + 1, color="gray", linestyle=":", label=f"best {monitor.replace('val_', 'validation ')}"
-        )
+        axes.axvline(best["epoch"] + 1, color="gray", linestyle=":", label="best epoch")
     if kind.share:
         metric.set_ylim(0, 1.02)
         metric.yaxis.set_major_formatter(PercentFormatter(1))
@@ -86,6 +84,20 @@ def draw_numbers(result: NumberEvaluation, path: str | Path) -> None:
             xlabel="true", ylabel="predicted", title=f"{label}: mean error {result.mean_absolute_error[label]:.3g}"
         )
         axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_sweep(found: Sweep, path: str | Path) -> None:
+    """Draws mean per-class accuracy by the weight of the first stream, and marks the weight that validation chose."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for evaluations, color, label in ((found.validation, VALIDATION, "validation"), (found.test, TRAIN, "test")):
+        axes.plot(found.weights, [e.mean_class_accuracy for e in evaluations], color=color, marker=".", label=label)
+    axes.axvline(found.chosen, color="gray", linestyle=":", label="chosen on validation")
+    axes.set(xlabel="weight of the first stream", ylabel="mean per-class accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    axes.legend()
     _save(figure, path)
 
 

@@ -23,7 +23,6 @@ class RichProgress(keras.callbacks.Callback):
         self.console = console
         self.epochs = epochs
         self.batches = batches
-        self.best = float("inf")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.progress = Progress(
@@ -55,13 +54,10 @@ class RichProgress(keras.callbacks.Callback):
         line = (
             f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}"
         )
-        monitored = logs["loss"]
         if "val_loss" in logs:
             line += f"  validation loss {logs['val_loss']:.3f}  {kind.title} {kind.show(logs[f'val_{kind.metric}'])}"
-            monitored = logs["val_loss"]
         line += f"  {logs['seconds']:.1f} s, {logs['data_wait']:.0%} of it waiting for clips"
-        if monitored < self.best:
-            self.best = monitored
+        if logs.get("best"):
             line += "  best"
         self.console.print(line)
 

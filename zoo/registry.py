@@ -120,8 +120,14 @@ def create_model(
         raise ClipzooError(f"ClipSpec has no field {', '.join(map(repr, strange))}")
     if frames is not None:
         changes["frames"] = frames
+    if changes.get("resize") == "stretch":
+        changes.setdefault("resize_to", None)
     if size is not None:
         changes["height"], changes["width"] = (size, size) if isinstance(size, int) else size
+        if chosen.spec.resize_to is not None and changes.get("resize", "fit") == "fit":
+            # The same share of the frame is cropped away as in the card's size.
+            larger = chosen.spec.resize_to * max(changes["height"], changes["width"])
+            changes.setdefault("resize_to", round(larger / max(chosen.spec.height, chosen.spec.width)))
     module, _, function = chosen.builder.partition(":")
     build = getattr(import_module(module), function)
     model: keras.Model = build(
@@ -145,13 +151,21 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
     Raises:
         ClipzooError: no such file, not a Keras file, or not one of clipzoo's.
     """
-    import keras
-
-    import_module("zoo.layers")  # Keras does not import the layers that a file names ("Could not locate class")
     from zoo.contract import specs
 
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
+    model = load_keras(file, compile=compile)
+    specs(model)
+    return model
+
+
+def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
+    """Loads any `.keras` file, ours or not; raises as `load_model` does, and for weights that are not numbers."""
+    import keras
+    import numpy as np
+
+    import_module("zoo.layers")  # Keras does not import the layers that a file names ("Could not locate class")
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
     if not zipfile.is_zipfile(file):
@@ -162,7 +176,12 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
         raise
     except Exception as error:  # Keras raises whatever its parts raise; a damaged file is the user's to mend
         raise ClipzooError(f"{file}: cannot be loaded as a Keras model ({_first_line(error)})") from error
-    specs(model)
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ClipzooError(
+                f"{file}: weight {weight.path} holds values that are not numbers; train again, or load another"
+            )
     return model
 
 
@@ -191,3 +210,30 @@ _recurrent("mobilenet_gru", "gru", "mobilenet", 224, 4_106_739, 2_840_293_056, "
 _recurrent("mobilenet_lstm", "lstm", "mobilenet", 224, 4_176_243, 2_840_641_216, "MobileNet")
 _recurrent("mobilenetv2_gru", "gru", "mobilenetv2", 224, 3_185_011, 1_499_428_416, "MobileNetV2")
 _recurrent("vgg16_gru", "gru", "vgg16", 224, 15_494_259, 76_734_373_056, "VGG16")
+
+
+_DTPP = "Zhu, Zou, Zhu, End-to-end Video-level Representation Learning for Action Recognition, arXiv 1711.04161 (2018)"
+_SEGMENTS = ClipSpec(
+    frames=25, height=224, width=224, sampling="segments", resize="fit", resize_to=256, interpolation="linear"
+)
+
+
+def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> None:
+    register(
+        Card(
+            name=name,
+            summary=summary,
+            spec=_SEGMENTS.replace(**fields),
+            builder=f"zoo.two_stream:{builder}",
+            parameters=parameters,
+            multiply_adds=multiply_adds,
+            source=_DTPP,
+        )
+    )
+
+
+_ON = "BN-Inception on 25"
+_stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling")
+_stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5)
+_stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff")
+_stream("dtpp", "two_stream", 21_333_734, 108_463_681_536, "dtpp_rgb and dtpp_flow, logits fused 0.4 to 0.6")

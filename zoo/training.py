@@ -19,12 +19,10 @@ from loaders.errors import ClipzooError
 from zoo.contract import labels, task
 from zoo.pictures import draw_curves
 from zoo.run import Run
+from zoo.sgd import CaffeSGD, MeanClassAccuracy
 from zoo.tasks import TASKS, task_kind
 
-OPTIMIZERS = {
-    "adam": lambda rate: keras.optimizers.Adam(rate),
-    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-}
+RATES = {"adam": 1e-3, "sgd": 1e-2, "caffe": 1e-2}
 History = list[dict[str, float]]
 
 
@@ -34,23 +32,39 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training clips, >= 1.
-        optimizer: `adam`, or `sgd` with Nesterov momentum 0.9.
-        learning_rate: at the start, > 0; None: 1e-3 for adam, 1e-2 for sgd.
-        patience: epochs without a better validation loss after which the learning rate falls.
+        optimizer: `adam`; `sgd` with Nesterov momentum 0.9; or `caffe`: `zoo.sgd.CaffeSGD` with momentum 0.9.
+        learning_rate: at the start, > 0; None: 1e-3 for adam, 1e-2 for the others.
+        patience: epochs without a better value of `monitor` after which the learning rate falls.
         factor: what it is multiplied by then, between 0 and 1.
+        monitor: what decides on the best model and on the learning rate, on the validation clips (on the training
+            clips where there are none): `loss`, or `class_accuracy`, the mean of the per-class accuracies.
+        l2: of `caffe`: share of each kernel that is added to its gradient.
+        clip_norm: what the norm of all gradients together is cut to; None: they are not cut.
+        accumulate: batches whose gradients make one step.
         seed: of order, augmentation and dropout.
     """
 
     epochs: int = 30
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Literal["adam", "sgd", "caffe"] = "adam"
     learning_rate: float | None = None
     patience: int = 4
     factor: float = 0.5
+    monitor: Literal["loss", "class_accuracy"] = "loss"
+    l2: float = 5e-4
+    clip_norm: float | None = None
+    accumulate: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ClipzooError(f"optimizer ({self.optimizer!r}) must be one of {', '.join(OPTIMIZERS)}")
+        if self.optimizer not in RATES:
+            raise ClipzooError(f"optimizer ({self.optimizer!r}) must be one of {', '.join(RATES)}")
+        if self.monitor not in ("loss", "class_accuracy"):
+            raise ClipzooError(f"monitor ({self.monitor!r}) must be loss or class_accuracy")
+        if not self.l2 >= 0 or self.accumulate < 1 or (self.clip_norm is not None and not self.clip_norm > 0):
+            raise ClipzooError(
+                f"l2 ({self.l2}) must be >= 0, accumulate ({self.accumulate}) >= 1, "
+                f"clip_norm ({self.clip_norm}) above 0"
+            )
         if self.epochs < 1 or self.patience < 1:
             raise ClipzooError(f"epochs ({self.epochs}) and patience ({self.patience}) must be >= 1")
         if not 0 < self.factor < 1 or not 0 < self.rate < math.inf:
@@ -59,7 +73,36 @@ class Recipe:
     @property
     def rate(self) -> float:
         """The learning rate at the start."""
-        return self.learning_rate if self.learning_rate is not None else {"adam": 1e-3, "sgd": 1e-2}[self.optimizer]
+        return self.learning_rate if self.learning_rate is not None else RATES[self.optimizer]
+
+    @classmethod
+    def two_stream(cls, modality: str, **changes: Any) -> Recipe:
+        """The protocol of arXiv 1711.04161, for batches of 4 clips: 32 make a step of 128.
+
+        Args:
+            modality: `flow` begins at a rate of 1e-3, all else at 1e-2.
+            changes: other fields.
+        """
+        paper: dict[str, Any] = {
+            "optimizer": "caffe",
+            "learning_rate": 1e-3 if modality == "flow" else 1e-2,
+            "factor": 0.1,
+            "monitor": "class_accuracy",
+            "clip_norm": 40.0,
+            "accumulate": 32,
+        }
+        return cls(**{**paper, **changes})
+
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
+        """A fresh optimizer, as the fields say."""
+        more: dict[str, Any] = {"global_clipnorm": self.clip_norm}
+        if self.accumulate > 1:
+            more["gradient_accumulation_steps"] = self.accumulate
+        if self.optimizer == "adam":
+            return keras.optimizers.Adam(self.rate, **more)
+        if self.optimizer == "sgd":
+            return keras.optimizers.SGD(self.rate, momentum=0.9, nesterov=True, **more)
+        return CaffeSGD(self.rate, 0.9, l2=self.l2, **more)
 
 
 def fit(
@@ -87,8 +130,9 @@ def fit(
 
     Returns:
         A row of figures for each epoch: loss, val_loss, the task's metric (accuracy, which is top-1 from 0 to 1;
-        label_accuracy; or mean_absolute_error) and that of validation, learning_rate, seconds, and data_wait, the share
-        of the training time in which the model waited for clips.
+        label_accuracy; or mean_absolute_error) and that of validation, class_accuracy (classification), learning_rate,
+        seconds, data_wait, the share of the training time in which the model waited for clips, and best, 1 where the
+        epoch was the best so far.
 
     Raises:
         ClipzooError: the datasets' labels are not those of the model, or the loss is no number any more.
@@ -107,9 +151,13 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     kind = task_kind(task(model))
     metric = keras.metrics.BinaryAccuracy(name=kind.metric) if kind is TASKS["multilabel"] else kind.metric
-    model.compile(optimizer=OPTIMIZERS[recipe.optimizer](recipe.rate), loss=kind.loss, metrics=[metric])
+    metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if kind is TASKS["classification"] else [])]
+    if recipe.monitor == "class_accuracy" and kind is not TASKS["classification"]:
+        raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {task(model)}")
+    model.compile(optimizer=recipe.make_optimizer(), loss=kind.loss, metrics=metrics)
     feed = _Feed(train)
-    monitor = "val_loss" if validation is not None else "loss"
+    monitor = f"val_{recipe.monitor}" if validation is not None else recipe.monitor
+    mode = "min" if recipe.monitor == "loss" else "max"
     record = _Record(monitor, Run(Path(out)) if out is not None else None)
     model.fit(
         feed,
@@ -120,7 +168,7 @@ def fit(
         verbose=0,
         callbacks=[
             _Clock(feed),
-            keras.callbacks.ReduceLROnPlateau(monitor, factor=recipe.factor, patience=recipe.patience),
+            keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience),
             record,
             *callbacks,
         ],
@@ -211,24 +259,26 @@ class _Record(keras.callbacks.Callback):
         self.best = math.inf
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = {"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}}
-        if not math.isfinite(row["loss"]):
+        logs = {} if logs is None else logs
+        if not math.isfinite(logs["loss"]):
             raise ClipzooError(
-                f"the loss is {row['loss']} in epoch {epoch + 1}: a smaller learning rate, or broken weights? "
+                f"the loss is {logs['loss']} in epoch {epoch + 1}: a smaller learning rate, or broken weights? "
                 "The best model so far is kept"
             )
-        self.history.append(row)
-        better = row[self.monitor] < self.best
-        self.best = min(self.best, row[self.monitor])
+        value = -logs[self.monitor] if self.monitor.endswith("accuracy") else logs[self.monitor]
+        better = value < self.best
+        self.best = min(self.best, value)
+        logs["best"] = float(better)  # later callbacks see it
+        self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
         if self.run is None:
             return
         if better:
             self._save(self.run.model)
         self._save(self.run.last)
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**r, "epoch": int(r["epoch"])} for r in self.history)
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.history)
         write_text(self.run.history, text.getvalue())
         draw_curves(self.history, self.run.curves)
 

@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec, ColorOrder
+from zoo.weights import arrays_of, copy_weights, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Backbone:
         mean: taken off the pixels, 0 to 255, in `channel_order`.
         std: divides them.
         channel_order: of its weights.
-        imagenet: whether ImageNet weights can be had.
+        imagenet: whether Keras can download ImageNet weights.
+        flow_std: divides motion, after 128 is taken off.
     """
 
     build: Callable[..., keras.Model]
@@ -32,6 +34,7 @@ class Backbone:
     std: float | Sequence[float]
     channel_order: ColorOrder = "rgb"
     imagenet: bool = True
+    flow_std: float = 128.0
 
     @property
     def options(self) -> dict[str, Any]:
@@ -42,58 +45,64 @@ class Backbone:
     def normalisation(self, spec: ClipSpec) -> dict[str, Any]:
         """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them."""
         if spec.modality == "flow":
-            return {"mean": 128.0, "std": 128.0}
+            return {"mean": 128.0, "std": self.flow_std}
         if spec.channels == 3:
             return {"mean": self.mean, "std": self.std, "channel_order": self.channel_order}
         mean, std = (sum(v) / len(v) if isinstance(v, Sequence) else v for v in (self.mean, self.std))
         return {"mean": mean, "std": std}
 
     def create(
-        self, shape: tuple[int, int, int], *, weights: str | Path | None, trainable_layers: int, **options: Any
+        self,
+        shape: tuple[int, int, int],
+        *,
+        weights: str | Path | None,
+        trainable_layers: int | None = None,
+        pooling: Literal["max", "average"] = "max",
+        **options: Any,
     ) -> keras.Model:
-        """Builds the network with global max pooling, gives it weights, and freezes what is not to train.
+        """Builds the network with global pooling, gives it weights, and freezes what is not to train.
 
         Args:
-            shape: (height, width, channels) of a frame.
-            weights: None (random, every layer trains), `imagenet` (Keras downloads them once), or an `.h5` or
-                `.weights.h5` file of this network without its top.
+            shape: (height, width, channels) of a frame. With weights of 3 channels and a frame of others, the first
+                convolution's kernel is averaged over its channels and repeated (cross-modality initialisation; Wang et
+                al., arXiv 1608.00859).
+            weights: None (random, every layer trains), `imagenet` (Keras downloads them once), or a file: see
+                `zoo.weights.load_weights`.
             trainable_layers: with weights, how many of the last layers train; the others are frozen, their batch
-                normalisation in inference mode.
+                normalisation in inference mode. None: all train.
+            pooling: over the feature maps.
             options: of `build`.
 
         Raises:
             ClipzooError: weights that cannot be had, or that do not fit.
         """
-        imagenet = weights == "imagenet"
-        if imagenet and not self.imagenet:
-            raise ClipzooError("backbone_weights 'imagenet': there are none for this backbone; give None or a file")
-        if imagenet and shape[2] != 3:
-            raise ClipzooError(f"backbone_weights 'imagenet' needs 3 channels, the ClipSpec has {shape[2]}")
-        try:
-            network = self.build(shape, "imagenet" if imagenet else None, **options)
-        except Exception as error:
-            if not imagenet:
-                raise
-            raise ClipzooError(
-                f"backbone_weights 'imagenet' cannot be had ({error}); give the path of a weights file instead"
-            ) from error
-        if weights is not None and not imagenet:
-            _load(network, Path(weights))
-        if weights is not None:
+        network = self._network(shape, weights, **options)
+        if weights is not None and trainable_layers is not None:
             layers = network.layers
             for layer in layers[: max(0, len(layers) - trainable_layers)]:
                 layer.trainable = False  # leaf layers all: a backbone is flat
-        pooled = keras.layers.GlobalMaxPooling2D(name="global_max_pooling")(network.output)
+        pool = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
+        pooled = pool(name=f"global_{pooling}_pooling")(network.output)
         return keras.Model(network.input, pooled, name="backbone")
 
-
-def _load(network: keras.Model, file: Path) -> None:
-    if not file.is_file():
-        raise ClipzooError(f"backbone_weights {str(file)!r}: no such file; it must be None, 'imagenet' or a file")
-    try:
-        network.load_weights(file)
-    except Exception as error:  # h5py and Keras raise what they like
-        raise ClipzooError(
-            f"backbone_weights {str(file)!r}: does not fit this backbone ({str(error).strip().splitlines()[0]}); "
-            "check its options (alpha, width) and that the file is without a classifier"
-        ) from error
+    def _network(self, shape: tuple[int, int, int], weights: str | Path | None, **options: Any) -> keras.Model:
+        if weights is None:
+            return self.build(shape, None, **options)
+        if weights != "imagenet":
+            network = self.build(shape, None, **options)
+            # Only where a file has no names is the network of its own channels needed to read it.
+            load_weights(network, weights, rgb=lambda: self.build((*shape[:2], 3), None, **options))
+            return network
+        if not self.imagenet:
+            raise ClipzooError("backbone_weights 'imagenet': there are none for this backbone; give None or a file")
+        try:
+            source = self.build((*shape[:2], 3), "imagenet", **options)
+        except Exception as error:
+            raise ClipzooError(
+                f"backbone_weights 'imagenet' cannot be had ({error}); give the path of a weights file instead"
+            ) from error
+        if shape[2] == 3:
+            return source
+        network = self.build(shape, None, **options)
+        copy_weights(arrays_of(source), network, "imagenet")
+        return network

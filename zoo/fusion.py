@@ -1,0 +1,140 @@
+"""Scores of a model on a part, kept in a file; and how to weigh those of two streams."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loaders.atomic import replacing
+from loaders.errors import ClipzooError
+from loaders.index import Task
+from zoo.evaluation import Evaluation, Result, evaluate, evaluate_task
+from zoo.tasks import TASKS
+
+WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model gave for the clips of a part, before softmax or sigmoid.
+
+    Attributes:
+        logits: float (clips, labels); numbers, for regression.
+        targets: the truth, as `ClipIndex.targets` has it.
+        labels: names.
+        task: what they are.
+        files: of the clips.
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+    labels: tuple[str, ...]
+    task: Task
+    files: tuple[str, ...]
+
+    def evaluate(self) -> Result:
+        """The figures of these scores."""
+        return evaluate_task(self.task, self.targets, activate(self.logits, self.task), self.labels)
+
+    def save(self, path: str | Path) -> None:
+        """Writes an `.npz` file."""
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                logits=self.logits,
+                targets=self.targets,
+                labels=np.array(self.labels),
+                task=np.array(self.task),
+                files=np.array(self.files),
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Reads what `save` wrote.
+
+        Raises:
+            ClipzooError: no such file, or not of scores.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                task = str(held["task"])
+                if task not in TASKS:
+                    raise ValueError(f"task {task!r}")
+                return cls(
+                    held["logits"],
+                    held["targets"],
+                    tuple(map(str, held["labels"])),
+                    task,  # type: ignore[arg-type]
+                    tuple(map(str, held["files"])),
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores` ({error})") from None
+
+
+def activate(logits: np.ndarray, task: Task) -> np.ndarray:
+    """Logits to what the task asks for: softmax, sigmoid, or as they are."""
+    logits = np.asarray(logits, np.float64)
+    if task == "classification":
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shifted / shifted.sum(axis=1, keepdims=True)
+    return 1 / (1 + np.exp(-logits)) if task == "multilabel" else logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Two streams weighed against each other.
+
+    Attributes:
+        weights: of the first stream; the second has the rest.
+        validation: figures on the validation part at each weight.
+        chosen: the weight with the best mean per-class accuracy there; of equal ones that nearest to 0.4, the paper's.
+        test: figures on the test part at each weight; only those at `chosen` are a result.
+    """
+
+    weights: tuple[float, ...]
+    validation: tuple[Evaluation, ...]
+    chosen: float
+    test: tuple[Evaluation, ...]
+
+    @property
+    def result(self) -> Evaluation:
+        """The test figures at the chosen weight."""
+        return self.test[self.weights.index(self.chosen)]
+
+
+def sweep(
+    validation: tuple[Scores, Scores], test: tuple[Scores, Scores], *, weights: Sequence[float] = WEIGHTS
+) -> Sweep:
+    """Chooses the weight of the first stream on the validation part, and reports it on the test part.
+
+    Args:
+        validation: scores of both streams on the validation part.
+        test: on the test part.
+        weights: to try, 0 to 1.
+
+    Raises:
+        ClipzooError: scores of other clips, labels or tasks; or parts that share clips.
+    """
+    for first, second in (validation, test):
+        if first.task != "classification" or second.task != "classification":
+            raise ClipzooError("a sweep is for one class a clip")
+        if first.labels != second.labels or first.files != second.files or (first.targets != second.targets).any():
+            raise ClipzooError("the two streams' scores are not of the same clips and labels, in the same order")
+    shared = set(validation[0].files) & set(test[0].files)
+    if shared:
+        raise ClipzooError(
+            f"{len(shared)} clips are in validation and test, such as {min(shared)}: nothing to choose on"
+        )
+    tried = tuple(weights)
+
+    def at(pair: tuple[Scores, Scores], weight: float) -> Evaluation:
+        fused = weight * pair[0].logits + (1 - weight) * pair[1].logits
+        return evaluate(pair[0].targets, fused, pair[0].labels)
+
+    found = tuple(at(validation, weight) for weight in tried)
+    best = max(range(len(tried)), key=lambda n: (round(found[n].mean_class_accuracy, 9), -abs(tried[n] - 0.4)))
+    return Sweep(weights=tried, validation=found, chosen=tried[best], test=tuple(at(test, weight) for weight in tried))

@@ -1,0 +1,160 @@
+"""DTPP: the two-stream model with temporal pyramid pooling of arXiv 1711.04161 (Zhu, Zou, Zhu; ICPR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from loaders.errors import ClipzooError
+from loaders.index import Task
+from loaders.spec import ClipSpec
+from zoo.backbones import BACKBONES
+from zoo.contract import head, labels, specs, task
+from zoo.layers import Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling
+from zoo.tasks import task_kind
+from zoo.weights import load_whole
+
+RGB_WEIGHT = 0.4
+OPTIONS = ("backbone", "levels", "pooling", "dropout", "partial_bn", "backbone_weights", "weights")
+_HEAD = {"class_name": "RandomNormal", "config": {"stddev": 0.001}}
+PartialBN = Literal["none", "first", "all"]
+
+
+def stream(
+    spec: ClipSpec,
+    labels: tuple[str, ...],
+    *,
+    name: str,
+    task: Task,
+    backbone: str = "bn_inception",
+    levels: Sequence[int] = (1, 2, 4),
+    pooling: Literal["max", "average"] = "max",
+    dropout: float = 0.8,
+    partial_bn: PartialBN | None = None,
+    backbone_weights: str | Path | None = None,
+    weights: str | Path | None = None,
+    **backbone_options: Any,
+) -> keras.Model:
+    """Builds one stream: backbone on every frame -> average pool -> temporal pyramid -> dropout -> logits.
+
+    Where this departs from the paper: the flow of the default spec is DIS, not TV-L1, because DIS is about ten times as
+    fast; `spec={"flow": FlowSpec(method="tvl1")}` is the paper's way.
+
+    Args:
+        spec: of the input; its name is its modality.
+        labels: names of the classes or numbers.
+        name: of the model.
+        task: what they are.
+        backbone: one of `BACKBONES`.
+        levels: of the pyramid; the number of frames must allow them.
+        pooling: over time; `average` is the paper's ablation.
+        dropout: in front of the head, 0 <= dropout < 1.
+        partial_bn: which batch normalisations are frozen, in inference mode: `none`; `first`: all but the first one
+            (the paper's, for ImageNet weights); `all` (for Kinetics weights). None: `first` with weights, else `none`.
+        backbone_weights: None, `imagenet`, or a file, as `zoo.weights.load_weights` takes it; for other channels by
+            cross-modality.
+        weights: a `.keras` file of this model, or an `.npz` file of all its layers as `zoo.weights.from_caffe` makes.
+        backbone_options: such as `alpha` or `width`.
+
+    Raises:
+        ClipzooError: an option out of range, frames that the levels cannot have, or weights that do not fit.
+    """
+    if backbone not in BACKBONES:
+        raise ClipzooError(f"backbone ({backbone!r}) must be one of {', '.join(BACKBONES)}")
+    network = BACKBONES[backbone]
+    unknown = sorted(set(backbone_options) - set(network.options))
+    if unknown:
+        has = [
+            "backbone",
+            "levels",
+            "pooling",
+            "dropout",
+            "partial_bn",
+            "backbone_weights",
+            "weights",
+            *network.options,
+        ]
+        raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {', '.join(has)}")
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
+    if partial_bn not in (None, "none", "first", "all"):
+        raise ClipzooError(f"partial_bn ({partial_bn!r}) must be none, first or all")
+
+    # === Layers ===
+    prefix = spec.modality
+    frame_network = network.create(spec.shape[1:], weights=backbone_weights, pooling="average", **backbone_options)
+    freeze_normalisation(frame_network, partial_bn or ("none" if backbone_weights is None else "first"))
+
+    # === Functional model ===
+    video = keras.Input(spec.shape, dtype="uint8", name=prefix)
+    x = ClipInput(spec, **network.normalisation(spec), name=f"{prefix}_clip_input")(video)
+    x = FrameWise(frame_network, name=f"{prefix}_frames")(x)
+    x = TemporalPyramidPooling(tuple(levels), mode=pooling, name=f"{prefix}_pyramid")(x)
+    x = keras.layers.Dropout(dropout, name=f"{prefix}_dropout")(x)
+    answer = head(x, labels, task, name=f"{prefix}_logits", kernel_initializer=_HEAD)
+    model = keras.Model(video, answer, name=name)
+    if weights is not None:
+        load_whole(model, weights)
+    return model
+
+
+def two_stream(
+    spec: ClipSpec,
+    labels: tuple[str, ...],
+    *,
+    name: str,
+    task: Task,
+    flow: Mapping[str, Any] | None = None,
+    weight: float = RGB_WEIGHT,
+    **options: Any,
+) -> keras.Model:
+    """Builds both streams and their fusion, untrained; `fuse` makes it of two trained ones.
+
+    Args:
+        spec: of the RGB input.
+        labels: names of the classes.
+        name: of the model.
+        task: what they are.
+        flow: fields of the flow's spec; left out, it is that of RGB with stacks of 5 fields.
+        weight: of the RGB stream's logits.
+        options: of both streams; see `stream`.
+    """
+    motion = spec.replace(**{"modality": "flow", "stack": 5, **(flow or {})})
+    streams = [stream(each, labels, name=f"{name}_{each.modality}", task=task, **options) for each in (spec, motion)]
+    return fuse(*streams, weight=weight, name=name)
+
+
+def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, name: str = "dtpp") -> keras.Model:
+    """Puts two streams together, as they are: weight * rgb + (1 - weight) * flow, of the logits.
+
+    Args:
+        rgb: a stream from `create_model` or `load_model`; layers and weights are shared.
+        flow: another, of another modality and the same labels.
+        weight: of the first, 0 to 1.
+        name: of the model.
+
+    Raises:
+        ClipzooError: other labels, another task, or the same modality twice.
+    """
+    if labels(rgb) != labels(flow) or task(rgb) != task(flow):
+        raise ClipzooError(
+            f"the streams do not fit together: {task(rgb)} of {', '.join(labels(rgb))}; "
+            f"{task(flow)} of {', '.join(labels(flow))}"
+        )
+    twice = set(specs(rgb)) & set(specs(flow))
+    if twice:
+        raise ClipzooError(f"both streams take {', '.join(sorted(twice))}; give one of RGB and one of flow")
+    answers = [next(layer for layer in model.layers if isinstance(layer, Answer)) for model in (rgb, flow)]
+    logits = Fusion(weight, name="logits")([answer.input for answer in answers])
+    answer = Answer(labels(rgb), task=task(rgb), name=task_kind(task(rgb)).outputs[-1])(logits)
+    return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
+
+
+def freeze_normalisation(network: keras.Model, which: PartialBN) -> None:
+    """Partial batch normalisation (TSN): freezes none, all but the first, or all; a frozen one is in inference mode."""
+    found = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in {"none": [], "first": found[1:], "all": found}[which]:
+        layer.trainable = False
