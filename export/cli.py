@@ -52,7 +52,7 @@ def evaluate(
 
     console, stderr = text_console(), text_console(stderr=True)
     scorer = _scorer(model, console)
-    index = _choose(model, videos, split, part, console, label=label or None, task=scorer.task)
+    index = _choose(model, videos, split, part, console, label=label or None, labels=scorer.labels, task=scorer.task)
     index = drop_broken(index.with_labels(scorer.labels), on_error=on_error, workers=workers, stderr=stderr)
     scores = []
     with bar(stderr, "classifying", len(index)) as advance:
@@ -151,7 +151,9 @@ def predict(
     table = Table("file", *spans, *columns)
     for p in found:
         span = (f"{p.start:.2f} s", f"{p.end:.2f} s") if p.start is not None and p.end is not None else ()
-        answer = [f"{value:.4g}" for value in p.values.values()] or [", ".join(p.labels) or "-", f"{p.probability:.1%}"]
+        answer = [f"{value:.4g}" for value in p.values.values()]
+        if p.probability is not None:
+            answer = [", ".join(p.labels) or "-", f"{p.probability:.1%}"]
         table.add_row(p.file, *span, *answer)
     console.print(table)
 
@@ -220,6 +222,7 @@ def _choose(
     console: Console,
     *,
     label: list[str] | None,
+    labels: tuple[str, ...],
     task: Task,
 ) -> ClipIndex:
     """The clips to measure on. A run on its own clips is measured on its own test part unless told otherwise."""
@@ -232,6 +235,8 @@ def _choose(
             split = run.split
             label = label or run.label_columns
             console.print(f"clips: the part {part or 'test'} of {split}")
+    if not label and task != "classification":
+        label = list(labels)  # a list has a column for each unless told otherwise
     index = index_videos(videos, split, label=label, task=task)
     if part is None and not index.has_parts:
         if split is None:

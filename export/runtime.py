@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,8 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from export.metadata import Metadata
-from loaders.canvas import Span
 from loaders.clip import clip_from_frames, read_batches
+from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.lists import index_files
 from loaders.spec import ClipSpec
@@ -34,7 +33,7 @@ class Prediction:
 
     Attributes:
         label: the most probable class; empty for numbers.
-        probability: its probability, 0 to 1; not a number for numbers.
+        probability: its probability, 0 to 1; None for numbers.
         probabilities: of every class, the most probable first; empty for numbers.
         labels: the classes that are said to be there: the most probable one, or, of a model of several labels a clip,
             all whose probability is at least 1/2.
@@ -45,7 +44,7 @@ class Prediction:
     """
 
     label: str
-    probability: float
+    probability: float | None
     probabilities: dict[str, float]
     labels: tuple[str, ...] = ()
     values: dict[str, float] = field(default_factory=dict)
@@ -199,7 +198,7 @@ class Classifier:
     def _prediction(self, row: np.ndarray, *, file: str | None) -> Prediction:
         if self.metadata.task == "regression":
             values = dict(zip(self.labels, row.tolist(), strict=True))
-            return Prediction(label="", probability=math.nan, probabilities={}, values=values, file=file)
+            return Prediction(label="", probability=None, probabilities={}, values=values, file=file)
         order = np.argsort(-row, kind="stable")
         by_label = {self.labels[i]: float(row[i]) for i in order}
         best = self.labels[order[0]]

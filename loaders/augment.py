@@ -50,7 +50,8 @@ class Augmentation:
             (arXiv 1711.04161, after TSN; flow values stay as they are); `centre`: the spec's own crop.
         scales: of `multiscale`; height and width are drawn apart, at most one place in this list apart.
         function: the user's own, last: (uint8 (frames, height, width, channels), a Generator) -> the same shape and
-            dtype. Every input of a clip gets a Generator of the same state.
+            dtype (`flow_hsv` is still its 2 channels of flow then). Every input of a clip gets a Generator of the same
+            state.
 
     Raises:
         ClipzooError: a field is out of its range.

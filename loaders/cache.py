@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 import zlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -45,7 +46,7 @@ def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | N
     """The name of an entry: of the file (absolute path, bytes, time of change), the spec, the span and the phase."""
     try:
         stat = Path(path).stat()
-        identity = f"{Path(path).absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+        identity = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
     except OSError:  # reading it will say so
         identity = os.fspath(path)
     text = f"{identity}\0{_digest(spec)}\0{span}\0{phase}"
@@ -134,11 +135,12 @@ class DiskCache:
                     raise ValueError("wrong checksum")
                 self._verified.add(key)
             return Entry(canvas.view(np.ndarray), float(header["fps"]))
-        except FileNotFoundError:
+        except OSError:  # not there, or not to be had now: no reason to throw it away
             return None
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             warnings.warn(f"{path}: damaged, and made anew ({error})", stacklevel=2)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
 
     def put(self, key: str, entry: Entry) -> None:
@@ -161,6 +163,14 @@ class DiskCache:
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.clip"
+
+    def size(self) -> int:
+        """Bytes of all entries."""
+        total = 0
+        for path in self.folder.glob("??/[!.]*.clip"):
+            with suppress(OSError):  # another process may have made it anew just now
+                total += path.stat().st_size
+        return total
 
     def _sweep(self) -> None:
         """Deletes what a killed process left half written."""

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from loaders.cache import Cache, DiskCache, Entry, entry_key
-from loaders.decode import read_frames
+from loaders.decode import Span, frame_span, read_frames
 from loaders.errors import ClipzooError, VideoError
-from loaders.flow import diff_mask, flow_mask, optical_flow, quantise
+from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_method
 from loaders.sampling import Part, Phase, Step, every_part, is_random, sample
 from loaders.spec import ClipSpec, ColorOrder
 
@@ -21,7 +21,6 @@ INTERPOLATIONS = {
     "cubic": cv2.INTER_CUBIC,
     "nearest": cv2.INTER_NEAREST,
 }
-Span = tuple[float, float]  # start and end, seconds
 
 
 class Track:
@@ -109,17 +108,37 @@ def read_canvases(
         VideoError: no clip can be read; the message names the file.
     """
 
+    for spec in specs:
+        if spec.flow is not None:
+            require_method(spec.flow)  # a fault of the spec, not of the file
+    try:
+        return _read_canvases(path, specs, span=span, phase=phase, draws=draws, cache=cache)
+    except VideoError:
+        raise
+    except ClipzooError as error:
+        raise VideoError(path, str(error)) from None
+
+
+def _read_canvases(
+    path: str | Path,
+    specs: Sequence[ClipSpec],
+    *,
+    span: Span | None,
+    phase: Phase,
+    draws: Sequence[float] | None,
+    cache: Cache | None,
+) -> list[np.ndarray]:
     def places(count: int, spec: ClipSpec, fps: float) -> list[Step]:
         return sample(count, spec, phase=phase, draws=draws, fps=fps)
 
     canvases: dict[int, np.ndarray] = {}
     keys: dict[int, str] = {}
-    whole = {n for n, spec in enumerate(specs) if cache is not None and is_random(spec, phase)}
+    whole: set[int] = set()
     for n, spec in enumerate(specs):
-        # Pairs of frames that are drawn apart are too many to hold.
-        if cache is None or (n in whole and spec.pairs == "sampled"):
-            whole.discard(n)
+        if cache is None or not can_be_cached(spec, phase):
             continue
+        if is_random(spec, phase):
+            whole.add(n)
         keys[n] = _key(path, spec, span=span, phase=phase)
         entry = cache.get(keys[n])
         if entry is not None:
@@ -127,7 +146,7 @@ def read_canvases(
     missing = [n for n in range(len(specs)) if n not in canvases]
 
     def plan(count: int, fps: float) -> _Tracks:
-        start, stop = frame_span(count, fps, span)
+        start, stop = frame_span(count, fps, span, path)
         tracks = []
         for n in missing:
             steps = every_part(stop - start, specs[n]) if n in whole else places(stop - start, specs[n], fps)
@@ -136,18 +155,18 @@ def read_canvases(
         return _Tracks(tracks, fps)
 
     if missing:
-        try:
-            done = read_frames(path, plan)
-        except VideoError:
-            raise
-        except ClipzooError as error:
-            raise VideoError(path, str(error)) from None
+        done = read_frames(path, plan)
         for n, track in zip(missing, done.tracks, strict=True):
             entry = Entry(track.canvas(), done.fps)
             if cache is not None and n in keys:
                 cache.put(keys[n], entry)
             canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.canvas
     return [canvases[n] for n in range(len(specs))]
+
+
+def can_be_cached(spec: ClipSpec, phase: Phase) -> bool:
+    """Whether a cache holds what is read: pairs of frames that are drawn apart are too many."""
+    return not (is_random(spec, phase) and spec.pairs == "sampled")
 
 
 def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, phase: Phase) -> int:
@@ -158,30 +177,15 @@ def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span:
     """
     missing = [spec for spec in specs if _key(path, spec, span=span, phase=phase) not in cache]
     if missing:
-        draws = [0.0] * max(spec.frames for spec in missing)  # any: every place is put in
+        draws = [0.0] * (1 + max(spec.frames for spec in missing))  # any: every place is put in
         read_canvases(path, missing, span=span, phase=phase, draws=draws, cache=cache)
     return len(missing)
 
 
-def frame_span(count: int, fps: float, span: Span | None) -> tuple[int, int]:
-    """(start, stop) of a span in frames, stop excluded: at least one frame, none behind the end of the file.
-
-    Raises:
-        ClipzooError: the span begins behind the end, or the file does not say its frame rate.
-    """
-    if span is None:
-        return 0, count
-    if not fps > 0:
-        raise ClipzooError(f"the span {span[0]:g} to {span[1]:g} s needs a frame rate, which the file does not say")
-    start = round(span[0] * fps)
-    if start >= count:
-        raise ClipzooError(f"the span {span[0]:g} to {span[1]:g} s begins behind its end ({count / fps:.2f} s)")
-    return start, min(count, max(start + 1, round(span[1] * fps)))
-
-
 def _key(path: str | Path, spec: ClipSpec, *, span: Span | None, phase: Phase) -> str:
-    """Uniform samplings are the same in all phases; random ones are found in all places of the file."""
-    what = "uniform" if spec.sampling == "uniform" else "every place" if is_random(spec, phase) else phase
+    """Samplings that are the same in several phases have one entry; random ones are found in all places of a file."""
+    settled = {"uniform": "any phase", "dense": "test"}.get(spec.sampling, phase)
+    what = "every place" if is_random(spec, phase) else settled
     return entry_key(path, spec, span=span, phase=what)
 
 
@@ -226,9 +230,9 @@ def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
         case "diff":
             return cv2.absdiff(first, second)
         case "diff_mask":
-            return diff_mask(first, second)
+            return diff_mask(first, second, spec.color_order)
     if spec.flow is None:
         return first
     if spec.modality == "flow_mask":
-        return flow_mask(first, second, spec.flow)
+        return flow_mask(first, second, spec.flow, spec.color_order)
     return quantise(optical_flow(first, second, spec.flow), spec.flow.bound)

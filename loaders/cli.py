@@ -36,7 +36,7 @@ def scan(
     from loaders.scanning import unusual
 
     console = text_console()
-    index = index_videos(videos, split)
+    index = index_videos(videos, split, labelled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
         found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
     table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
@@ -79,14 +79,22 @@ def cache(
 ) -> None:
     """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
     from loaders.cache import DiskCache
-    from loaders.canvas import fill
+    from loaders.canvas import can_be_cached, fill
+    from loaders.flow import require_method
+    from loaders.sampling import PHASES, Phase
 
     console, stderr = text_console(), text_console(stderr=True)
     host, _, hosts = shard.partition("/")
     if not (host.isdecimal() and hosts.isdecimal() and 1 <= int(host) <= int(hosts)):
         raise ClipzooError(f"--shard {shard!r} must be I/N with 1 <= I <= N, such as 2/4")
     specs = parse_spec(spec)
-    index = index_videos(videos, split)
+    phases: tuple[Phase, ...] = PHASES if train else ("test",)
+    for each in specs.values():
+        if each.flow is not None:
+            require_method(each.flow)
+        if not all(can_be_cached(each, phase) for phase in phases):
+            raise ClipzooError("pairs='sampled' with random sampling cannot be cached: every pair may be drawn")
+    index = index_videos(videos, split, labelled=False)
     chosen = range(int(host) - 1, len(index), int(hosts))
     disk = DiskCache(out)
     made, broken = 0, 0
@@ -94,7 +102,8 @@ def cache(
     def one(position: int) -> int | VideoError:
         try:
             path = index.path(position)
-            return fill(disk, path, list(specs.values()), span=index[position].span, phase="train" if train else "test")
+            span, wanted = index[position].span, list(specs.values())
+            return sum(fill(disk, path, wanted, span=span, phase=phase) for phase in phases)
         except VideoError as error:
             return error
 
@@ -114,7 +123,7 @@ def cache(
                 made += done > 0
     console.print(
         f"{len(chosen)} clips: {made} made, {len(chosen) - made - broken} there already, {broken} left out; "
-        f"{out} holds {sum(file.stat().st_size for file in out.glob('??/*.clip')) / 2**20:.1f} MiB"
+        f"{out} holds {disk.size() / 2**20:.1f} MiB"
     )
 
 
@@ -135,18 +144,29 @@ def show(
     from loaders.clip import read_inputs
     from loaders.pictures import clip_title, draw_clips, readable
 
+    stderr = text_console(stderr=True)
     specs = parse_spec(spec)
-    index = index_videos(videos, split)
-    chosen = np.random.default_rng(seed).permutation(len(index))[:clips]
+    index = index_videos(videos, split, labelled=False)
     name, wanted = next(iter(specs.items()))
-    drawn = []
-    for position in sorted(chosen):
-        rng = np.random.default_rng((seed, int(position)))
-        augmentation = Augmentation() if augment else None
-        read = read_inputs(
-            index.path(position), {name: wanted}, span=index[position].span,
-            augmentation=augmentation, rng=rng, phase="train" if augment else "test",
-        )  # fmt: skip
-        drawn.append(readable(read[name], wanted))
-    draw_clips(np.stack(drawn), [clip_title(index[position]) for position in sorted(chosen)], out)
+    drawn: dict[int, np.ndarray] = {}
+    for position in np.random.default_rng(seed).permutation(len(index)):
+        try:
+            read = read_inputs(
+                index.path(position),
+                {name: wanted},
+                span=index[position].span,
+                phase="train" if augment else "test",
+                rng=np.random.default_rng((seed, int(position))),
+                augmentation=Augmentation() if augment else None,
+            )
+        except VideoError as error:
+            stderr.print(f"left out: {error}")
+            continue
+        drawn[int(position)] = readable(read[name], wanted)
+        if len(drawn) == clips:
+            break
+    if not drawn:
+        raise ClipzooError(f"{videos}: no clip can be read")
+    order = sorted(drawn)
+    draw_clips(np.stack([drawn[n] for n in order]), [clip_title(index[n]) for n in order], out)
     text_console().print(f"wrote {out}: {len(drawn)} clips, each uint8 {wanted.shape}")

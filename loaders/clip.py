@@ -11,7 +11,8 @@ import numpy as np
 
 from loaders.augment import Augmentation, Draw, centre, cut, ten_crops
 from loaders.cache import Cache
-from loaders.canvas import Span, Track, read_canvases
+from loaders.canvas import Track, read_canvases
+from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.flow import wheel
 from loaders.sampling import Phase, is_random, sample
@@ -69,7 +70,7 @@ def read_inputs(
     if augmentation is not None or any(is_random(spec, phase) for spec in specs.values()):
         if rng is None:
             raise ClipzooError("random sampling and augmentation need rng, a numpy.random.Generator")
-        draws = rng.random(max(spec.frames for spec in specs.values())).tolist()
+        draws = rng.random(1 + max(spec.frames for spec in specs.values())).tolist()  # pairs take one frame more
         draw = augmentation.draw(rng) if augmentation else None
     canvases = read_canvases(path, list(specs.values()), span=span, phase=phase, draws=draws, cache=cache)
     clips = {}
@@ -111,7 +112,7 @@ def read_crops(
         raise ClipzooError(f"crops ({crops}) must be 1 or 10 and views ({views}) >= 1")
     if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
         raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
-    frames = max(spec.frames for spec in specs.values())
+    frames = 1 + max(spec.frames for spec in specs.values())  # pairs take one more
     found: dict[str, list[np.ndarray]] = {name: [] for name in specs}
     for view in range(views):
         draws = None if views == 1 else [(view + 0.5) / views] * frames
@@ -146,6 +147,8 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
         if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
             raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
+        if frame.shape != frames[0].shape or 0 in frame.shape:
+            raise ClipzooError(f"frames must all have one size, not {frames[0].shape} and {frame.shape}")
     track = Track(spec, sample(len(frames), spec), order="rgb")
     for number in sorted(track.wanted):
         track.visit(number, np.asarray(frames[number]))

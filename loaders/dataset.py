@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from loaders.cache import MEMORY_BYTES, Cache, DiskCache, MemoryCache
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
-from loaders.sampling import Phase
+from loaders.sampling import PHASES, Phase
 from loaders.spec import ClipSpec
 
 Inputs = np.ndarray | dict[str, np.ndarray]
@@ -82,12 +83,14 @@ class ClipDataset(keras.utils.PyDataset):
             raise ClipzooError(f"ClipDataset batch_size ({batch_size}) and workers ({workers}) must be >= 1")
         if len(index) == 0:
             raise ClipzooError(f"{index.root}: no clips to read")
-        if not 0 <= mixup < float("inf"):
-            raise ClipzooError(f"ClipDataset mixup ({mixup}) must be >= 0")
+        if not 0 <= mixup < float("inf") or seed < 0:
+            raise ClipzooError(f"ClipDataset mixup ({mixup}) and seed ({seed}) must be >= 0")
+        if phase not in (None, *PHASES):
+            raise ClipzooError(f"ClipDataset phase ({phase!r}) must be one of {', '.join(PHASES)}")
         super().__init__(workers=1, use_multiprocessing=False)
-        self.specs = {"": spec} if isinstance(spec, ClipSpec) else dict(spec)
-        if not self.specs:
-            raise ClipzooError("ClipDataset needs at least one ClipSpec")
+        self.specs = {"": spec} if isinstance(spec, ClipSpec) else dict(spec) if isinstance(spec, Mapping) else {}
+        if not self.specs or not all(isinstance(each, ClipSpec) for each in self.specs.values()):
+            raise ClipzooError(f"ClipDataset needs a ClipSpec, or a dict of them by input name, not {spec!r}")
         moving = [s.modality for s in self.specs.values() if s.modality in ("flow", "flow_hsv")]
         if mixup and (moving or not index.labelled):
             raise ClipzooError(f"ClipDataset mixup ({mixup}) is for labelled clips of pixels, not for flow")
@@ -106,7 +109,8 @@ class ClipDataset(keras.utils.PyDataset):
             else cache
         )
         self.seed = seed
-        self.epoch = 0
+        self.resumed = False  # whether this epoch was begun by `resume`
+        self._epoch = 0
         self._skip = 0  # batches of this epoch that were trained on before
         self._hosts = (0, 1)
         self._order: tuple[int, np.ndarray] | None = None
@@ -118,8 +122,18 @@ class ClipDataset(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int:
-        """Batches that are left of the epoch: all of them, but after `resume`."""
-        return len(self)
+        """Batches of a whole epoch, for Keras, which asks once for all epochs; `len` is what is left of this one."""
+        return self._batches()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that is read; another one begins at its first batch."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch, self._skip, self.resumed = epoch, 0, False
 
     def __getitem__(self, batch: int) -> Batch:
         if not 0 <= batch < len(self):
@@ -151,19 +165,9 @@ class ClipDataset(keras.utils.PyDataset):
         """
         if not 0 <= host < hosts <= len(self.index):
             raise ClipzooError(f"shard {host} of {hosts} must be 0 <= host < hosts <= {len(self.index)} clips")
-        part = ClipDataset(
-            self.index,
-            self.specs,
-            batch_size=self.batch_size,
-            shuffle=self.shuffle,
-            augmentation=self.augmentation,
-            phase=self.phase,
-            mixup=self.mixup,
-            cache=self.cache,
-            seed=self.seed,
-            workers=self._workers,
-        )
-        part._hosts = (host, hosts)
+        part = copy.copy(self)
+        part._hosts, part._order = (host, hosts), None
+        part._ahead = ReadAhead(part._read, self._workers)
         return part
 
     def state(self, batch: int) -> dict[str, Any]:
@@ -179,6 +183,9 @@ class ClipDataset(keras.utils.PyDataset):
     def resume(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state` was taken: the rest of that epoch, then whole ones.
 
+        For loops of one's own, `for batch in dataset`, and for `zoo.training.fit`. Plain `model.fit` begins with a
+        whole epoch, since Keras ends one before the first.
+
         Raises:
             ClipzooError: the state is of other clips, another seed or batch size, or damaged.
         """
@@ -193,12 +200,12 @@ class ClipDataset(keras.utils.PyDataset):
         if not isinstance(epoch, int) or not isinstance(batch, int) or not 0 <= batch <= self._batches() or epoch < 0:
             raise ClipzooError(f"the saved state is damaged: epoch {epoch!r}, batch {batch!r}")
         whole = batch == self._batches()
-        self.epoch, self._skip = (epoch + 1, 0) if whole else (epoch, batch)
+        self._epoch, self._skip = (epoch + 1, 0) if whole else (epoch, batch)
+        self.resumed = True
 
     def on_epoch_end(self) -> None:
         """Keras's hook: the next epoch has another order and other draws."""
         self.epoch += 1
-        self._skip = 0
 
     def order(self, epoch: int) -> np.ndarray:
         """Positions in the index in the order of an epoch, int64 (clips,); of this host's share after `shard`."""

@@ -11,12 +11,13 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
-from loaders.errors import VideoError
+from loaders.errors import ClipzooError, VideoError
 from loaders.packets import Packets, jump, may_seek, read_packets
 
 NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
 
 LONG = 256  # frames; below, opening a file a second time to seek in it costs more than it saves
+Span = tuple[float, float]  # start and end, seconds
 Frame = np.ndarray  # uint8 (height, width, 3), BGR, as OpenCV gives it
 
 # True counts by file (a hash of path, bytes, time of change): a header that lied is believed only once, and a file
@@ -67,7 +68,17 @@ def read_frames(path: str | Path, plan: Callable[[int, float], V]) -> V:
         try:
             header = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
             count = count or header
-            visitor = plan(count, capture.get(cv2.CAP_PROP_FPS))
+            try:
+                visitor = plan(count, capture.get(cv2.CAP_PROP_FPS))
+            except ClipzooError:
+                if sure:
+                    raise
+                # Nothing is refused for what the header says.
+                seen = _forward(capture, [], lambda number, frame: None, stop=None)
+                if seen == 0:
+                    raise _no_frame(path) from None
+                _COUNTS[key] = seen
+                continue
             wanted = sorted(visitor.wanted)
             if seekable and count >= LONG:
                 packets = read_packets(os.fspath(path), stat.st_size, stat.st_mtime_ns)
@@ -120,6 +131,25 @@ class _Count:
 
     def visit(self, number: int, frame: Frame) -> None:
         raise AssertionError("no frame is wanted")
+
+
+def frame_span(count: int, fps: float, span: Span | None, path: str | Path) -> tuple[int, int]:
+    """(start, stop) of a span in frames, stop excluded: at least one frame, none behind the end of the file.
+
+    Raises:
+        VideoError: the span begins behind the end, or the file does not say its frame rate.
+        ClipzooError: no span of time.
+    """
+    if span is None:
+        return 0, count
+    if not 0 <= span[0] < span[1] < float("inf"):
+        raise ClipzooError(f"span ({span[0]}, {span[1]}) must be seconds, 0 <= start < end")
+    if not fps > 0:
+        raise VideoError(path, f"does not say its frame rate, which the span {span[0]:g} to {span[1]:g} s needs")
+    start = round(span[0] * fps)
+    if start >= count:
+        raise VideoError(path, f"the span {span[0]:g} to {span[1]:g} s begins behind its end ({count / fps:.2f} s)")
+    return start, min(count, max(start + 1, round(span[1] * fps)))
 
 
 def remember_count(path: str | Path, size: int, modified: int, count: int) -> None:

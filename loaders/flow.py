@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 
 from loaders.errors import ClipzooError
-from loaders.spec import FlowSpec
+from loaders.spec import ColorOrder, FlowSpec
 
 REST = 128  # what no motion becomes
 MASK_LEVELS = 32  # a grey difference of this many levels opens the mask of `diff_mask` wholly
 
+_GREY = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 _thread = threading.local()  # DIS and TV-L1 objects hold buffers: one each a thread
 
 
@@ -31,6 +33,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.nd
     Raises:
         ClipzooError: TV-L1 without opencv-contrib, or frames too small for the method.
     """
+    require_method(spec)
     if first is second:
         return np.zeros((*first.shape, 2), np.float32)
     try:
@@ -44,7 +47,8 @@ def optical_flow(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.nd
 
 def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
     """Motion to uint8: -bound..bound pixels become 0..255, more is clipped, 0 becomes 128 (as TSN and DTPP do it)."""
-    scaled = np.rint((flow + bound) * (255 / (2 * bound)))  # rint takes 127.5 to the even 128
+    # In this order and in double precision no motion is 127.5 for every bound, which rint takes to the even 128.
+    scaled = np.rint((flow.astype(np.float64) + bound) * 255 / (2 * bound))
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
@@ -102,17 +106,17 @@ def _polar(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (angle / 2).astype(np.uint8) % 180, speed
 
 
-def flow_mask(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
-    """The mean of two RGB frames where something moves; black where nothing does, full at the bound."""
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (first, second)]
+def flow_mask(first: np.ndarray, second: np.ndarray, spec: FlowSpec, order: ColorOrder = "rgb") -> np.ndarray:
+    """The mean of two frames where something moves; black where nothing does, full at the bound."""
+    grey = [cv2.cvtColor(frame, _GREY[order]) for frame in (first, second)]
     speed = np.hypot(*np.moveaxis(optical_flow(grey[0], grey[1], spec), -1, 0)) if first is not second else 0.0
     mask = np.broadcast_to(np.minimum(speed / spec.bound, 1.0), first.shape[:2])
     return np.rint(cv2.addWeighted(first, 0.5, second, 0.5, 0) * mask[..., None]).astype(np.uint8)
 
 
-def diff_mask(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The second RGB frame where it differs from the first; black where it does not, full from MASK_LEVELS on."""
-    grey = cv2.cvtColor(cv2.absdiff(first, second), cv2.COLOR_RGB2GRAY)
+def diff_mask(first: np.ndarray, second: np.ndarray, order: ColorOrder = "rgb") -> np.ndarray:
+    """The second frame where it differs from the first; black where it does not, full from MASK_LEVELS on."""
+    grey = cv2.cvtColor(cv2.absdiff(first, second), _GREY[order])
     mask = np.minimum(grey.astype(np.float32) / MASK_LEVELS, 1.0)
     return np.rint(second * mask[..., None]).astype(np.uint8)
 
@@ -128,12 +132,17 @@ def _dis(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
 
 
 def _tvl1(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
-    if not hasattr(cv2, "optflow"):
+    contrib: Any = cv2  # of another distribution, which the types do not know
+    return _mine("tvl1", contrib.optflow.DualTVL1OpticalFlow_create).calc(first, second, None)
+
+
+def require_method(spec: FlowSpec) -> None:
+    """Raises ClipzooError where this OpenCV has not the flow method."""
+    if spec.method == "tvl1" and not hasattr(cv2, "optflow"):
         raise ClipzooError(
             "flow method 'tvl1' needs opencv-contrib: pip uninstall opencv-python-headless, then "
             "pip install opencv-contrib-python-headless; or use method 'dis'"
         )
-    return _mine("tvl1", cv2.optflow.DualTVL1OpticalFlow_create).calc(first, second, None)
 
 
 _METHODS: dict[str, Callable[[np.ndarray, np.ndarray, FlowSpec], np.ndarray]] = {

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from loaders.decode import check_readable, frame_count
+from loaders.decode import check_readable, frame_count, frame_span
 from loaders.errors import ClipzooError, VideoError
 from loaders.sampling import windows
 from loaders.split import assign_parts
@@ -212,6 +212,8 @@ class ClipIndex:
             rest = replace(self, clips=tuple(clip for clip in assigned if clip.part != name))
             kept = iter(rest.split(validation=validation, test=0, seed=seed).clips)
             clips = tuple(clip._replace(part="test") if clip.part == name else next(kept) for clip in assigned)
+            if not any(clip.part == "test" for clip in clips):
+                raise ClipzooError(f"{self.root}: {count} folds are too many for the groups: one would test no clip")
             folds.append(replace(self, clips=clips))
         return folds
 
@@ -232,33 +234,34 @@ class ClipIndex:
         workers: int = 2,
         advance: Callable[[], object] = lambda: None,
     ) -> ClipIndex:
-        """Windows that slide over every file, each a clip of its own with the file's label, part and group.
+        """Windows that slide over every clip, each a clip of its own with the same label, part and group.
 
         Args:
-            seconds: how long a window is, > 0: as long as the movement lasts. A shorter file is one window.
+            seconds: how long a window is, > 0: as long as the movement lasts. A shorter clip is one window.
             stride: from one start to the next, seconds, > 0; half a window if left out.
             workers: threads that count frames.
             advance: called after each file, to show progress.
 
         Returns:
-            All windows, file by file, no two alike; the last of a file reaches its end.
+            All windows, clip by clip, no two alike; the last of a clip reaches its end.
 
         Raises:
             VideoError: a file whose frames or frame rate cannot be had.
             ClipzooError: a length out of range.
         """
         step = seconds / 2 if stride is None else stride
-        if not seconds > 0 or not step > 0:
-            raise ClipzooError(f"windows need seconds ({seconds}) and stride ({step}) above 0")
+        if not 0 < seconds < float("inf") or not 0 < step < float("inf"):
+            raise ClipzooError(f"windows need seconds ({seconds}) and stride ({step}) above 0, and not without end")
 
         def slide(position: int) -> list[Clip]:
             path, clip = self.path(position), self.clips[position]
             count, fps = frame_count(path)
             if not fps > 0:
                 raise VideoError(path, "does not say its frame rate, which windows of seconds need")
-            spans = windows(count, max(1, round(seconds * fps)), max(1, round(step * fps)))
+            begin, end = frame_span(count, fps, clip.span, path)
+            spans = windows(end - begin, max(1, round(seconds * fps)), max(1, round(step * fps)))
             advance()
-            return [clip._replace(start=start / fps, end=stop / fps) for start, stop in spans]
+            return [clip._replace(start=(begin + start) / fps, end=(begin + stop) / fps) for start, stop in spans]
 
         with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
             slid = list(pool.map(slide, range(len(self))))

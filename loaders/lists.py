@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import PART_NAMES, Clip, ClipIndex, Label, Task
 
+RESERVED = ("file", "split", "group", "source", "start", "end")  # columns of a list that are no labels
 VIDEO_SUFFIXES = frozenset(
     ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
@@ -43,7 +46,7 @@ def index_folder(path: str | Path) -> ClipIndex:
     return ClipIndex(root, tuple(clips))
 
 
-def index_pattern(pattern: str) -> ClipIndex:
+def index_pattern(pattern: str | Path) -> ClipIndex:
     """Indexes the files that fit a pattern such as `videos/{label}/**/*.avi` or `clips/v_{label}_g{group}_c*.avi`.
 
     `{label}` (or `{classname}`) is the class, `{group}` what must not be torn between parts; `*` and `?` stand for
@@ -52,6 +55,7 @@ def index_pattern(pattern: str) -> ClipIndex:
     Raises:
         ClipzooError: no `{label}`, another name in braces, no such folder, or no file that fits.
     """
+    pattern = str(pattern)
     if not re.search(r"\{(label|classname)\}", pattern):
         raise ClipzooError(f"pattern {pattern!r} has no {{label}}: put it where the name of the class stands")
     parts = Path(pattern).parts
@@ -121,7 +125,7 @@ def index_csv(
     |---|---|---|
     | classification | a column | the class |
     | multilabel | a column | the classes, with `separator` between them; none is allowed |
-    | multilabel | several columns | 0 or 1 in the column of each class |
+    | multilabel | a column, or several | 0 or 1 in the column of each class |
     | regression | a column, or several | a number |
 
     Args:
@@ -137,38 +141,44 @@ def index_csv(
     """
     path = Path(path)
     root = existing_folder(root if root is not None else path.parent)
+    if task not in get_args(Task):
+        raise ClipzooError(f"task ({task!r}) must be one of {', '.join(get_args(Task))}")
     columns, rows = _rows(path)
-    wanted = [label] if isinstance(label, str) else list(label or ())
+    wanted = [_named(name, columns) for name in ([label] if isinstance(label, str) else list(label or ()))]
     for needed in ("file", *wanted):
-        if needed.lower() not in columns:
+        if needed not in columns:
             raise ClipzooError(f"{path}: no column {needed!r}; the first line has {', '.join(columns) or 'nothing'}")
     if task == "classification" and len(wanted) > 1:
         raise ClipzooError(f"{path}: one column holds the class, not {', '.join(wanted)}; or say task='multilabel'")
+    if set(wanted) & set(RESERVED) or len(set(wanted)) < len(wanted):
+        raise ClipzooError(f"{path}: {', '.join(wanted)} cannot be labels: {', '.join(RESERVED)} mean something else")
+    one = task == "multilabel" and isinstance(label, str)
+    if one and {row[wanted[0]].strip() for _, row in rows} <= {"0", "1"}:
+        one = False  # a column of 0 and 1, as several columns have them
     group = "group" if "group" in columns else "source" if "source" in columns else ""
     clips: list[Clip] = []
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str | float | None, ...]] = set()
     for line, row in rows:
         name = row["file"].strip()
         if not name:
             raise ClipzooError(f"{path}: line {line} has no file")
-        start, end = row.get("start", "").strip(), row.get("end", "").strip()
-        if (name, start, end) in seen:
-            raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
-        seen.add((name, start, end))
         part = row.get("split", "").strip().lower()
         if part and part not in PART_NAMES:
             raise ClipzooError(
                 f"{path}: line {line} has the split {part!r}; it must be train, validation (val) or test"
             )
         try:
-            found = _label(row, wanted, task, separator if isinstance(label, str) else None) if wanted else None
-            span = _span(start, end)
+            found = _label(row, wanted, task, separator if one else None) if wanted else None
+            span = _span(row.get("start", "").strip(), row.get("end", "").strip())
         except ValueError as error:
             raise ClipzooError(f"{path}: line {line} {error}") from None
+        if (name, *span) in seen:
+            raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
+        seen.add((name, *span))
         clips.append(Clip(name, found, PART_NAMES.get(part), row.get(group, "").strip() or None, *span))
     if not clips:
         raise ClipzooError(f"{path}: lists no clip")
-    names = () if task == "classification" or (task == "multilabel" and isinstance(label, str)) else tuple(wanted)
+    names = () if task == "classification" or one else tuple(wanted)
     return ClipIndex(root, tuple(clips), names, task)
 
 
@@ -201,12 +211,15 @@ def write_csv(index: ClipIndex, path: str | Path) -> None:
 
 
 def _label(row: dict[str, str], columns: Sequence[str], task: Task, separator: str | None) -> Label:
-    values = [row[column.lower()].strip() for column in columns]
+    values = [row[column].strip() for column in columns]
     if task == "regression":
         try:
-            return tuple(float(value) for value in values)
+            numbers = tuple(float(value) for value in values)
         except ValueError:
-            raise ClipzooError(f"has {', '.join(map(repr, values))}, which must be numbers") from None
+            numbers = (math.nan,)
+        if not all(map(math.isfinite, numbers)):
+            raise ClipzooError(f"has {', '.join(map(repr, values))}, which must be numbers")
+        return numbers
     if task == "classification":
         if not values[0]:
             raise ClipzooError(f"has no {columns[0]}")
@@ -230,12 +243,30 @@ def _span(start: str, end: str) -> tuple[float, float] | tuple[None, None]:
     return span
 
 
+def _named(name: str, columns: Sequence[str]) -> str:
+    """The column of that name, or, where there is none, the only one that differs in capitals alone."""
+    alike = [column for column in columns if column.lower() == name.lower()]
+    return alike[0] if name not in columns and len(alike) == 1 else name
+
+
+def csv_columns(path: str | Path) -> list[str]:
+    """Names of the columns of a list; raises ClipzooError as `index_csv` does."""
+    return _rows(Path(path))[0]
+
+
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Columns, in lower case, and the lines with their numbers; a missing field is empty."""
+    """Columns, and the lines with their numbers; a missing field is empty.
+
+    The columns that mean something to us may be written in capitals.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            columns = [name.strip().lower() for name in next(reader, [])]
+            columns = [name.strip() for name in next(reader, [])]
+            columns = [name.lower() if name.lower() in (*RESERVED, "label") else name for name in columns]
+            twice = sorted({name for name in columns if name and columns.count(name) > 1})
+            if twice:
+                raise ClipzooError(f"{path}: the first line has {', '.join(twice)} twice")
             width = len(columns)
             return columns, [
                 (reader.line_num, dict(zip(columns, row + [""] * (width - len(row)), strict=False)))

@@ -151,6 +151,8 @@ def sample(
         single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
         taken = [part[0] for (part,) in sample(count, single, phase=phase, draws=draws, fps=fps)]
         return [((first, second),) for first, second in itertools.pairwise(taken)]
+    if phase not in PHASES:
+        raise ClipzooError(f"phase ({phase!r}) must be one of {', '.join(PHASES)}")
     if draws is None and is_random(spec, phase):
         raise ClipzooError(f"{spec.sampling} sampling of the train phase needs random draws")
     if spec.paired and count < spec.reach and spec.short in ("spread", "error"):

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from loaders.atomic import write_text
-from loaders.decode import NO_FRAME, codec_name, open_video, remember_count, require_file
+from loaders.decode import NO_FRAME, check_readable, codec_name, open_video, remember_count, require_file
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
 
@@ -87,24 +88,25 @@ class Scan:
     root: Path
     files: tuple[Scanned, ...]
 
-    def apply(self, index: ClipIndex, on_error: OnError = "skip") -> tuple[ClipIndex, list[VideoError]]:
+    def apply(
+        self, index: ClipIndex, on_error: OnError = "skip", *, workers: int = 2
+    ) -> tuple[ClipIndex, list[VideoError]]:
         """Leaves out broken files, and notes the true counts of the others, so that nothing is opened or counted again.
 
-        Files that have changed since the scan, or were not in it, are taken as they are.
+        Files that have changed since the scan, or were not in it, are opened, as `ClipIndex.readable` does it.
 
         Returns:
             The other clips, and the error of each file left out; raises as `ClipIndex.without` does.
         """
-        broken = {}
-        held = {clip.file for clip in index}
-        for scanned in self.files:
-            path = index.root / scanned.file
-            if scanned.file not in held or not _unchanged(path, scanned):
-                continue
-            if scanned.problem:
-                broken[scanned.file] = VideoError(path, scanned.problem)
-            else:
-                remember_count(path, scanned.bytes, scanned.modified, scanned.frames)
+        files = dict.fromkeys(clip.file for clip in index)
+        known = {s.file: s for s in self.files if s.file in files and _unchanged(index.root / s.file, s)}
+        for scanned in known.values():
+            if not scanned.problem:
+                remember_count(index.root / scanned.file, scanned.bytes, scanned.modified, scanned.frames)
+        strange = [file for file in files if file not in known]
+        opened = dict(zip(strange, check_readable([index.root / f for f in strange], workers=workers), strict=True))
+        problems = {s.file: VideoError(index.root / s.file, s.problem) for s in known.values() if s.problem}
+        broken = {**problems, **{file: error for file, error in opened.items() if error}}
         return index.without(broken, on_error)
 
     def save(self, path: str | Path) -> None:
@@ -152,7 +154,8 @@ def scan(
         raise ClipzooError(f"scan workers ({workers}) must be >= 1 and time_limit ({time_limit}) above 0")
     files = list(dict.fromkeys(clip.file for clip in index))
     found: list[Scanned] = []
-    with ProcessPool(max_workers=min(workers, max(1, len(files))), context=get_context("spawn")) as pool:
+    pool: Any = ProcessPool(max_workers=min(workers, max(1, len(files))), context=get_context("spawn"))
+    try:
         answers = [pool.schedule(scan_file, (str(index.root / file), file), timeout=time_limit) for file in files]
         for file, answer in zip(files, answers, strict=True):
             try:
@@ -160,10 +163,13 @@ def scan(
             except NotInTime:
                 found.append(_failed(index.root, file, f"was not decoded within {time_limit:g} s"))
             except ProcessExpired as error:
-                found.append(
-                    _failed(index.root, file, f"ends the process that decodes it (exit code {error.exitcode})")
-                )
+                why = f"ends the process that decodes it (exit code {error.exitcode})"
+                found.append(_failed(index.root, file, why))
             advance()
+        pool.close()
+    finally:
+        pool.stop()  # what is not done when somebody interrupts is not waited for
+        pool.join()
     return Scan(index.root, tuple(found))
 
 

@@ -22,7 +22,7 @@ FlowMethod = Literal["farneback", "dis", "tvl1"]
 SCHEMA = 1
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
 PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
-PICTURE_BOUND = 5.0  # pixels a frame
+FLOW_BOUND, PICTURE_BOUND = 20.0, 5.0  # pixels a frame
 FLOWS = ("flow_mask", "flow_hsv", "flow")
 _CHOICES = {
     "modality": get_args(Modality),
@@ -42,14 +42,16 @@ class FlowSpec:
     Attributes:
         method: `dis` (Kroeger et al., ECCV 2016; fast), `farneback` (SCIA 2003), or `tvl1` (Zach et al., DAGM 2007;
             needs opencv-contrib).
-        bound: pixels a frame; larger motions are clipped. -bound..bound becomes 0..255, nothing moving is 128.
+        bound: pixels a frame; larger motions are clipped. -bound..bound becomes 0..255, nothing moving is 128. Left
+            out, a ClipSpec settles it: 20 for `flow`, as the two-stream models have it, and 5 for its pictures, in
+            which 20 would be nearly black.
         levels: pyramid levels of `farneback`.
         window: its averaging window, pixels.
         iterations: at each of its levels.
     """
 
     method: FlowMethod = "dis"
-    bound: float = 20.0
+    bound: float = 0.0
     levels: int = 3
     window: int = 15
     iterations: int = 3
@@ -57,7 +59,7 @@ class FlowSpec:
     def __post_init__(self) -> None:
         if self.method not in get_args(FlowMethod):
             raise ClipzooError(f"FlowSpec method ({self.method!r}) must be one of {', '.join(get_args(FlowMethod))}")
-        if not isinstance(self.bound, int | float) or not 0 < self.bound <= MOST:
+        if isinstance(self.bound, bool) or not isinstance(self.bound, int | float) or not 0 <= self.bound <= MOST:
             raise ClipzooError(f"FlowSpec bound ({self.bound!r}) must be above 0 and at most {MOST} pixels")
         for name, most in (("levels", 16), ("window", 255), ("iterations", 1000)):
             _whole("FlowSpec", name, getattr(self, name), most)
@@ -84,8 +86,7 @@ class ClipSpec:
             `wrap` (from the beginning again), or `error`.
         pairs: of what is made of two frames: `neighbours` in the file, or neighbours among the `sampled` frames.
         stack: flow fields in a step of `flow`.
-        flow: how the flow is computed; None where there is none. Left out, `dis`, with a bound of 20 pixels for `flow`
-            (that of the two-stream models) and of 5 for its pictures, in which 20 would be nearly black.
+        flow: how the flow is computed, `FlowSpec()` if left out; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
             `resize_to`, keeping the shape, then crop (height, width) from the centre.
         resize_to: for `fit`, the shorter side before the crop, pixels; None: the larger of height and width.
@@ -125,8 +126,9 @@ class ClipSpec:
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
                 "clipzoo that wrote the file, or a newer one"
             )
-        if self.modality in FLOWS and self.flow is None:
-            object.__setattr__(self, "flow", FlowSpec() if self.modality == "flow" else FlowSpec(bound=PICTURE_BOUND))
+        if self.modality in FLOWS and (self.flow is None or (isinstance(self.flow, FlowSpec) and not self.flow.bound)):
+            bound = FLOW_BOUND if self.modality == "flow" else PICTURE_BOUND
+            object.__setattr__(self, "flow", dataclasses.replace(self.flow or FlowSpec(), bound=bound))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -142,7 +144,8 @@ class ClipSpec:
         if (self.stride != 1 or self.interval is not None) and self.sampling != "dense":
             raise ClipzooError(f"ClipSpec stride and interval need sampling='dense', not {self.sampling!r}")
         if self.interval is not None:
-            if not isinstance(self.interval, int | float) or not 0 < self.interval <= 86400:
+            number = isinstance(self.interval, int | float) and not isinstance(self.interval, bool)
+            if not number or not 0 < self.interval <= 86400:
                 raise ClipzooError(f"ClipSpec interval ({self.interval!r}) must be above 0 and at most 86400 seconds")
             if self.stride != 1:
                 raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")

@@ -22,7 +22,7 @@ def assign_parts(rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, f
         file -> part.
     """
     members: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for file, label, group in rows:
+    for (file, label, _), group in zip(rows, _joined(rows), strict=True):
         members[group].append((file, label))
     total = Counter(sorted(label for _, label, _ in rows))  # sorted: sums must not hang on the order of the rows
     lacking = {part: {label: share * n for label, n in total.items()} for part, share in shares.items() if share > 0}
@@ -44,3 +44,18 @@ def assign_parts(rows: Sequence[tuple[str, str, str]], *, shares: Mapping[str, f
             lacking[best][label] -= n
         parts.update((file, best) for file, _ in members[group])
     return parts
+
+
+def _joined(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The group of each row; groups that share a file are one."""
+    leader: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while leader.setdefault(group, group) != group:
+            leader[group] = group = leader[leader[group]]
+        return group
+
+    held: dict[str, str] = {}  # file -> a group that holds it
+    for file, _, group in rows:
+        leader[find(group)] = find(held.setdefault(file, group))
+    return [find(group) for _, _, group in rows]

@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex, Task
-from loaders.lists import index_csv, index_folder
+from loaders.lists import csv_columns, index_csv, index_folder
 from loaders.spec import ClipSpec, FlowSpec
 
 
@@ -38,9 +38,16 @@ LabelColumns = Annotated[
 
 
 def index_videos(
-    videos: Path, split: Path | None, *, label: list[str] | None = None, task: Task = "classification"
+    videos: Path,
+    split: Path | None,
+    *,
+    label: list[str] | None = None,
+    task: Task = "classification",
+    labelled: bool = True,
 ) -> ClipIndex:
     """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class.
+
+    With `labelled=False` a list may be without labels, or have others.
 
     Raises:
         ClipzooError: labels other than classes without a list.
@@ -50,6 +57,8 @@ def index_videos(
             raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --split LIST.csv")
         return index_folder(videos)
     columns = label or ["label"]
+    if not labelled and not set(columns) <= set(csv_columns(split)):
+        return index_csv(split, root=videos, label=None)
     return index_csv(split, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
 
 
@@ -63,7 +72,7 @@ def drop_broken(
     if scan is not None:
         from loaders.scanning import Scan
 
-        kept, broken = Scan.load(scan).apply(index, on_error.value)
+        kept, broken = Scan.load(scan).apply(index, on_error.value, workers=workers)
     else:
         with bar(stderr, "checking clips", len({clip.file for clip in index})) as advance:
             kept, broken = index.readable(on_error=on_error.value, workers=workers, advance=advance)
@@ -87,6 +96,8 @@ def parse_spec(text: str) -> dict[str, ClipSpec]:
         except ValueError as error:
             raise ClipzooError(f"--spec {text}: is not JSON ({error})") from None
         tables = held.get("specs", {"video": held}) if isinstance(held, dict) else {"video": held}
+        if not isinstance(tables, dict) or not tables:
+            raise ClipzooError(f"--spec {text}: its `specs` must be a table of specs by input")
         return {name: ClipSpec.from_dict(fields) for name, fields in tables.items()}
     fields: dict[str, object] = parse_fields(text)
     return {"video": ClipSpec.from_dict({"schema": 1, **fields})}

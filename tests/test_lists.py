@@ -96,11 +96,11 @@ def test_tables_of_labels(tmp_path: Path) -> None:
     assert tags.encode().tolist() == [[1, 1], [0, 0], [1, 0]]
     assert flags.encode([2, 0]).tolist() == [[0, 1], [1, 1]]
     numbers = index_csv(table, label=["speed", "height"], task="regression")
-    assert numbers.labels == ("speed", "height")
+    assert numbers.labels == ("Speed", "height")
     assert numbers.encode().tolist() == [[2.5, -1], [0, 1000], [-3, 0.5]]
     assert not index_csv(table, label=None).labelled
     assert [clip.part for clip in numbers] == ["train", "validation", "test"]
-    for index, label in ((flags, ("run", "jump")), (numbers, ("speed", "height"))):
+    for index, label in ((flags, ("run", "jump")), (numbers, ("speed", "HEIGHT"))):
         write_csv(index, tmp_path / "again.csv")
         assert index_csv(tmp_path / "again.csv", label=label, task=index.task) == index
 

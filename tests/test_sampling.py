@@ -172,7 +172,7 @@ def test_flow_takes_stacks_of_neighbours_and_clamps_them() -> None:
         ({"pairs": "sampled"}, "two frames"),
         ({"flow": {"method": "dis"}}, "flow"),
         ({"modality": "flow", "flow": {"method": "magic"}}, "'magic'"),
-        ({"modality": "flow", "flow": {"bound": 0}}, "bound"),
+        ({"modality": "flow", "flow": {"bound": -1}}, "bound"),
         ({"modality": "flow", "flow": {"colour": 1}}, "'colour'"),
         ({"short": "stretch"}, "short"),
     ],

@@ -249,8 +249,8 @@ def _with_parts(index: Any, *, validation: float, test: float, seed: int) -> tup
     if any(clip.part == "validation" for clip in index):
         return index, "as listed"
     inner = index.part("train").split(validation=validation, test=0, seed=seed)
-    parts = {clip.file: clip.part for clip in inner}
-    clips = tuple(clip._replace(part=parts.get(clip.file, clip.part)) for clip in index)
+    taken = iter(inner)
+    clips = tuple(next(taken) if clip.part == "train" else clip for clip in index)
     return dataclasses.replace(index, clips=clips), f"as listed, validation taken from train by seed {seed}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from loaders.errors import ClipzooError
 from loaders.index import Task
+from zoo.tasks import task_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,7 @@ def evaluate_task(task: Task, targets: Sequence[int] | np.ndarray, scores: np.nd
     Raises:
         ClipzooError: the shapes do not fit, there is no clip, or a score is not a number.
     """
+    task_kind(task)
     if task == "classification":
         return evaluate(targets, scores, labels)
     truth, scores = np.asarray(targets, np.float64), np.asarray(scores, np.float64)

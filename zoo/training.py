@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,9 +120,10 @@ def fit(
 
     Args:
         model: from `create_model` or `load_model`.
-        train: batches of (clips, labels); a ClipDataset, or any other PyDataset. Where it has an attribute
-            `epoch`, that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called
-            between epochs. More than one worker are threads, never processes, and never Keras's queue (ReadAhead).
+        train: batches of (clips, labels); a ClipDataset, or any other PyDataset. Where it has an attribute `epoch`,
+            that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called between epochs.
+            A ClipDataset that was resumed goes on from there. More than one worker are threads, never processes, and
+            never Keras's queue (ReadAhead).
         validation: likewise, never shuffled; it decides on the best model and on the learning rate.
         recipe: how to train.
         out: a folder for `model.keras` (best), `last.keras`, `history.csv` and `curves.png`, written after each epoch.
@@ -141,6 +143,8 @@ def fit(
     recipe = recipe or Recipe()
     for dataset in (train, validation):
         index = getattr(dataset, "index", None)
+        if index is not None and not index.labelled:
+            raise ClipzooError(f"{index.root}: some clips have no label; a model cannot learn from them")
         if index is not None and index.task != task(model):
             raise ClipzooError(f"the clips are labelled for {index.task}, the model is for {task(model)}")
         if index is not None and tuple(index.labels) != labels(model):
@@ -159,20 +163,25 @@ def fit(
     monitor = f"val_{recipe.monitor}" if validation is not None else recipe.monitor
     mode = "min" if recipe.monitor == "loss" else "max"
     record = _Record(monitor, Run(Path(out)) if out is not None else None)
-    model.fit(
-        feed,
-        validation_data=validation,
-        epochs=recipe.epochs,
-        class_weight=dict(class_weight) if class_weight else None,
-        shuffle=False,  # Keras would permute batches; the dataset permutes samples
-        verbose=0,
-        callbacks=[
-            _Clock(feed),
-            keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience),
-            record,
-            *callbacks,
-        ],
-    )
+    every: list[keras.callbacks.Callback] = [
+        _Clock(feed),
+        keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience),
+        record,
+        *callbacks,
+    ]
+    # Keras asks once how many batches an epoch has: the rest of a resumed one is a run of its own.
+    ends = [0, 1, recipe.epochs] if feed.resumed and recipe.epochs > 1 else [0, recipe.epochs]
+    for begin, end in pairwise(ends):
+        model.fit(
+            feed,
+            validation_data=validation,
+            initial_epoch=begin,
+            epochs=end,
+            class_weight=dict(class_weight) if class_weight else None,
+            shuffle=False,  # Keras would permute batches; the dataset permutes samples
+            verbose=0,
+            callbacks=every,
+        )
     return record.history
 
 
@@ -182,13 +191,15 @@ class _Feed(keras.utils.PyDataset):
     def __init__(self, dataset: keras.utils.PyDataset) -> None:
         super().__init__(workers=1)
         self.dataset = dataset
+        self.resumed = bool(getattr(dataset, "resumed", False))
+        self.first = dataset.epoch if self.resumed else 0
         self.epoch = -1  # Keras reads and throws away before the first epoch begins
         self.ready: dict[int, float] = {}
         self._ahead = ReadAhead(lambda _, batch: dataset[batch], dataset.workers) if dataset.workers > 1 else None
 
     @property
     def num_batches(self) -> int | None:
-        batches: int | None = self.dataset.num_batches
+        batches: int | None = len(self.dataset) if self.resumed else self.dataset.num_batches
         return batches
 
     def __getitem__(self, batch: int) -> Any:
@@ -202,7 +213,7 @@ class _Feed(keras.utils.PyDataset):
         self.epoch = epoch
         self.ready.clear()
         if hasattr(self.dataset, "epoch"):
-            self.dataset.epoch = epoch
+            self.dataset.epoch = self.first + epoch
         elif epoch:
             self.dataset.on_epoch_end()
 
