@@ -108,22 +108,45 @@ def read_canvases(
         VideoError: no clip can be read; the message names the file.
     """
 
-    for spec in specs:
+    return _read(path, [(spec, span) for spec in specs], phase=phase, draws=draws, cache=cache)
+
+
+def read_spans(path: str | Path, specs: Sequence[ClipSpec], spans: Sequence[Span | None]) -> list[list[np.ndarray]]:
+    """Reads the canvases of several spans of a file, in one pass, as the test phase samples them.
+
+    Returns:
+        For each span, for each spec uint8 (frames, H, W, channels).
+
+    Raises:
+        VideoError: a clip cannot be read; the message names the file.
+    """
+    found = _read(path, [(spec, span) for span in spans for spec in specs], phase="test", draws=None, cache=None)
+    return [found[n : n + len(specs)] for n in range(0, len(found), len(specs))]
+
+
+def _read(
+    path: str | Path,
+    jobs: Sequence[tuple[ClipSpec, Span | None]],
+    *,
+    phase: Phase,
+    draws: Sequence[float] | None,
+    cache: Cache | None,
+) -> list[np.ndarray]:
+    for spec, _ in jobs:
         if spec.flow is not None:
             require_method(spec.flow)  # a fault of the spec, not of the file
     try:
-        return _read_canvases(path, specs, span=span, phase=phase, draws=draws, cache=cache)
+        return _read_jobs(path, jobs, phase=phase, draws=draws, cache=cache)
     except VideoError:
         raise
     except ClipzooError as error:
         raise VideoError(path, str(error)) from None
 
 
-def _read_canvases(
+def _read_jobs(
     path: str | Path,
-    specs: Sequence[ClipSpec],
+    jobs: Sequence[tuple[ClipSpec, Span | None]],
     *,
-    span: Span | None,
     phase: Phase,
     draws: Sequence[float] | None,
     cache: Cache | None,
@@ -134,7 +157,7 @@ def _read_canvases(
     canvases: dict[int, np.ndarray] = {}
     keys: dict[int, str] = {}
     whole: set[int] = set()
-    for n, spec in enumerate(specs):
+    for n, (spec, span) in enumerate(jobs):
         if cache is None or not can_be_cached(spec, phase):
             continue
         if is_random(spec, phase):
@@ -143,15 +166,16 @@ def _read_canvases(
         entry = cache.get(keys[n])
         if entry is not None:
             canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
-    missing = [n for n in range(len(specs)) if n not in canvases]
+    missing = [n for n in range(len(jobs)) if n not in canvases]
 
     def plan(count: int, fps: float) -> _Tracks:
-        start, stop = frame_span(count, fps, span, path)
         tracks = []
         for n in missing:
-            steps = every_part(stop - start, specs[n]) if n in whole else places(stop - start, specs[n], fps)
+            spec, span = jobs[n]
+            start, stop = frame_span(count, fps, span, path)
+            steps = every_part(stop - start, spec) if n in whole else places(stop - start, spec, fps)
             moved = [tuple(tuple(start + frame for frame in part) for part in step) for step in steps]
-            tracks.append(Track(specs[n], moved))
+            tracks.append(Track(spec, moved))
         return _Tracks(tracks, fps)
 
     if missing:
@@ -160,8 +184,8 @@ def _read_canvases(
             entry = Entry(track.canvas(), done.fps)
             if cache is not None and n in keys:
                 cache.put(keys[n], entry)
-            canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.canvas
-    return [canvases[n] for n in range(len(specs))]
+            canvases[n] = _gather(entry, jobs[n][0], places) if n in whole else entry.canvas
+    return [canvases[n] for n in range(len(jobs))]
 
 
 def can_be_cached(spec: ClipSpec, phase: Phase) -> bool:

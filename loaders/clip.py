@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation, Draw, centre, cut, ten_crops
 from loaders.cache import Cache
-from loaders.canvas import Track, read_canvases
+from loaders.canvas import Track, read_canvases, read_spans
 from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.flow import wheel
 from loaders.sampling import Phase, is_random, sample
 from loaders.spec import ClipSpec
+
+_AHEAD_BYTES = 2**26  # of clips of one file that are read together
 
 
 def read_clip(
@@ -169,7 +171,7 @@ def read_batches(
     batch_size: int,
     workers: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Reads clips for inference, in order, by threads that stay one batch ahead.
+    """Reads clips for inference, in order, by threads that stay ahead; spans of one file are read in one pass.
 
     Args:
         paths: the video files.
@@ -187,23 +189,29 @@ def read_batches(
     """
     if batch_size < 1 or workers < 1:
         raise ClipzooError(f"batch_size ({batch_size}) and workers ({workers}) must be >= 1")
+    one = sum(math.prod(spec.shape) for spec in specs.values())
+    most = max(1, min(128, _AHEAD_BYTES // one))  # clips of a file that are read together
+    passes: list[tuple[str | Path, list[Span | None]]] = []
+    for path, span in zip(paths, spans or [None] * len(paths), strict=True):
+        if passes and passes[-1][0] == path and len(passes[-1][1]) < most:
+            passes[-1][1].append(span)
+        else:
+            passes.append((path, [span]))
 
-    wanted = list(zip(paths, spans or [None] * len(paths), strict=True))
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        ahead: deque[list[Future[dict[str, np.ndarray]]]] = deque()
-        try:
-            for start in range(0, len(paths), batch_size):
-                batch = wanted[start : start + batch_size]
-                ahead.append([pool.submit(read_inputs, path, specs, span=span) for path, span in batch])
-                if len(ahead) > 1:
-                    yield _stack(ahead.popleft())
-            while ahead:
-                yield _stack(ahead.popleft())
-        finally:
-            for future in (future for batch in ahead for future in batch):
-                future.cancel()
+    def read(_: int, number: int) -> list[dict[str, np.ndarray]]:
+        path, wanted = passes[number]
+        return [
+            {
+                name: finish(cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec), spec)
+                for (name, spec), canvas in zip(specs.items(), canvases, strict=True)
+            }
+            for canvases in read_spans(path, list(specs.values()), wanted)
+        ]
 
-
-def _stack(futures: Sequence[Future[dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
-    clips = [future.result() for future in futures]
-    return {name: np.stack([clip[name] for clip in clips]) for name in clips[0]}
+    ahead = ReadAhead(read, workers)
+    held: list[dict[str, np.ndarray]] = []
+    for number in range(len(passes)):
+        held += ahead.get(0, number, len(passes))
+        while len(held) >= batch_size or (held and number == len(passes) - 1):
+            yield {name: np.stack([clip[name] for clip in held[:batch_size]]) for name in specs}
+            held = held[batch_size:]
