@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import zoo
+from benchmarks.report import render
 from loaders.sampling import uniform
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,3 +50,7 @@ def test_the_contract_s_formula_is_the_code_s() -> None:
 def test_every_file_that_the_readme_names_is_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / target).is_file(), target
+
+
+def test_the_tables_of_measurements_are_the_result_files() -> None:
+    assert render(README) == README

@@ -13,7 +13,7 @@ from loaders.index import Task
 from loaders.spec import ClipSpec
 from zoo.backbones import BACKBONES
 from zoo.contract import head, labels, specs, task
-from zoo.layers import Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling
+from zoo.layers import Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
 from zoo.tasks import task_kind
 from zoo.weights import load_whole
 
@@ -82,6 +82,8 @@ def stream(
         raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
     if partial_bn not in (None, "none", "first", "all"):
         raise ClipzooError(f"partial_bn ({partial_bn!r}) must be none, first or all")
+
+    pyramid_bins(spec.frames, tuple(levels))  # said before a network is built
 
     # === Layers ===
     prefix = spec.modality

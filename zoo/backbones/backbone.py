@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,9 @@ class Backbone:
         Raises:
             ClipzooError: weights that cannot be had, or that do not fit.
         """
-        network = self._network(shape, weights, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels.*")
+            network = self._network(shape, weights, **options)
         if weights is not None and trainable_layers is not None:
             layers = network.layers
             for layer in layers[: max(0, len(layers) - trainable_layers)]:

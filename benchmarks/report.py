@@ -1,0 +1,110 @@
+"""The README's tables of measurements, written from the result files alone: `python -m benchmarks.report`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from loaders.atomic import write_text
+from loaders.errors import ClipzooError
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+_ACCURACY = ("| {} | test top-1 | 95 % interval |", "|---|---|---|")
+
+
+def loading() -> str:
+    """How fast clips are read, of `benchmarks.loading`."""
+    found = _read("loading/fights-2-workers.json")
+    cold, warm, sparse, flow, memory = (found[name] for name in ("cold", "warm", "sparse", "flow", "memory"))
+    rows = ["| what | measured |", "|---|---|"]
+    for name, rate in cold["clips_per_second"].items():
+        ratio = "" if name == "clipzoo" else f"; clipzoo is {cold['times_as_fast'][name]:.2f} times as fast"
+        rows.append(f"| cold, 5 frames of 112x112, {name} | {rate:.1f} clips/s{ratio} |")
+    for name, rate in warm["clips_per_second"].items():
+        rows.append(f"| cached, from {name} | {rate:.0f} clips/s, {warm['times_as_fast'][name]:.0f} times decoding |")
+    exact = "bit for bit a full decode's" if sparse["equal_to_full_decode"] else "NOT those of a full decode"
+    rows.append(f"| 5 of {sparse['frames']:,} frames | {sparse['cost_over_decord']:.2f} times decord's cost; {exact} |")
+    rates = f"Farneback {flow['farneback']:.1f}, DIS {flow['dis']:.1f} clips/s"
+    rows.append(f"| flow, 25 stacks of 5 at 224x224, one thread | {rates} |")
+    rows.append(f"| memory after epochs 1, 2, 3 | {', '.join(f'{mib:.0f}' for mib in memory['epochs_mib'])} MiB |")
+    cost = f"{memory['index_seconds']:.1f} s, {memory['index_mib']:.0f} MiB"
+    rows.append(f"| index of {memory['index_clips']:,} clips from CSV | {cost} |")
+    return "\n".join(rows)
+
+
+def motion() -> str:
+    """The two-stream model on made motion clips, on both backends."""
+    found = [_read(f"two_stream/motion-{backend}.json") for backend in ("jax", "tensorflow")]
+    rows = [_accuracy(f"{name}, {f['backend']}", row) for f in found for name, row in f["rows"].items()]
+    return "\n".join((_ACCURACY[0].format("made motion clips, chance 16.7%"), _ACCURACY[1], *rows))
+
+
+def ablation() -> str:
+    """Levels and pooling of the pyramid, in the form of the paper's table."""
+    found = _read("two_stream/ablation-tensorflow.json")["rows"]
+    settings = dict.fromkeys(name.rpartition(", ")[0] for name in found)
+    rows = []
+    for setting in settings:
+        shares = [f"{found[f'{setting}, {stream}']['top1']:.1%}" for stream in ("rgb", "flow", "fused")]
+        rows.append(f"| {setting} | {' | '.join(shares)} |")
+    return "\n".join(("| pyramid, made motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
+
+
+def fights() -> str:
+    """The two-stream model on real clips, every seed."""
+    files = sorted((RESULTS / "two_stream").glob("fights-*.json"))
+    rows = []
+    for found in (_read(f"two_stream/{file.name}") for file in files):
+        for name, row in found["rows"].items():
+            cost = f", trained in {row['seconds']:.0f} s" if row["seconds"] else ""
+            rows.append(_accuracy(f"{name}, seed {found['seed']}{cost}", row))
+    return "\n".join((_ACCURACY[0].format("fights, grouped split, 60 test clips"), _ACCURACY[1], *rows))
+
+
+TABLES: dict[str, Callable[[], str]] = {"loading": loading, "motion": motion, "ablation": ablation, "fights": fights}
+
+
+def render(text: str) -> str:
+    """The same text with every table between `<!-- name -->` and `<!-- end -->` made anew.
+
+    Raises:
+        ClipzooError: a table's place is missing, or a result file.
+    """
+    for name, make in TABLES.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not place.search(text):
+            raise ClipzooError(f"README.md has no place for the table {name!r}: <!-- {name} --> and <!-- end -->")
+        table = make()
+        text = place.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def _accuracy(name: str, row: dict[str, Any]) -> str:
+    low, high = row["interval"]
+    note = f" (RGB weighs {row['rgb_weight']:g})" if "rgb_weight" in row else ""
+    return f"| {name}{note} | {row['top1']:.1%} | {low:.1%} to {high:.1%} |"
+
+
+def _read(name: str) -> Any:
+    path = RESULTS / name
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ClipzooError(f"{path}: cannot be read as a result ({error})") from None
+
+
+def main() -> None:
+    """Writes README.md anew."""
+    path = ROOT / "README.md"
+    write_text(path, render(path.read_text(encoding="utf-8")))
+    typer.echo(f"wrote {path}: {', '.join(TABLES)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
