@@ -51,6 +51,9 @@ def read_inputs(
 ) -> dict[str, np.ndarray]:
     """Reads all inputs of one clip, decoding the file once at most.
 
+    All inputs share one draw, so that they show the same instants, crop and mirror: in a segment, the RGB frame lies
+    among the frames of the flow stack, or one beside them.
+
     Args:
         path: the video file.
         specs: input name -> what to read for it.

@@ -188,3 +188,13 @@ def test_a_flow_spec_survives_as_json(modality: str) -> None:
     spec = ClipSpec(frames=4, height=8, width=8, modality=modality)  # type: ignore[arg-type]
     assert spec.flow is not None
     assert ClipSpec.from_dict(spec.to_dict()) == spec
+
+
+@given(count=st.integers(60, 400), frames=st.integers(1, 8), draws=DRAWS)
+def test_rgb_and_flow_of_one_draw_show_the_same_instants(count: int, frames: int, draws: list[float]) -> None:
+    rgb = ClipSpec(frames=frames, height=8, width=8, sampling="segments")
+    flow = rgb.replace(modality="flow", stack=5)
+    for ((frame,),), stack in zip(
+        sample(count, rgb, phase="train", draws=draws), sample(count, flow, phase="train", draws=draws), strict=True
+    ):
+        assert stack[0][0] - 1 <= frame <= stack[-1][1] + 1
