@@ -154,7 +154,10 @@ def fights(
     size: int = 112,
     json_file: Out = None,
 ) -> None:
-    """Real clips, grouped split: RGB with ImageNet weights, flow by cross-modality, fused; beside mobilenet_gru."""
+    """Real clips, grouped split: RGB with ImageNet weights, flow by cross-modality, fused; beside mobilenet_gru.
+
+    All of them are cropped by the scales of RGB, down to 0.66.
+    """
     console = _start()
     index = index_csv(data / "fights" / "split.csv")
     weights = str(data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5")

@@ -52,7 +52,9 @@ def evaluate(
 
     console, stderr = text_console(), text_console(stderr=True)
     scorer = _scorer(model, console)
-    index = _choose(model, videos, split, part, console, label=label or None, labels=scorer.labels, task=scorer.task)
+    index, part = _choose(
+        model, videos, split, part, console, label=label or None, labels=scorer.labels, task=scorer.task
+    )
     index = drop_broken(index.with_labels(scorer.labels), on_error=on_error, workers=workers, stderr=stderr)
     scores = []
     with bar(stderr, "classifying", len(index)) as advance:
@@ -224,8 +226,8 @@ def _choose(
     label: list[str] | None,
     labels: tuple[str, ...],
     task: Task,
-) -> ClipIndex:
-    """The clips to measure on. A run on its own clips is measured on its own test part unless told otherwise."""
+) -> tuple[ClipIndex, str | None]:
+    """The clips to measure on, and their part. A run on its own clips is measured on its own test part by default."""
     from zoo.run import Run
 
     run = Run(model)
@@ -241,5 +243,5 @@ def _choose(
     if part is None and not index.has_parts:
         if split is None:
             console.print("clips: all of the folder; if the model was trained on some, give --split and --part")
-        return index
-    return index.part(part or "test")
+        return index, None
+    return index.part(part or "test"), part or "test"

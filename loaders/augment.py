@@ -14,6 +14,7 @@ from loaders.flow import mirror, turn
 from loaders.spec import ClipSpec
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+RGB_SCALES, FLOW_SCALES = (1.0, 0.875, 0.75, 0.66), (1.0, 0.875, 0.75)
 Function = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -48,7 +49,8 @@ class Augmentation:
         contrast: distance from grey 128 multiplied by 1 - contrast to 1 + contrast, 0 <= contrast <= 1.
         crop: `multiscale`: one of 13 fixed places and a size of `scales` times the shorter side, then resized
             (arXiv 1711.04161, after TSN; flow values stay as they are); `centre`: the spec's own crop.
-        scales: of `multiscale`; height and width are drawn apart, at most one place in this list apart.
+        scales: of `multiscale`; height and width are drawn apart, at most one place in this list apart. For flow the
+            paper has FLOW_SCALES, without the smallest; `clipzoo train` takes them where an input is flow.
         function: the user's own, last: (uint8 (frames, height, width, channels), a Generator) -> the same shape and
             dtype (`flow_hsv` is still its 2 channels of flow then). Every input of a clip gets a Generator of the same
             state.
@@ -65,7 +67,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     crop: Literal["centre", "multiscale"] = "centre"
-    scales: Sequence[float] = (1.0, 0.875, 0.75, 0.66)
+    scales: Sequence[float] = RGB_SCALES
     function: Function | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

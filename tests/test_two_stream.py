@@ -17,7 +17,7 @@ from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError
 from tests.conftest import enliven, not_the_backend_s
 from zoo.backbones import BACKBONES
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
-from zoo.layers import TemporalPyramidPooling, pyramid_bins
+from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
 from zoo.sgd import CaffeSGD, MeanClassAccuracy
 from zoo.training import Recipe, fit
 from zoo.two_stream import fuse
@@ -261,7 +261,7 @@ def test_the_protocol_is_the_paper_s() -> None:
             5e-4,
             2,
         )
-        assert (made.global_clipnorm, made.gradient_accumulation_steps, recipe.factor) == (40.0, 32, 0.1)
+        assert (made.global_clipnorm, made.gradient_accumulation_steps, recipe.factor) == (40 / 32, 32, 0.1)
         assert recipe.monitor == "class_accuracy"
 
 
@@ -273,12 +273,37 @@ def test_mean_class_accuracy_counts_classes_alike() -> None:
     assert float(metric.result()) == pytest.approx((2 / 3 + 1) / 2)  # class 2 has no clips
 
 
-def test_accumulated_batches_make_one_step(motion: ClipIndex) -> None:
+def test_accumulated_batches_make_one_step_of_their_mean() -> None:
+    """32 gradients are cut as Caffe cuts their sum, and make one step; between steps nothing moves."""
+    weight = keras.Variable(np.zeros(1, np.float32), name="kernel")
+    optimizer = Recipe.two_stream("rgb", learning_rate=1.0, l2=0.0).make_optimizer()
+    for batch in range(32):
+        assert float(keras.ops.convert_to_numpy(weight)[0]) == 0
+        optimizer.apply([keras.ops.convert_to_tensor(np.array([30.0 + batch], np.float32))], [weight])
+    # The sum is 1456: cut to 40, divided by 32.
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), [-40 / 32], rtol=1e-5)
+
+
+def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
     model = zoo.create_model("dtpp_rgb", classes=motion.labels, **SMALL)
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=4, shuffle=True)
-    history = fit(model, dataset, dataset, recipe=Recipe.two_stream("rgb", epochs=1, accumulate=4))
+    history = fit(model, dataset, dataset, recipe=Recipe.two_stream("rgb", epochs=1, accumulate=4), out=tmp_path)
     assert int(model.optimizer.iterations) == 3  # 12 batches
     assert {"class_accuracy", "val_class_accuracy", "best"} <= set(history[0])
+    loaded = zoo.load_model(tmp_path, compile=True)  # with its optimizer and metrics
+    assert isinstance(loaded.optimizer, CaffeSGD)
+
+
+def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
+    model = enliven(zoo.create_model("dtpp_rgb", classes=motion.labels, partial_bn="first", **SMALL))
+    layers = [layer for layer in model.get_layer("rgb_frames").layer.layers if "norm" in layer.name]
+    before = [[w.copy() for w in layer.get_weights()] for layer in layers]
+    fit(model, ClipDataset(motion, zoo.specs(model), batch_size=16), recipe=Recipe(epochs=1))
+    moved = [
+        any((new != old).any() for new, old in zip(layer.get_weights(), held, strict=True))
+        for layer, held in zip(layers, before, strict=True)
+    ]
+    assert moved == [True, False, False, False]
 
 
 # === Two streams ===
@@ -337,13 +362,65 @@ def test_one_dataset_feeds_both_streams_with_one_crop_and_one_mirror(motion: Cli
     model = zoo.create_model("dtpp", classes=motion.labels, **SMALL)
     augmentation = Augmentation(zoom=0, rotation=0, width_shift=0, height_shift=0, crop="multiscale")
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=8, shuffle=True, augmentation=augmentation, seed=1)
-    history = fit(model, dataset, recipe=Recipe(epochs=2))
-    assert len(history) == 2
-    clips, _ = dataset[0]
-    assert {name: pixels.shape[1:] for name, pixels in clips.items()} == {
-        "rgb": (6, 16, 16, 3),
-        "flow": (6, 16, 16, 10),
-    }
+    assert len(fit(model, dataset, recipe=Recipe(epochs=2))) == 2
+    rgb, flow = zoo.specs(model).values()
+    boxes = set()
+    for seed in range(40):
+        draw = augmentation.draw(np.random.default_rng(seed))
+        tall, wide = 40, 60
+        both = {augmentation._box(tall, wide, spec, draw) for spec in (rgb, flow)}
+        assert len(both) == 1
+        boxes |= both
+    assert len(boxes) > 10
+    # A pixel picture of where it is: what RGB shows after crop and mirror is where the flow was taken from.
+    x = np.broadcast_to(np.arange(60, dtype=np.uint8) * 4, (6, 40, 60))
+    for seed in range(10):
+        draw = augmentation.draw(np.random.default_rng(seed))
+        seen = augmentation.apply(np.repeat(x[..., None], 3, axis=-1), rgb, draw)[..., 0]
+        field = np.stack([x, x] * 5, axis=-1)
+        found = augmentation.apply(field, flow, draw)
+        np.testing.assert_array_equal(found[..., 1], seen)  # y components keep their sign
+        np.testing.assert_array_equal(found[..., 0], 255 - seen if draw.mirrored else seen)
+
+
+def test_weights_of_two_backbones_are_not_mistaken_for_one(tmp_path: Path) -> None:
+    both = zoo.create_model("dtpp", classes=3, **SMALL)
+    both.save(tmp_path / "dtpp.keras")
+    for option in ("weights", "backbone_weights"):
+        with pytest.raises(ClipzooError, match="holds two backbones"):
+            zoo.create_model("dtpp_rgb", classes=3, **{option: str(tmp_path / "dtpp.keras")}, **SMALL)
+    with pytest.raises(ClipzooError, match="takes no weights"):
+        zoo.create_model("dtpp", classes=3, weights=str(tmp_path / "dtpp.keras"), **SMALL)
+    with pytest.raises(ClipzooError, match="no stream of the two-stream model"):
+        fuse(both, zoo.create_model("dtpp_diff", classes=3, **SMALL))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"levels": 3}, "levels (3)"),
+        ({"levels": (1, 2, 4, 16)}, "cannot be pooled into"),
+        ({"backbone": [1]}, "backbone ([1])"),
+        ({"weights": 3}, "weights (3)"),
+        ({"backbone": "bn_inception", "width": "abc"}, "width ('abc')"),
+        ({"backbone": "bn_inception", "width": 1.0}, "at least 32x32"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ClipzooError) as error:
+        zoo.create_model("dtpp_rgb", classes=3, **{**SMALL, **options})
+    assert said in str(error.value)
+    for bad in ({"weight": "abc"}, {"flow": "dis"}, {"flow": {"foo": 1}}):
+        with pytest.raises(ClipzooError, match=next(iter(bad))):
+            zoo.create_model("dtpp", classes=3, **SMALL, **bad)
+
+
+def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
+    pixels = np.broadcast_to(np.array([104, 117, 123], np.uint8), (1, 1, 8, 8, 3))
+    for order, clip in (("bgr", pixels), ("rgb", pixels[..., ::-1])):
+        spec = ClipSpec(frames=1, height=8, width=8, color_order=order)  # type: ignore[arg-type]
+        layer = ClipInput(spec, **BACKBONES["bn_inception"].normalisation(spec))
+        assert not keras.ops.convert_to_numpy(layer(clip)).any()
 
 
 @not_the_backend_s

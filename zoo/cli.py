@@ -60,7 +60,7 @@ def train(
     task: Annotated[str, typer.Option(help="classification, multilabel or regression.")] = "classification",
     label: LabelColumns = [],  # noqa: B006  Typer copies it
     epochs: Annotated[int, typer.Option(min=1)] = 30,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 16,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips in a batch; 16, or 4 with a protocol.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames in a clip; the model's default if left out.")] = None,
     size: Annotated[int | None, typer.Option(help="Height and width, pixels; the model's default if left out.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order, augmentation, dropout.")] = 0,
@@ -93,7 +93,7 @@ def train(
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow."""
     from loaders.atomic import write_text
-    from loaders.augment import Augmentation
+    from loaders.augment import FLOW_SCALES, Augmentation
     from zoo.backend import choose_backend, start_backend
     from zoo.run import Run, versions
 
@@ -118,6 +118,8 @@ def train(
     }
     if protocol not in (None, "two_stream"):
         raise ClipzooError(f"--protocol {protocol!r} must be two_stream, or left out")
+    if protocol and task != "classification":
+        raise ClipzooError(f"--protocol two_stream is for one class a clip, not for {task}")
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
     options = _options(set_)
@@ -153,7 +155,10 @@ def train(
     keras.utils.set_random_seed(seed)
     network = _model(model, weights, index, frames=frames, size=size, changes=changes, options=options)
     spec = specs(network)
+    batch = batch or (4 if protocol else 16)
     modality = "flow" if any(s.modality == "flow" for s in spec.values()) else "rgb"
+    if modality == "flow" and (drawn := augmentations[augment]) is not None:
+        augmentations[augment] = dataclasses.replace(drawn, scales=FLOW_SCALES)
     make = partial(Recipe.two_stream, modality) if protocol else Recipe
     recipe = make(epochs=epochs, seed=seed, **fields)
     record: dict[str, Any] = {

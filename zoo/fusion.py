@@ -71,7 +71,7 @@ class Scores:
                     task,  # type: ignore[arg-type]
                     tuple(map(str, held["files"])),
                 )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores` ({error})") from None
 
 
@@ -124,6 +124,8 @@ def sweep(
             raise ClipzooError("a sweep is for one class a clip")
         if first.labels != second.labels or first.files != second.files or (first.targets != second.targets).any():
             raise ClipzooError("the two streams' scores are not of the same clips and labels, in the same order")
+    if validation[0].labels != test[0].labels:
+        raise ClipzooError("the scores of validation and test are not of the same labels")
     shared = set(validation[0].files) & set(test[0].files)
     if shared:
         raise ClipzooError(

@@ -27,7 +27,7 @@ class ClipInput(keras.layers.Layer):
         spec: the contract of the input, a ClipSpec or what `ClipSpec.to_dict` wrote.
         mean: taken off each channel; one number, or one for each channel in the order of `channel_order`.
         std: divides each channel; likewise, not 0.
-        channel_order: `bgr` turns the channels round first, for backbones that were trained that way.
+        channel_order: that the backbone was trained with; RGB pixels of another order are turned round first.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ClipInput(keras.layers.Layer):
 
     def call(self, clips: Any) -> Any:
         pixels = ops.cast(clips, self.compute_dtype)
-        if self.channel_order == "bgr" and self.spec.channels == 3:
+        if self.spec.channels == 3 and self.channel_order != self.spec.color_order:
             pixels = ops.flip(pixels, axis=-1)
         mean = ops.convert_to_tensor(self.mean, dtype=self.compute_dtype)
         scale = ops.convert_to_tensor(_reciprocal(self.std), dtype=self.compute_dtype)
@@ -152,7 +152,11 @@ def pyramid_bins(steps: int, levels: Sequence[int]) -> list[tuple[int, int]]:
     for level in levels:
         window, lead = _window(steps, level)
         if lead >= window:
-            legal = next(n for d in range(1, steps + level + 1) for n in (steps + d, steps - d) if _legal(n, levels))
+            # Every number of frames above the square of the largest level is legal.
+            legal = min(
+                (n for n in range(1, max(steps, max(levels) ** 2) + 1) if _legal(n, levels)),
+                key=lambda n: abs(n - steps),
+            )
             raise ClipzooError(
                 f"{steps} frames cannot be pooled into {level} bins: padding {lead} reaches the window {window}; "
                 f"the nearest number of frames that levels {tuple(levels)} can have is {legal}"
@@ -181,8 +185,8 @@ class Fusion(keras.layers.Layer):
 
     def __init__(self, weight: float = 0.4, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        if not 0 <= weight <= 1:
-            raise ClipzooError(f"fusion weight ({weight}) must be in 0 to 1")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+            raise ClipzooError(f"fusion weight ({weight!r}) must be a number in 0 to 1")
         self.weight = weight
 
     def call(self, logits: Sequence[Any]) -> Any:

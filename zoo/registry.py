@@ -165,7 +165,8 @@ def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
     import keras
     import numpy as np
 
-    import_module("zoo.layers")  # Keras does not import the layers that a file names ("Could not locate class")
+    # Keras does not import the classes that a file names ("Could not locate class"); zoo.sgd brings the layers too.
+    import_module("zoo.sgd" if compile else "zoo.layers")
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
     if not zipfile.is_zipfile(file):

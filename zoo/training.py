@@ -40,7 +40,8 @@ class Recipe:
         monitor: what decides on the best model and on the learning rate, on the validation clips (on the training
             clips where there are none): `loss`, or `class_accuracy`, the mean of the per-class accuracies.
         l2: of `caffe`: share of each kernel that is added to its gradient.
-        clip_norm: what the norm of all gradients together is cut to; None: they are not cut.
+        clip_norm: what the norm of all gradients together is cut to: of the mean over the accumulated batches, or, for
+            `caffe`, of their sum, as Caffe does it. None: they are not cut.
         accumulate: batches whose gradients make one step.
         seed: of order, augmentation and dropout.
     """
@@ -96,7 +97,10 @@ class Recipe:
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """A fresh optimizer, as the fields say."""
-        more: dict[str, Any] = {"global_clipnorm": self.clip_norm}
+        norm = self.clip_norm
+        if norm is not None and self.optimizer == "caffe":
+            norm /= self.accumulate  # Caffe cuts the sum of the batches' gradients, Keras their mean
+        more: dict[str, Any] = {"global_clipnorm": norm}
         if self.accumulate > 1:
             more["gradient_accumulation_steps"] = self.accumulate
         if self.optimizer == "adam":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,8 +41,11 @@ def stream(
 ) -> keras.Model:
     """Builds one stream: backbone on every frame -> average pool -> temporal pyramid -> dropout -> logits.
 
-    Where this departs from the paper: the flow of the default spec is DIS, not TV-L1, because DIS is about ten times as
-    fast; `spec={"flow": FlowSpec(method="tvl1")}` is the paper's way.
+    Where this departs from the paper: the flow of the default spec is DIS, not TV-L1, because DIS is about ten times
+    as fast (`spec={"flow": FlowSpec(method="tvl1")}` is the paper's way); frames keep their shape, 256 on the shorter
+    side, where the paper makes them 340x256; a file with too few frames for one stack is refused
+    (`short="repeat_last"` clamps as the paper does); `pooling="average"` divides by the steps of a bin, the authors'
+    Caffe layer by its whole window.
 
     Args:
         spec: of the input; its name is its modality.
@@ -53,7 +57,8 @@ def stream(
         pooling: over time; `average` is the paper's ablation.
         dropout: in front of the head, 0 <= dropout < 1.
         partial_bn: which batch normalisations are frozen, in inference mode: `none`; `first`: all but the first one
-            (the paper's, for ImageNet weights); `all` (for Kinetics weights). None: `first` with weights, else `none`.
+            (the paper's, for ImageNet weights); `all` (for Kinetics weights). None: `first` with weights, else
+            `none`.
         backbone_weights: None, `imagenet`, or a file, as `zoo.weights.load_weights` takes it; for other channels by
             cross-modality.
         weights: a `.keras` file of this model, or an `.npz` file of all its layers as `zoo.weights.from_caffe` makes.
@@ -62,7 +67,7 @@ def stream(
     Raises:
         ClipzooError: an option out of range, frames that the levels cannot have, or weights that do not fit.
     """
-    if backbone not in BACKBONES:
+    if not isinstance(backbone, str) or backbone not in BACKBONES:
         raise ClipzooError(f"backbone ({backbone!r}) must be one of {', '.join(BACKBONES)}")
     network = BACKBONES[backbone]
     unknown = sorted(set(backbone_options) - set(network.options))
@@ -83,12 +88,18 @@ def stream(
     if partial_bn not in (None, "none", "first", "all"):
         raise ClipzooError(f"partial_bn ({partial_bn!r}) must be none, first or all")
 
+    if not isinstance(levels, Sequence) or isinstance(levels, str):
+        raise ClipzooError(f"levels ({levels!r}) must be a list of whole numbers, such as [1, 2, 4]")
+    if not isinstance(weights, str | Path | None) or not isinstance(backbone_weights, str | Path | None):
+        raise ClipzooError(f"weights ({weights!r}) and backbone_weights ({backbone_weights!r}) must be files")
     pyramid_bins(spec.frames, tuple(levels))  # said before a network is built
 
     # === Layers ===
     prefix = spec.modality
     frame_network = network.create(spec.shape[1:], weights=backbone_weights, pooling="average", **backbone_options)
-    freeze_normalisation(frame_network, partial_bn or ("none" if backbone_weights is None else "first"))
+    freeze_normalisation(
+        frame_network, partial_bn or ("none" if backbone_weights is None and weights is None else "first")
+    )
 
     # === Functional model ===
     video = keras.Input(spec.shape, dtype="uint8", name=prefix)
@@ -111,6 +122,7 @@ def two_stream(
     task: Task,
     flow: Mapping[str, Any] | None = None,
     weight: float = RGB_WEIGHT,
+    weights: None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds both streams and their fusion, untrained; `fuse` makes it of two trained ones.
@@ -122,8 +134,16 @@ def two_stream(
         task: what they are.
         flow: fields of the flow's spec; left out, it is that of RGB with stacks of 5 fields.
         weight: of the RGB stream's logits.
+        weights: must be None; streams are trained apart, and put together by `fuse`.
         options: of both streams; see `stream`.
+
+    Raises:
+        ClipzooError: an option out of range.
     """
+    if weights is not None:
+        raise ClipzooError(f"{name} takes no weights ({weights!r}): load its streams, and `clipzoo fuse` them")
+    if flow is not None and (not isinstance(flow, Mapping) or set(flow) - {f.name for f in fields(ClipSpec)}):
+        raise ClipzooError(f"flow ({flow!r}) must be a table of fields of a ClipSpec")
     motion = spec.replace(**{"modality": "flow", "stack": 5, **(flow or {})})
     streams = [stream(each, labels, name=f"{name}_{each.modality}", task=task, **options) for each in (spec, motion)]
     return fuse(*streams, weight=weight, name=name)
@@ -149,6 +169,9 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
     twice = set(specs(rgb)) & set(specs(flow))
     if twice:
         raise ClipzooError(f"both streams take {', '.join(sorted(twice))}; give one of RGB and one of flow")
+    for model in (rgb, flow):
+        if len(specs(model)) != 1 or not any(isinstance(layer, TemporalPyramidPooling) for layer in model.layers):
+            raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
     answers = [next(layer for layer in model.layers if isinstance(layer, Answer)) for model in (rgb, flow)]
     logits = Fusion(weight, name="logits")([answer.input for answer in answers])
     answer = Answer(labels(rgb), task=task(rgb), name=task_kind(task(rgb)).outputs[-1])(logits)

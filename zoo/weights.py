@@ -42,7 +42,9 @@ def load_weights(network: keras.Model, file: str | Path, *, rgb: Callable[[], ke
         copy_weights(arrays_of(source), network, str(file))
 
 
-def copy_weights(arrays: Mapping[str, Sequence[np.ndarray]], network: keras.Model, origin: str) -> None:
+def copy_weights(
+    arrays: Mapping[str, Sequence[np.ndarray]], network: keras.Model, origin: str, *, what: str = "backbone_weights"
+) -> None:
     """Gives each layer of a network the arrays of its name.
 
     The kernel of a convolution on the network's input may have another number of channels: it is averaged over them
@@ -52,6 +54,7 @@ def copy_weights(arrays: Mapping[str, Sequence[np.ndarray]], network: keras.Mode
         arrays: layer name -> arrays in Keras's order; names that the network has not are left.
         network: whose every layer with weights must be found.
         origin: where they come from, for messages.
+        what: the option that named it, for messages; with `weights` no kernel is averaged.
 
     Raises:
         ClipzooError: a layer is missing, its shapes differ, or a value is not a number.
@@ -59,15 +62,16 @@ def copy_weights(arrays: Mapping[str, Sequence[np.ndarray]], network: keras.Mode
     channels = network.input_shape[-1]
     for layer in _leaves(network):
         if layer.name not in arrays:
-            raise _misfit(origin, f"it has no layer {layer.name!r}")
+            raise _misfit(origin, f"it has no layer {layer.name!r}", what)
         given = [np.asarray(array) for array in arrays[layer.name]]
         wanted = [tuple(weight.shape) for weight in layer.weights]
-        if given and wanted and given[0].ndim == 4 and given[0].shape != wanted[0] and wanted[0][2] == channels:
+        first = what == "backbone_weights" and given and given[0].ndim == 4 and wanted[0][2] == channels
+        if first and given[0].shape != wanted[0]:
             given[0] = cross_modality(given[0], channels)
         if [array.shape for array in given] != wanted:
-            raise _misfit(origin, f"layer {layer.name!r} has {[array.shape for array in given]}, not {wanted}")
+            raise _misfit(origin, f"layer {layer.name!r} has {[array.shape for array in given]}, not {wanted}", what)
         if not all(np.isfinite(array).all() for array in given):
-            raise ClipzooError(f"backbone_weights {origin!r}: layer {layer.name!r} holds values that are not numbers")
+            raise ClipzooError(f"{what} {origin!r}: layer {layer.name!r} holds values that are not numbers")
         layer.set_weights(given)
 
 
@@ -82,8 +86,15 @@ def cross_modality(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def arrays_of(model: keras.Model) -> Arrays:
-    """The weights of every leaf layer by its name."""
-    return {layer.name: layer.get_weights() for layer in _leaves(model)}
+    """The weights of every leaf layer by its name; raises ClipzooError where two layers have one name."""
+    found: Arrays = {}
+    for layer in _leaves(model):
+        if layer.name in found:
+            raise ClipzooError(
+                f"model {model.name!r} holds two backbones, with a layer {layer.name!r} each; give one stream's file"
+            )
+        found[layer.name] = layer.get_weights()
+    return found
 
 
 def load_whole(model: keras.Model, file: str | Path) -> None:
@@ -91,7 +102,8 @@ def load_whole(model: keras.Model, file: str | Path) -> None:
     file = Path(file)
     if not file.is_file() or file.suffix not in (".npz", ".keras"):
         raise ClipzooError(f"weights {str(file)!r}: must be a .keras or .npz file that is there")
-    copy_weights(read_npz(file) if file.suffix == ".npz" else _read_keras(file), model, str(file))
+    arrays = read_npz(file) if file.suffix == ".npz" else _read_keras(file)
+    copy_weights(arrays, model, str(file), what="weights")
 
 
 def read_npz(file: str | Path) -> Arrays:
@@ -106,7 +118,7 @@ def read_npz(file: str | Path) -> Arrays:
             for key in held.files:
                 name, _, place = key.rpartition(".")
                 found.setdefault(name, {})[int(place)] = held[key]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ClipzooError(f"{file}: is no .npz file with keys layer.0, layer.1, ... ({error})") from None
     return {name: [places[place] for place in sorted(places)] for name, places in found.items()}
 
@@ -121,7 +133,7 @@ def write_npz(arrays: Mapping[str, Sequence[np.ndarray]], file: str | Path) -> N
 
 
 def from_caffe(
-    arrays: Mapping[str, Sequence[np.ndarray]], *, levels: Sequence[int] = (1, 2, 4), head: str = "rgb_logits"
+    arrays: Mapping[str, Sequence[np.ndarray]], *, levels: Sequence[int] = (1, 2, 4), head: str | None = "rgb_logits"
 ) -> Arrays:
     """The authors' arrays (their Caffe layout) as Keras has them.
 
@@ -135,7 +147,8 @@ def from_caffe(
     Args:
         arrays: layer name -> its blobs, in the order of the `.caffemodel`.
         levels: of the pyramid in front of the dense layer.
-        head: what the dense layer is called here: `rgb_logits` or `flow_logits`.
+        head: what the dense layer behind the pyramid is called here: `rgb_logits` or `flow_logits`; None leaves dense
+            layers out, as for an ImageNet network with its classifier.
 
     Raises:
         ClipzooError: a blob whose shape is none of these.
@@ -150,6 +163,10 @@ def from_caffe(
         elif first.ndim == 4:
             found[here] = [first.transpose(2, 3, 1, 0), *flat]
         elif first.ndim == 2:
+            if head is None:
+                continue
+            if head in found:
+                raise ClipzooError(f"Caffe layer {name!r} is a second dense layer; say head=None to leave them out")
             found[head] = [_pyramid_order(first, levels, name), *flat]
         else:
             raise ClipzooError(f"Caffe layer {name!r} has a blob of shape {first.shape}, which these networks have not")
@@ -182,7 +199,9 @@ def _read_keras(file: Path) -> Arrays:
     return arrays_of(load_keras(file))
 
 
-def _misfit(origin: str | Path, why: str) -> ClipzooError:
+def _misfit(origin: str | Path, why: str, what: str = "backbone_weights") -> ClipzooError:
+    if what == "weights":
+        return ClipzooError(f"weights {str(origin)!r}: is not of this model ({why}); check classes, frames and options")
     return ClipzooError(
         f"backbone_weights {str(origin)!r}: does not fit this backbone ({why}); check its options (alpha, width) and "
         "that the file is without a classifier"

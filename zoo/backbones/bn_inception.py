@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from loaders.errors import ClipzooError
 from zoo.backbones.backbone import Backbone
 
 # Block: 1x1 | 3x3 reduce, 3x3 | double 3x3 reduce, first, second | pool, projection. 0: no such branch.
@@ -36,6 +37,10 @@ def bn_inception(shape: tuple[int, int, int], weights: str | None, *, width: flo
         width: multiplies all numbers of filters; for small runs.
     """
     del weights
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 1 / 32 <= width <= 16:
+        raise ClipzooError(f"width ({width!r}) must be a number from 1/32 to 16")
+    if min(shape[:2]) < 32:
+        raise ClipzooError(f"BN-Inception frames must be at least 32x32, not {shape[0]}x{shape[1]}")
     video = keras.Input(shape)
     x = _convolution(video, 64, 7, "conv1_7x7_s2", width=width, strides=2)
     x = _shrink(x, "pool1_3x3_s2")
