@@ -72,16 +72,7 @@ def stream(
     network = BACKBONES[backbone]
     unknown = sorted(set(backbone_options) - set(network.options))
     if unknown:
-        has = [
-            "backbone",
-            "levels",
-            "pooling",
-            "dropout",
-            "partial_bn",
-            "backbone_weights",
-            "weights",
-            *network.options,
-        ]
+        has = [*OPTIONS, *network.options]
         raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {', '.join(has)}")
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
@@ -97,9 +88,8 @@ def stream(
     # === Layers ===
     prefix = spec.modality
     frame_network = network.create(spec.shape[1:], weights=backbone_weights, pooling="average", **backbone_options)
-    freeze_normalisation(
-        frame_network, partial_bn or ("none" if backbone_weights is None and weights is None else "first")
-    )
+    given = backbone_weights is not None or weights is not None
+    freeze_normalisation(frame_network, partial_bn or ("first" if given else "none"))
 
     # === Functional model ===
     video = keras.Input(spec.shape, dtype="uint8", name=prefix)
