@@ -57,16 +57,18 @@ def draw_result(result: Result, path: str | Path) -> None:
 
 def draw_precision(result: LabelEvaluation, path: str | Path) -> None:
     """Draws the average precision of each label as a bar, and the share of clips that have it as a mark."""
-    figure = Figure(figsize=(7, 1.2 + 0.35 * len(result.labels)), layout="constrained")
+    figure = Figure(figsize=(7, 1.6 + 0.35 * len(result.labels)), layout="constrained")
     axes = figure.subplots()
     heights = [result.average_precision[label] or 0.0 for label in result.labels]
     axes.barh(range(len(heights)), heights, color=TRAIN, label="average precision")
-    axes.plot(result.share, range(len(heights)), "|", color=VALIDATION, markersize=12, label="by chance")
+    axes.plot(
+        result.share, range(len(heights)), "|", color=VALIDATION, markersize=14, markeredgewidth=3, label="by chance"
+    )
     axes.set_yticks(range(len(heights)), result.labels)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), title=f"mean average precision {result.mean_average_precision:.1%}, {result.clips} clips")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
