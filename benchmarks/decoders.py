@@ -94,6 +94,20 @@ def keras_video_generators(spec: ClipSpec) -> Reader:
     return read
 
 
+def decode_fully(path: str | Path, spec: ClipSpec) -> list[np.ndarray]:
+    """Every frame of a file that OpenCV decodes in order, resized, RGB: what all exact reading is held against."""
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    frames = []
+    while True:
+        ok, frame = capture.read()
+        if not ok:
+            break
+        small = cv2.resize(frame, (spec.width, spec.height), interpolation=INTERPOLATIONS[spec.interpolation])
+        frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+    capture.release()
+    return frames
+
+
 def _resized(frames: np.ndarray, spec: ClipSpec) -> np.ndarray:
     size = (spec.width, spec.height)
     return np.stack([cv2.resize(frame, size, interpolation=INTERPOLATIONS[spec.interpolation]) for frame in frames])

@@ -20,8 +20,8 @@ import typer
 from pebble import ProcessExpired, ProcessPool
 
 import loaders.decode
+from benchmarks.decoders import decode_fully
 from loaders.atomic import write_text
-from loaders.canvas import INTERPOLATIONS
 from loaders.clip import read_clip
 from loaders.errors import VideoError
 from loaders.sampling import uniform
@@ -111,7 +111,7 @@ def attempt(path: str, number: int, kind: str) -> str:
         return f"raised {error!r}"
     if clip.shape != spec.shape or clip.dtype != np.uint8:
         return f"gave {clip.dtype} {clip.shape}"
-    frames = _decode(path, spec)
+    frames = decode_fully(path, spec)
     expected = np.stack([frames[place] for place in uniform(len(frames), spec.frames)])
     if (clip == expected).all():
         return "read"
@@ -119,19 +119,6 @@ def attempt(path: str, number: int, kind: str) -> str:
     if kind in DAMAGED and (read_clip(path, spec) == expected).all():
         return "by time stamp"
     return f"gave other frames than a decode of all {len(frames)}"
-
-
-def _decode(path: str, spec: ClipSpec) -> list[np.ndarray]:
-    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    frames = []
-    while True:
-        ok, frame = capture.read()
-        if not ok:
-            break
-        small = cv2.resize(frame, (spec.width, spec.height), interpolation=INTERPOLATIONS[spec.interpolation])
-        frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
-    capture.release()
-    return frames
 
 
 def fuzz(

@@ -78,7 +78,7 @@ def cold(paths: Sequence[Path], *, workers: int, rounds: int) -> Report:
 def warm(videos: Path, *, workers: int, rounds: int) -> Report:
     """A ClipDataset's epochs: decoding, then from the disk cache and from memory."""
     os.environ.setdefault("KERAS_BACKEND", "jax" if _version("jax") else "tensorflow")
-    from loaders.cache import MemoryCache
+    from loaders.cache import DiskCache, MemoryCache
     from loaders.dataset import ClipDataset
 
     index = index_folder(videos)
@@ -99,7 +99,7 @@ def warm(videos: Path, *, workers: int, rounds: int) -> Report:
                 seconds[name].append(epoch(dataset))
         plain = ClipDataset(index, COLD, workers=workers)
         decoded = epoch(plain)
-        size = sum(file.stat().st_size for file in Path(folder).glob("??/*.clip"))
+        size = DiskCache(folder).size()
     return {
         "clips": len(index),
         "decoding_seconds": decoded,
@@ -127,14 +127,15 @@ def sparse(*, rounds: int, minutes: float) -> Report:
                 if number:
                     seconds[name].append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        full = _decode_fully(path, set(uniform(count, COLD.frames)))
+        every = decoders.decode_fully(path, COLD)
         whole = time.perf_counter() - begun
+        taken = [every[number] for number in uniform(count, COLD.frames)]
     return {
         "frames": count,
         "seconds": seconds,
         "full_decode_seconds": whole,
         "cost_over_decord": median(m / p for m, p in zip(seconds["clipzoo"], seconds["decord"], strict=True)),
-        "equal_to_full_decode": bool((found["clipzoo"] == full).all()),
+        "equal_to_full_decode": bool((found["clipzoo"] == np.stack(taken)).all()),
     }
 
 
@@ -193,18 +194,6 @@ def write_long(path: Path, *, minutes: float, fps: int = 30) -> int:
         writer.write(cv2.putText(frame, str(number), (10, 120), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 3))
     writer.release()
     return count
-
-
-def _decode_fully(path: Path, wanted: set[int]) -> np.ndarray:
-    capture = cv2.VideoCapture(str(path))
-    kept = []
-    for number in range(max(wanted) + 1):
-        frame = capture.read()[1]
-        if number in wanted:
-            small = cv2.resize(frame, (COLD.width, COLD.height), interpolation=cv2.INTER_AREA)
-            kept.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
-    capture.release()
-    return np.stack(kept)
 
 
 def _forget() -> None:

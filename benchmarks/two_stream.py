@@ -31,7 +31,6 @@ app = typer.Typer(no_args_is_help=True)
 Out = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
 Seed = Annotated[int, typer.Option(min=0)]
 
-STILL: dict[str, float] = {"zoom": 0.0, "rotation": 0.0, "width_shift": 0.0, "height_shift": 0.0}
 SMALL: dict[str, Any] = {"backbone": "convnet", "width": 0.25, "dropout": 0.0}
 # Small frames, small motions: a window of 5 pixels, and a bound of 4.
 FLOW: dict[str, Any] = {"stack": 1, "flow": FlowSpec(method="farneback", window=5, bound=4)}
@@ -161,9 +160,16 @@ def fights(
     console = _start()
     index = index_csv(data / "fights" / "split.csv")
     weights = str(data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5")
-    crop = Augmentation(crop="multiscale", **STILL)  # type: ignore[arg-type]
-    shared: dict[str, Any] = {"seed": seed, "epochs": epochs, "augmentation": crop, "size": size, "batch": 8,
-                              "backbone_weights": weights, "alpha": 0.25, "frames": frames}  # fmt: skip
+    shared: dict[str, Any] = {
+        "seed": seed,
+        "epochs": epochs,
+        "augmentation": Augmentation.multiscale(),
+        "size": size,
+        "batch": 8,
+        "backbone_weights": weights,
+        "alpha": 0.25,
+        "frames": frames,
+    }
     figures, both = {}, {}
     for modality, fields in (("rgb", {}), ("flow", {"stack": 5})):
         both[modality], seconds, parameters = train_stream(

@@ -84,6 +84,11 @@ class Augmentation:
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise ClipzooError(f"Augmentation scales ({self.scales}) must each be above 0 and at most 1")
 
+    @classmethod
+    def multiscale(cls, scales: Sequence[float] = RGB_SCALES) -> Augmentation:
+        """The set of arXiv 1711.04161: the multi-scale crop and the mirror, nothing else."""
+        return cls(zoom=0.0, rotation=0.0, width_shift=0.0, height_shift=0.0, crop="multiscale", scales=scales)
+
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draws once; equal states of `rng` give equal draws."""
         return Draw(
@@ -176,6 +181,11 @@ def crop_places(height: int, width: int, tall: int, wide: int) -> list[tuple[int
     corners = [(0, 0), (0, 4 * x), (4 * y, 0), (4 * y, 4 * x), (2 * y, 2 * x)]
     edges = [(2 * y, 0), (2 * y, 4 * x), (4 * y, 2 * x), (0, 2 * x)]
     return corners + edges + [(y, x), (y, 3 * x), (3 * y, x), (3 * y, 3 * x)]
+
+
+def centre_crop(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """The clip of tests: uint8 (frames, spec.height, spec.width, channels) from the middle of a canvas."""
+    return cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)
 
 
 def cut(canvas: np.ndarray, box: Box, spec: ClipSpec) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from loaders.ahead import ReadAhead
-from loaders.augment import Augmentation, Draw, centre, cut, ten_crops
+from loaders.augment import Augmentation, Draw, centre_crop, ten_crops
 from loaders.cache import Cache
 from loaders.canvas import Track, read_canvases, read_spans
 from loaders.decode import Span
@@ -83,7 +83,7 @@ def read_inputs(
         if augmentation is not None and draw is not None:
             clip = augmentation.apply(canvas, spec, draw)
         else:
-            clip = cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)
+            clip = centre_crop(canvas, spec)
         clips[name] = finish(clip, spec)
     return clips
 
@@ -125,10 +125,7 @@ def read_crops(
             path, list(specs.values()), span=span, phase="test" if draws is None else "train", draws=draws
         )
         for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
-            if crops == 10:
-                cuts = ten_crops(canvas, spec)
-            else:
-                cuts = cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)[None]
+            cuts = ten_crops(canvas, spec) if crops == 10 else centre_crop(canvas, spec)[None]
             found[name] += [finish(clip, spec) for clip in cuts]
     return {name: np.stack(clips) for name, clips in found.items()}
 
@@ -158,7 +155,7 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
     for number in sorted(track.wanted):
         track.visit(number, np.asarray(frames[number]))
     canvas = track.canvas()
-    return finish(cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec), spec)
+    return finish(centre_crop(canvas, spec), spec)
 
 
 def finish(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
@@ -205,7 +202,7 @@ def read_batches(
         path, wanted = passes[number]
         return [
             {
-                name: finish(cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec), spec)
+                name: finish(centre_crop(canvas, spec), spec)
                 for (name, spec), canvas in zip(specs.items(), canvases, strict=True)
             }
             for canvases in read_spans(path, list(specs.values()), wanted)

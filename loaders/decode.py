@@ -59,7 +59,7 @@ def read_frames(path: str | Path, plan: Callable[[int, float], V]) -> V:
         VideoError: no such file, not a video, or no frame can be decoded.
     """
     stat = require_file(path)
-    key = hash((os.fspath(path), stat.st_size, stat.st_mtime_ns))
+    key = _identity(path, stat.st_size, stat.st_mtime_ns)
     seekable = True
     for _ in range(4):
         count = _COUNTS.get(key)
@@ -108,7 +108,7 @@ def frame_count(path: str | Path) -> tuple[int, float]:
         VideoError: no such file, not a video, or no frame can be decoded.
     """
     stat = require_file(path)
-    known = _COUNTS.get(hash((os.fspath(path), stat.st_size, stat.st_mtime_ns)))
+    known = _COUNTS.get(_identity(path, stat.st_size, stat.st_mtime_ns))
     capture = open_video(path)
     header, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
     readable = capture.grab()
@@ -154,7 +154,11 @@ def frame_span(count: int, fps: float, span: Span | None, path: str | Path) -> t
 
 def remember_count(path: str | Path, size: int, modified: int, count: int) -> None:
     """Notes the true count of a file, so that it is not found out again; `modified` in ns."""
-    _COUNTS[hash((os.fspath(path), size, modified))] = count
+    _COUNTS[_identity(path, size, modified)] = count
+
+
+def _identity(path: str | Path, size: int, modified: int) -> int:
+    return hash((os.fspath(path), size, modified))
 
 
 def check_readable(

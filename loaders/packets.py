@@ -74,11 +74,9 @@ def read_packets(path: str, size: int, modified: int) -> Packets | None:
     return Packets(len(stamps), first, regular and sound, frames)
 
 
-def may_seek(packets: Packets | None, count: int, header: int, wanted: Sequence[int]) -> bool:
+def may_seek(packets: Packets, count: int, header: int, wanted: Sequence[int]) -> bool:
     """Whether frames may be sought: packets, header and known count agree, nothing is out of step, and it pays."""
-    return (
-        packets is not None and packets.regular and packets.count == count == header and worth_seeking(packets, wanted)
-    )
+    return packets.regular and packets.count == count == header and worth_seeking(packets, wanted)
 
 
 def worth_seeking(packets: Packets, wanted: Sequence[int]) -> bool:

@@ -109,11 +109,10 @@ def train(
         raise ClipzooError("give --model NAME (see `clipzoo models`), or --weights RUN to go on from a run")
     if model is not None:
         card(model)
-    still = {"zoom": 0.0, "rotation": 0.0, "width_shift": 0.0, "height_shift": 0.0}
     augmentations = {
         "all": Augmentation(),
         "noflip": Augmentation(flip=False),
-        "multiscale": Augmentation(crop="multiscale", **still),  # type: ignore[arg-type]
+        "multiscale": Augmentation.multiscale(),
         "none": None,
     }
     if protocol not in (None, "two_stream"):

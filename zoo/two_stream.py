@@ -41,11 +41,11 @@ def stream(
 ) -> keras.Model:
     """Builds one stream: backbone on every frame -> average pool -> temporal pyramid -> dropout -> logits.
 
-    Where this departs from the paper: the flow of the default spec is DIS, not TV-L1, because DIS is about ten times
-    as fast (`spec={"flow": FlowSpec(method="tvl1")}` is the paper's way); frames keep their shape, 256 on the shorter
-    side, where the paper makes them 340x256; a file with too few frames for one stack is refused
-    (`short="repeat_last"` clamps as the paper does); `pooling="average"` divides by the steps of a bin, the authors'
-    Caffe layer by its whole window.
+    Where this departs from the paper: the flow of the default spec is DIS, not TV-L1, which needs opencv-contrib and
+    has taken others a day (hmdb51-two-stream#2); `spec={"flow": FlowSpec(method="tvl1")}` is the paper's way. Frames
+    keep their shape, 256 on the shorter side, where the paper makes them 340x256. A file with too few frames for one
+    stack is refused (`short="repeat_last"` clamps as the paper does). `pooling="average"` divides by the steps of a
+    bin, the authors' Caffe layer by its whole window.
 
     Args:
         spec: of the input; its name is its modality.
