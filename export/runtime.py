@@ -60,16 +60,29 @@ class Classifier:
         path: the ONNX file.
         provider: `cpu`, `cuda` or `tensorrt`; what is asked for is in use, or it is an error.
         threads: of ONNX Runtime on the CPU; its own choice if left out.
+        provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`.
+
+    Attributes:
+        session: ONNX Runtime's own, for what is not done here, such as I/O binding.
+        metadata: the file's contract.
+        provider: the one in use, as ONNX Runtime names it.
 
     Raises:
         ClipzooError: no such file, not an ONNX file, not one of ours, or a provider that is not in use.
     """
 
-    def __init__(self, path: str | Path, *, provider: Provider = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        provider: Provider = "cpu",
+        threads: int | None = None,
+        provider_options: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = Path(path)
-        self._session = _session(self.path, provider, threads)
-        self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map, self.path)
-        self.provider: str = self._session.get_providers()[0]
+        self.session = open_session(self.path, provider=provider, threads=threads, provider_options=provider_options)
+        self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map, self.path)
+        self.provider: str = self.session.get_providers()[0]
         self._check_interface()
 
     @property
@@ -101,7 +114,7 @@ class Classifier:
                 what = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
         names = list(self.outputs)
-        return dict(zip(names, self._session.run(names, dict(named)), strict=True))
+        return dict(zip(names, self.session.run(names, dict(named)), strict=True))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -207,8 +220,8 @@ class Classifier:
         return Prediction(label=best, probability=by_label[best], probabilities=by_label, labels=said, file=file)
 
     def _check_interface(self) -> None:
-        inputs = {value.name: value.shape[1:] for value in self._session.get_inputs()}
-        outputs = {value.name: value.shape[-1] for value in self._session.get_outputs()}
+        inputs = {value.name: value.shape[1:] for value in self.session.get_inputs()}
+        outputs = {value.name: value.shape[-1] for value in self.session.get_outputs()}
         for name, spec in self.specs.items():
             if inputs.get(name) != list(spec.shape):
                 raise ClipzooError(
@@ -244,16 +257,44 @@ def _installed_twice() -> bool:
         return False
 
 
-def _session(path: Path, provider: str, threads: int | None) -> Any:
+def require_provider(provider: str) -> str:
+    """The name that ONNX Runtime has for a provider.
+
+    Raises:
+        ClipzooError: there is no such provider, or it is not in the ONNX Runtime that is installed.
+    """
     if provider not in PROVIDERS:
         raise ClipzooError(f"provider ({provider!r}) must be one of {', '.join(PROVIDERS)}")
-    if not path.is_file():
-        raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
     runtime = onnxruntime()
-    wanted = PROVIDERS[provider]
-    if wanted not in runtime.get_available_providers():
+    if PROVIDERS[provider] not in runtime.get_available_providers():
         why = _TWICE if _installed_twice() else 'pip install "clipzoo[runtime-gpu]" in an environment of its own'
         raise ClipzooError(f"provider {provider!r} is not in this ONNX Runtime {runtime.__version__}: {why}")
+    return PROVIDERS[provider]
+
+
+def open_session(
+    path: Path,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    provider_options: Mapping[str, str] | None = None,
+    profile: Path | None = None,
+) -> Any:
+    """A session of ONNX Runtime on any file, with the provider in use that was asked for.
+
+    Args:
+        path: the file.
+        provider: `cpu`, `cuda` or `tensorrt`.
+        threads: on the CPU.
+        provider_options: of the provider.
+        profile: a prefix; `session.end_profiling()` then names the file with what every node took.
+
+    Raises:
+        ClipzooError: no such file, not an ONNX file, or a provider that is not in use.
+    """
+    runtime, wanted = onnxruntime(), require_provider(provider)
+    if not path.is_file():
+        raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
     if provider != "cpu" and hasattr(runtime, "preload_dlls"):
         runtime.preload_dlls()
     runtime.set_default_logger_severity(4)  # what it says is said again, in our error
@@ -263,8 +304,13 @@ def _session(path: Path, provider: str, threads: int | None) -> Any:
         if threads < 1:
             raise ClipzooError(f"threads ({threads}) must be >= 1")
         options.intra_op_num_threads = threads
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[wanted])
+        session = runtime.InferenceSession(
+            str(path), options, providers=[(wanted, dict(provider_options or {}))]
+        )
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None

@@ -1,13 +1,10 @@
-"""What the tests share: real clips where they are, made clips otherwise, and models with live weights."""
+"""What the tests share: real clips where they are, made clips otherwise."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from loaders import ClipIndex, draw_motion_clips
@@ -33,41 +30,6 @@ def data() -> Path:
 def motion(tmp_path_factory: pytest.TempPathFactory) -> ClipIndex:
     """48 small real files, 8 a class."""
     return draw_motion_clips(tmp_path_factory.mktemp("motion"), clips=48, frames=8, seed=5)
-
-
-def leaves(layer: Any) -> Iterator[Any]:
-    """The layers inside a layer that hold no layer themselves; there `trainable` means the same on both backends."""
-    for inner in layer._flatten_layers(include_self=True, recursive=True):
-        if not list(inner._flatten_layers(include_self=False)):
-            yield inner
-
-
-def enliven(model: Any, seed: int = 0) -> Any:
-    """Gives batch normalisations random scale, shift and statistics, and all other layers weights of a live size.
-
-    An untrained network answers the same whatever the clip, and hides every error.
-    """
-    import keras
-
-    rng = np.random.default_rng(seed)
-    for layer in leaves(model):
-        weights = layer.get_weights()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            live = [
-                rng.uniform(0.7, 1.4, w.shape) if name in ("gamma", "moving_variance") else rng.normal(0, 0.4, w.shape)
-                for name, w in zip([v.name for v in layer.weights], weights, strict=True)
-            ]
-        else:
-            # Keeps the size of activations through the depth (He), and gives biases something to do.
-            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-            live = [
-                rng.normal(0, np.sqrt(2 / np.prod(w.shape[: 2 if depthwise else -1])), w.shape)
-                if w.ndim > 1
-                else rng.normal(0, 0.2, w.shape)
-                for w in weights
-            ]
-        layer.set_weights(live)
-    return model
 
 
 BROKEN_CONVERTER = '''

@@ -18,7 +18,8 @@ import zoo
 from export import Classifier, ParityError, to_onnx
 from export.parity import compare, require
 from loaders import ClipzooError
-from tests.conftest import BROKEN_CONVERTER, enliven, not_the_backend_s
+from benchmarks.models import enliven
+from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
 from tests.test_models import LABELS, SMALL, clips_for
 
 pytestmark = pytest.mark.keras

@@ -15,7 +15,7 @@ import pytest
 
 import zoo
 from loaders import ClipSpec, ClipzooError
-from tests.conftest import enliven, leaves
+from benchmarks.models import enliven, leaves
 from zoo.layers import ClipInput, FrameWise
 
 pytestmark = pytest.mark.keras

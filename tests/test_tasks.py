@@ -15,7 +15,8 @@ import pytest
 import zoo
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.index import Task
-from tests.conftest import enliven, not_the_backend_s
+from benchmarks.models import enliven
+from tests.conftest import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.training import Recipe, fit
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import zoo
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
-from tests.conftest import enliven, not_the_backend_s
+from benchmarks.models import enliven
+from tests.conftest import not_the_backend_s
 from zoo.backbones import BACKBONES
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins

@@ -1,0 +1,121 @@
+"""The command `python -m benchmarks.inference`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.groups import Limits
+from benchmarks.inference import (
+    CPU_BATCHES,
+    GPU_BATCHES,
+    MATRIX,
+    OURS,
+    QUICK,
+    Subject,
+    compare_runtimes,
+    missing_export,
+    share_of_matrix_rate,
+)
+from benchmarks.machine import default_path, setup
+from benchmarks.models import Prepared, prepare
+from benchmarks.results import Results, Row, times_as_fast
+from benchmarks.script import run_script
+from export.runtime import require_provider
+from loaders.errors import ClipzooError
+from loaders.terminal import text_console
+from zoo.registry import card, list_models
+
+
+def suite(
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="Names in the zoo, or ONNX files; the whole zoo if left out.")
+    ] = None,
+    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Sizes; 1 and 8 on a CPU, 1 to 128 on a GPU.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")] = None,
+    quick: Annotated[bool, typer.Option(help="Two models, batch 1, a second each: a look, not a result.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime and OpenVINO on the CPU.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
+    ] = None,
+) -> None:
+    """Measure ONNX files beside Keras, OpenVINO and Keras's own export, all taking turns."""
+    console = text_console()
+    require_provider(provider)
+    names = models or (["convnet_gru", "mobilenet_gru"] if quick else list_models())
+    for name in names:
+        if not name.endswith(".onnx"):
+            card(name)
+    limits = QUICK if quick else Limits()
+    batches = sorted(set(batch or ((1,) if quick else CPU_BATCHES if provider == "cpu" else GPU_BATCHES)))
+    subjects = []
+    for name in names:
+        console.print(f"{name}: making its files, or finding those made before")
+        subjects.append(_subject(name, folder, provider))
+    found = setup("inference", on_gpu=provider != "cpu", threads=threads)
+    console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
+    path = json_file or default_path(found)
+    results = Results.start(path, found)
+    try:
+        for subject in subjects:
+            begun = len(results.rows)
+            missing = missing_export(subject, batches[0])
+            if missing:
+                results.add(missing)
+            compare_runtimes(
+                subject, provider=provider, batches=batches, limits=limits, threads=threads, done=results.add  # type: ignore[arg-type]
+            )
+            _print(console, results.rows[begun:])
+    finally:
+        console.print(f"wrote {path}: {len(results.rows)} rows")
+
+
+def _subject(name: str, folder: Path | None, provider: str) -> Subject:
+    if name.endswith(".onnx"):
+        return Subject(onnx=Path(name))
+    prepared = Prepared(folder, name) if folder else prepare(name)
+    if not prepared.onnx.is_file():
+        raise ClipzooError(f"{prepared.onnx}: no such file; write it with: python -m benchmarks.models {folder} {name}")
+    half = prepared.half if provider != "cpu" and prepared.half.is_file() else None
+    return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=card(name).multiply_adds, half=half)
+
+
+def _print(console: Console, rows: Sequence[Row]) -> None:
+    table = Table("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "it takes", "memory", title=rows[-1].model)
+    for row in rows:
+        if not row.measured:
+            table.add_row(str(row.batch), row.name, row.status, row.note[:60])
+            continue
+        if row.runner == MATRIX:
+            rate = row.facts["floating_point_operations"] / row.median.value / 1e9
+            table.add_row(str(row.batch), f"{row.runner}, {rate:.0f} GFLOP/s")
+            continue
+        own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)
+        ratio = "1" if own is row else f"{times_as_fast(own, row).value:.2f} times"
+        matrix = next((r for r in rows if r.runner == MATRIX and r.batch == row.batch), None)
+        share = share_of_matrix_rate(row, matrix) if matrix else None
+        if own is row and share:
+            ratio = f"1 ({share:.0%} of matrix rate)"
+        figures = row.summary()
+        table.add_row(
+            str(row.batch),
+            row.name,
+            f"{figures['p50_ms']:.2f}",
+            f"{figures['p95_ms']:.2f}",
+            f"{figures['clips_per_second']:.1f}",
+            f"{figures['frames_per_second']:.0f}",
+            ratio,
+            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the command."""
+    run_script(suite)

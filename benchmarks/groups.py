@@ -1,0 +1,174 @@
+"""Runners that take turns, so that a busy neighbour slows all of them and their ratios stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks.machine import gpu
+from benchmarks.results import Row
+from benchmarks.workers import Worker, WorkerError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One that takes turns with others.
+
+    Attributes:
+        row: what its rows have in common; batch, turns and facts are filled in.
+        make: its `benchmarks.runners.Runner`, made in a process of its own.
+        arguments: of `make`.
+        environment: of that process.
+    """
+
+    row: Row
+    make: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long to measure one batch size.
+
+    Attributes:
+        rounds: at the least.
+        seconds: at the least, of the rounds together.
+        interval: of the median, as a share of it, at which it is settled.
+        most: seconds after which it is not waited for any longer, once the two least are reached.
+        round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
+        turn: seconds of a turn.
+    """
+
+    rounds: int = 10
+    seconds: float = 5.0
+    interval: float = 0.03
+    most: float = 10.0
+    round_seconds: float = 10.0
+    turn: float = 0.5
+
+
+def measure(
+    contestants: Sequence[Contestant],
+    batches: Sequence[int],
+    *,
+    limits: Limits,
+    done: Callable[[Row], object],
+    on_gpu: bool = False,
+) -> None:
+    """Measures contestants side by side, batch size by batch size.
+
+    Args:
+        contestants: who take turns; the first is the one that the others are compared with, and goes on until all are
+            settled.
+        batches: sizes, ascending.
+        limits: how long.
+        done: called with each row as soon as its figures are whole.
+        on_gpu: whether to note the GPU's memory.
+    """
+    entries = []
+    try:
+        for contestant in contestants:
+            entry = _Entry(contestant, on_gpu)
+            if entry.attempt(entry.begin, batches[0], done):
+                entries.append(entry)
+        for batch in batches:
+            entries = [entry for entry in entries if entry.attempt(lambda e=entry: e.start(batch, limits), batch, done)]
+            _take_turns(entries, batch, limits, done)
+            entries = [entry for entry in entries if entry.alive]
+            for entry in entries:
+                entry.attempt(lambda e=entry: done(e.finish(batch, limits)), batch, done)
+    finally:
+        for entry in entries:
+            entry.close()
+
+
+def _take_turns(entries: list[_Entry], batch: int, limits: Limits, done: Callable[[Row], object]) -> None:
+    while any(entry.alive and not entry.settled(limits) for entry in entries):
+        for place, entry in enumerate(entries):
+            if entry.alive and (place == 0 or not entry.settled(limits)):
+                entry.attempt(lambda e=entry: e.turn(limits), batch, done)
+
+
+class _Entry:
+    """A contestant at work."""
+
+    def __init__(self, contestant: Contestant, on_gpu: bool) -> None:
+        self.contestant = contestant
+        self.on_gpu = on_gpu
+        self.worker: Worker | None = None
+        self.turns: list[list[float]] = []
+        self.gpu_mib = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return self.worker is not None
+
+    def attempt(self, step: Callable[[], object], batch: int, done: Callable[[Row], object]) -> bool:
+        """Does a step; where it fails, that is a labelled row, and the sweep of this contestant ends."""
+        try:
+            step()
+        except (WorkerError, _TooSlow) as error:
+            status = "too slow" if isinstance(error, _TooSlow) else "failed"
+            if isinstance(error, WorkerError) and error.out_of_memory:
+                status = "out of memory"
+            turns = [[error.seconds]] if isinstance(error, _TooSlow) else []
+            row = replace(self.contestant.row, batch=batch, status=status, note=str(error), turns=turns)  # type: ignore[arg-type]
+            self.close()
+            done(row)
+            return False
+        return True
+
+    def begin(self) -> None:
+        contestant, used = self.contestant, self._gpu_used()
+        self.worker = Worker(contestant.make, contestant.arguments, environment=contestant.environment)
+        self.gpu_mib += self._gpu_used() - used
+
+    def start(self, batch: int, limits: Limits) -> None:
+        assert self.worker is not None
+        self.turns = []
+        used = self._gpu_used()
+        seconds = self.worker.call("start", batch)
+        self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
+        if seconds > limits.round_seconds:
+            raise _TooSlow(seconds, limits.round_seconds)
+
+    def turn(self, limits: Limits) -> None:
+        assert self.worker is not None
+        self.turns.append(self.worker.call("turn", limits.turn))
+
+    def settled(self, limits: Limits) -> bool:
+        samples = [value for turn in self.turns for value in turn]
+        spent = sum(samples)
+        if len(samples) < limits.rounds or spent < limits.seconds:
+            return False
+        return spent >= limits.most or self._row(0).median.width < limits.interval
+
+    def finish(self, batch: int, limits: Limits) -> Row:
+        assert self.worker is not None
+        facts = {**self.contestant.row.facts, **self.worker.call("finish")}
+        if self.on_gpu:
+            facts["gpu_memory_mib"] = self.gpu_mib
+        row = replace(self._row(batch), facts=facts)
+        width = row.median.width
+        note = "" if width < limits.interval else f"not settled: the median's interval is {width:.1%} wide"
+        return replace(row, note=row.note or note)
+
+    def close(self) -> None:
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
+
+    def _row(self, batch: int) -> Row:
+        return replace(self.contestant.row, batch=batch, turns=self.turns)
+
+    def _gpu_used(self) -> float:
+        found = gpu() if self.on_gpu else None
+        return found.used_mib if found else 0.0
+
+
+class _TooSlow(Exception):
+    def __init__(self, seconds: float, limit: float) -> None:
+        super().__init__(f"a round takes {seconds:.1f} s, over the limit of {limit:g} s")
+        self.seconds = seconds

@@ -1,0 +1,115 @@
+"""What a benchmark runs on: processor or GPU, driver, versions, commit, and how quiet it is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.results import FOLDER, Kind, Setup
+
+ROOT = Path(__file__).resolve().parents[1]
+VERSIONED = (
+    "clipzoo", "keras", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu", "openvino", "tf2onnx", "onnx",
+    "numpy", "opencv-python-headless",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What `nvidia-smi` says of a GPU: its name, driver, memory in use and in all (MiB), and load in percent."""
+
+    name: str
+    driver: str
+    used_mib: float
+    total_mib: float
+    busy_percent: float
+
+
+def gpu() -> Gpu | None:
+    """The first NVIDIA GPU; None where there is none."""
+    if not shutil.which("nvidia-smi"):
+        return None
+    asked = "name,driver_version,memory.used,memory.total,utilization.gpu"
+    done = subprocess.run(
+        ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"], capture_output=True, text=True
+    )
+    if done.returncode or not done.stdout.strip():
+        return None
+    name, driver, used, total, busy = (cell.strip() for cell in done.stdout.splitlines()[0].split(","))
+    return Gpu(name, driver, float(used), float(total), float(busy) if busy.replace(".", "").isdigit() else 0.0)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None) -> Setup:
+    """Describes the machine as it is now.
+
+    Args:
+        kind: of the benchmark.
+        on_gpu: whether the GPU computes.
+        threads: of each runner, where they were asked for.
+    """
+    found = gpu() if on_gpu else None
+    device = found.name if found else _processor()
+    host = device if found else f"{device} {cores()} cores"
+    return Setup(
+        kind=kind,
+        machine=re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", host.lower())).strip("-"),
+        device=device,
+        cores=cores(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        driver=found.driver if found else None,
+        load=round(os.getloadavg()[0], 2),
+        versions=versions(),
+        threads=threads,
+        commit=commit(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        arguments=sys.argv[1:],
+    )
+
+
+def default_path(setup: Setup) -> Path:
+    """Where the results of a run go: `benchmarks/results/<machine>/<kind>-<time>.jsonl`."""
+    return FOLDER / setup.machine / f"{setup.kind}-{setup.started[:19].replace(':', '')}.jsonl"
+
+
+def versions() -> dict[str, str]:
+    """Python, and the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Of the checkout that this file lies in, with `+` where files differ from it; None outside of one."""
+    try:
+        done = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+        changed = subprocess.run(["git", "-C", ROOT, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:
+        return None
+    if done.returncode:
+        return None
+    return done.stdout.strip()[:12] + ("+" if changed.stdout.strip() else "")
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()

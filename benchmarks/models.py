@@ -1,0 +1,199 @@
+"""The files that benchmarks run: every model with live weights, our ONNX file, Keras's own, answers to check against.
+
+`python -m benchmarks.models FOLDER [NAME ...]`. It needs TensorFlow; what it wrote runs where there is none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from benchmarks.machine import ROOT, versions
+from loaders.atomic import write_text
+from loaders.errors import ClipzooError
+from loaders.terminal import text_console
+from zoo.registry import card, list_models
+
+CLASSES = 51  # HMDB51
+CLIPS = 2
+KERAS_EXPORT_LIMIT = 120.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The files of one model in a folder.
+
+    Attributes:
+        folder: where they lie.
+        model: name in the zoo.
+    """
+
+    folder: Path
+    model: str
+
+    @property
+    def keras(self) -> Path:
+        """The model with live weights."""
+        return self.folder / f"{self.model}.keras"
+
+    @property
+    def onnx(self) -> Path:
+        """Our export of it."""
+        return self.folder / f"{self.model}.onnx"
+
+    @property
+    def half(self) -> Path:
+        """Our export of it in float16."""
+        return self.folder / f"{self.model}.float16.onnx"
+
+    @property
+    def keras_onnx(self) -> Path:
+        """Keras's own export of the same model and weights, with Keras's TimeDistributed in place of FrameWise."""
+        return self.folder / f"{self.model}.keras-export.onnx"
+
+    @property
+    def keras_onnx_missing(self) -> Path:
+        """Why there is no `keras_onnx`, as text."""
+        return self.folder / f"{self.model}.keras-export.txt"
+
+    @property
+    def answers(self) -> Path:
+        """Clips by input name, uint8, and Keras's answers to them by output name: arrays `in:NAME` and `out:NAME`."""
+        return self.folder / f"{self.model}.npz"
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there."""
+        ours = all(path.is_file() for path in (self.keras, self.onnx, self.answers))
+        return ours and (self.keras_onnx.is_file() or self.keras_onnx_missing.is_file())
+
+
+def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True) -> Prepared:
+    """Makes the files of a model, or finds those made before by the same code and versions.
+
+    Args:
+        name: of the model in the zoo.
+        folder: where; left out, `.models/` in the checkout, below a digest of code and versions.
+        keras_export: whether Keras's own export is wanted too; it is given 120 seconds.
+
+    Raises:
+        ClipzooError: no such model, or its export failed.
+    """
+    card(name)
+    prepared = Prepared(folder or ROOT / ".models" / _digest(), name)
+    if prepared.complete:
+        return prepared
+    prepared.folder.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.models_process", str(prepared.folder), name]
+    done = subprocess.run([*command, "ours"], env=environment, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ClipzooError(f"{name}: its files could not be made:\n{done.stderr[-1500:]}")
+    if not keras_export:
+        return prepared
+    try:
+        done = subprocess.run(
+            [*command, "keras"], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=KERAS_EXPORT_LIMIT
+        )
+        said = (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        said = f"Keras's export of it, unrolled over time, was not done after {KERAS_EXPORT_LIMIT:.0f} s"
+    if said:
+        write_text(prepared.keras_onnx_missing, said + "\n")
+    return prepared
+
+
+def random_clips(specs: Any, count: int, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Clips of noise by input name, uint8 (count, frames, height, width, channels)."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.integers(0, 256, (count, *spec.shape), np.uint8) for name, spec in specs.items()}
+
+
+def enliven(model: Any, seed: int = 0) -> Any:
+    """Gives batch normalisations random scale, shift and statistics, and all other layers weights of a live size.
+
+    An untrained network answers the same whatever the clip, and hides every error; and its figures near zero are not
+    those that a trained one computes with.
+
+    Args:
+        model: a Keras model; changed in place and returned.
+        seed: of the weights.
+    """
+    import keras
+
+    rng = np.random.default_rng(seed)
+    for layer in leaves(model):
+        weights = layer.get_weights()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            live = [
+                rng.uniform(0.7, 1.4, w.shape) if name in ("gamma", "moving_variance") else rng.normal(0, 0.4, w.shape)
+                for name, w in zip([v.name for v in layer.weights], weights, strict=True)
+            ]
+        else:
+            # Keeps the size of activations through the depth (He), and gives biases something to do.
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            live = [
+                rng.normal(0, np.sqrt(2 / np.prod(w.shape[: 2 if depthwise else -1])), w.shape)
+                if w.ndim > 1
+                else rng.normal(0, 0.2, w.shape)
+                for w in weights
+            ]
+        layer.set_weights(live)
+    return model
+
+
+def leaves(layer: Any) -> Iterator[Any]:
+    """The layers inside a layer that hold no layer themselves; there `trainable` means the same on both backends."""
+    for inner in layer._flatten_layers(include_self=True, recursive=True):
+        if not list(inner._flatten_layers(include_self=False)):
+            yield inner
+
+
+def with_time_distributed(model: Any) -> Any:
+    """The same model and weights with `keras.layers.TimeDistributed` where ours has FrameWise."""
+    import keras
+
+    from zoo.layers import FrameWise
+
+    def clone(layer: Any) -> Any:
+        fresh = type(layer).from_config(layer.get_config())
+        return keras.layers.TimeDistributed(fresh.layer, name=layer.name) if isinstance(layer, FrameWise) else fresh
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _digest() -> str:
+    """Of the code and the versions that decide what the files are."""
+    digest = hashlib.sha256(str(sorted(versions().items())).encode())
+    for pattern in ("zoo/**/*.py", "export/*.py", "loaders/spec.py", "benchmarks/models*.py"):
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Models of the zoo; all if left out.")] = None,
+) -> None:
+    """Make the files that the benchmarks run, for a host without TensorFlow."""
+    console = text_console()
+    for name in names or list_models():
+        prepare(name, folder)
+        console.print(f"{name}: done")
+
+
+if __name__ == "__main__":
+    typer.run(main)

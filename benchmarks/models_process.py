@@ -1,0 +1,50 @@
+"""The process that makes a model's files: TensorFlow, nothing else. `benchmarks.models.prepare` starts it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks.models import CLASSES, CLIPS, Prepared, enliven, random_clips, with_time_distributed
+from export.convert import to_onnx
+from loaders.atomic import replacing
+from zoo.contract import specs, with_logits
+from zoo.registry import create_model, load_model
+
+
+def ours(prepared: Prepared) -> None:
+    """The Keras file, our ONNX file and the answers."""
+    model = enliven(create_model(prepared.model, classes=CLASSES))
+    with replacing(prepared.keras) as partial:
+        model.save(partial)
+    clips = random_clips(specs(model), CLIPS)
+    to_onnx(prepared.keras, prepared.onnx, clips=clips)
+    answers = with_logits(model).predict(_given(clips), verbose=0)
+    arrays = {f"in:{name}": values for name, values in clips.items()}
+    arrays |= {f"out:{name}": np.asarray(values) for name, values in answers.items()}
+    with replacing(prepared.answers) as partial:
+        np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+
+
+def keras_export(prepared: Prepared) -> None:
+    """What a Keras user gets who writes TimeDistributed and calls `model.export(format="onnx")`."""
+    model = load_model(prepared.keras)
+    copy = with_time_distributed(model)
+    copy.predict_on_batch(_given(random_clips(specs(model), 1)))  # Keras exports no model that was never called
+    with replacing(prepared.keras_onnx) as partial:
+        copy.export(partial, format="onnx", verbose=False)
+
+
+def _given(clips: dict[str, np.ndarray]) -> object:
+    return clips if len(clips) > 1 else next(iter(clips.values()))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    keras.config.disable_traceback_filtering()
+    folder, name, what = sys.argv[1:]
+    {"ours": ours, "keras": keras_export}[what](Prepared(Path(folder), name))

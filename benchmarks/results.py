@@ -1,0 +1,228 @@
+"""What a benchmark leaves: JSON lines of one schema, a file per machine and run. Written line by line as measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from benchmarks.statistics import Interval, median_interval, percentiles
+from loaders.errors import ClipzooError
+
+SCHEMA = 1
+FOLDER = Path(__file__).resolve().parent / "results"
+Kind = Literal["inference", "training", "pipeline"]
+Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The first line of a result file: what was measured on.
+
+    Attributes:
+        kind: of the benchmark.
+        machine: name of its folder under `benchmarks/results`.
+        device: the processor or GPU that computed.
+        cores: that this process may use.
+        memory_gib: of the host.
+        driver: of the GPU; None without one.
+        load: of the machine in the minute before, in busy cores: how quiet it was.
+        versions: library -> version, of those that are installed.
+        threads: of each runner; None: its own choice.
+        commit: of the checkout; ends in `+` where files differed from it; None outside a checkout.
+        started: when, UTC, ISO 8601.
+        arguments: of the command.
+    """
+
+    kind: Kind
+    machine: str
+    device: str
+    cores: int
+    memory_gib: float
+    driver: str | None
+    load: float
+    versions: dict[str, str]
+    threads: int | None
+    commit: str | None
+    started: str
+    arguments: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One runner, one model, one batch size: every other line of a result file.
+
+    Attributes:
+        model: name in the zoo, or of the file.
+        runner: what computed, such as `ONNX Runtime`.
+        settings: what else tells rows apart, such as provider, precision, binding; or where clips came from.
+        batch: clips in a round.
+        status: `ok`, or why there is no figure.
+        note: a sentence on the status, or on the figure.
+        frames: of a clip.
+        turns: seconds of every round, in the order measured, by turn. Runners of one group take turns; turn k of one
+            was measured beside turn k of the others.
+        sha256: of the file that ran; None where none did.
+        parity: of that file, as its metadata has it.
+        facts: single figures, such as `session_seconds`, `first_run_seconds`, `peak_memory_mib`, `nodes`.
+    """
+
+    model: str
+    runner: str
+    settings: dict[str, str] = field(default_factory=dict)
+    batch: int
+    status: Status = "ok"
+    note: str = ""
+    frames: int = 0
+    turns: list[list[float]] = field(default_factory=list)
+    sha256: str | None = None
+    parity: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What makes two rows of two files the same measurement."""
+        return self.model, self.runner, ", ".join(self.settings.values()), self.batch
+
+    @property
+    def name(self) -> str:
+        """Runner and settings, for people."""
+        return ", ".join((self.runner, *self.settings.values()))
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a figure."""
+        return self.status == "ok" and bool(self.turns)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Every round."""
+        return [value for turn in self.turns for value in turn]
+
+    @property
+    def turn_medians(self) -> list[float]:
+        """Seconds of the median round of each turn."""
+        return [float(np.median(turn)) for turn in self.turns]
+
+    @property
+    def median(self) -> Interval:
+        """Seconds of the median turn, with its 95 % interval: rounds of one turn are too alike to count each."""
+        return median_interval(self.turn_medians)
+
+    @property
+    def clips_per_second(self) -> float:
+        """Of the median round."""
+        return self.batch / float(np.median(self.seconds))
+
+    def summary(self) -> dict[str, float]:
+        """Milliseconds of p50, p90, p95 and p99, clips and frames a second, and the interval's width, for readers of
+        the file alone: all of it follows from `turns`."""
+        if not self.measured:
+            return {}
+        marks = {f"p{p}_ms": 1e3 * value for p, value in percentiles(self.seconds).items()}
+        rate = self.clips_per_second
+        return {
+            **marks,
+            "rounds": len(self.seconds),
+            "clips_per_second": rate,
+            "frames_per_second": rate * self.frames,
+            "interval_width": self.median.width,
+        }
+
+
+def times_as_fast(row: Row, other: Row) -> Interval:
+    """How many times as fast `row` is as `other`, measured beside it: the median ratio over turns, 95 % interval."""
+    pairs = zip(row.turn_medians, other.turn_medians, strict=False)
+    scale = row.batch / other.batch
+    return median_interval([theirs / own * scale for own, theirs in pairs])
+
+
+@dataclass(frozen=True)
+class Results:
+    """A result file.
+
+    Attributes:
+        path: the file.
+        setup: what was measured on.
+        rows: what was measured.
+    """
+
+    path: Path
+    setup: Setup
+    rows: list[Row]
+
+    @classmethod
+    def start(cls, path: str | Path, setup: Setup) -> Self:
+        """Begins a file.
+
+        Raises:
+            ClipzooError: it cannot be written.
+        """
+        path = Path(path)
+        line = json.dumps({"schema": SCHEMA, **asdict(setup)}, ensure_ascii=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(line + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ClipzooError(f"{path}: cannot be written ({error.strerror})") from None
+        return cls(path, setup, [])
+
+    def add(self, row: Row) -> None:
+        """Appends a row to the file: a kill costs what is being measured, no more."""
+        rounded = [[float(f"{value:.7g}") for value in turn] for turn in row.turns]
+        row = replace(row, turns=rounded)
+        line = json.dumps({**asdict(row), "summary": row.summary()}, ensure_ascii=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        self.rows.append(row)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Reads a file. A torn last line, which a kill leaves, is left out.
+
+        Raises:
+            ClipzooError: it cannot be read, is none of ours, damaged, or of another schema.
+        """
+        path = Path(path)
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClipzooError(f"{path}: cannot be read as a result file ({error})") from None
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()
+        try:
+            head, *rows = (json.loads(line) for line in lines)
+            schema = head.pop("schema")
+        except (ValueError, AttributeError, KeyError):
+            raise ClipzooError(f"{path}: is not a result file of clipzoo's benchmarks") from None
+        if schema != SCHEMA:
+            age = "an older" if isinstance(schema, int) and schema < SCHEMA else "another"
+            raise ClipzooError(f"{path}: is of {age} schema ({schema}, not {SCHEMA}); measure again")
+        try:
+            return cls(path, Setup(**head), [_row(row) for row in rows])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ClipzooError(f"{path}: is a damaged result file ({error})") from None
+
+    def select(self, **wanted: Any) -> list[Row]:
+        """Rows whose attributes have these values."""
+        return [row for row in self.rows if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def newest(kind: Kind, folder: Path = FOLDER) -> list[Results]:
+    """The newest file of a kind of every machine, by the name of the machine."""
+    found: dict[str, Results] = {}
+    for path in sorted(folder.glob(f"*/{kind}-*.jsonl")):  # named by their time
+        found[path.parent.name] = Results.load(path)
+    return [found[name] for name in sorted(found)]
+
+
+def _row(record: dict[str, Any]) -> Row:
+    known = {f.name for f in fields(Row)} | {"summary"}
+    strange: Sequence[str] = sorted(set(record) - known)
+    if strange:
+        raise ValueError(f"unknown fields {', '.join(strange)}")
+    return Row(**{name: value for name, value in record.items() if name != "summary"})

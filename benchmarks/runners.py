@@ -1,0 +1,250 @@
+"""What computes in a worker: ONNX Runtime, Keras, OpenVINO, or a plain matrix product. Each is a Runner."""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.runtime import Classifier, onnxruntime, open_session
+from loaders.errors import ClipzooError
+
+Round = Callable[[], object]
+WARM_UP = 2
+SHORT = 0.5  # seconds: a round shorter than this is run once, uncounted, at the start of each turn
+
+
+class Runner:
+    """Something that can be timed. A subclass gives `prepare`, which returns one round as a function.
+
+    Attributes:
+        facts: single figures that go into the row.
+    """
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self._round: Round = lambda: None
+        self._seconds = 0.0
+
+    def prepare(self, batch: int) -> Round:
+        """What a round of this many clips is."""
+        raise NotImplementedError
+
+    def start(self, batch: int) -> float:
+        """Prepares a batch size and warms it up.
+
+        Returns:
+            Seconds of a warm round. What the first one took, compilation included, is a fact.
+        """
+        self._round = self.prepare(batch)
+        self.facts["first_run_seconds"] = _timed(self._round)
+        self._seconds = min(_timed(self._round) for _ in range(WARM_UP))
+        return self._seconds
+
+    def turn(self, seconds: float) -> list[float]:
+        """Times rounds, at least one, until this many seconds have passed.
+
+        The first round after a pause, where threads have gone to sleep and another runner's data is in the cache, does
+        not count.
+
+        Returns:
+            Seconds of each round.
+        """
+        if self._seconds < SHORT:
+            self._round()
+        samples: list[float] = []
+        begun = time.perf_counter()
+        while not samples or time.perf_counter() - begun < seconds:
+            samples.append(_timed(self._round))
+        return samples
+
+    def finish(self) -> dict[str, Any]:
+        """All facts, with the peak memory of this process so far, MiB."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {**self.facts, "peak_memory_mib": round(peak, 1)}
+
+
+class OnnxRuntimeRunner(Runner):
+    """Our file in ONNX Runtime.
+
+    Args:
+        path: the file.
+        provider: `cpu`, `cuda` or `tensorrt`.
+        binding: `host`: arrays in, arrays out. `device`: clips lie on the device already, and answers stay there (I/O
+            binding); on a CPU that only saves the allocation of the outputs.
+        options: of the provider, such as `use_tf32` and `enable_cuda_graph`.
+        threads: on the CPU; None: its own choice.
+    """
+
+    def __init__(
+        self, *, path: Path, provider: Any, binding: str, options: dict[str, str], threads: int | None
+    ) -> None:
+        super().__init__()
+        begun = time.perf_counter()
+        self.classifier = Classifier(path, provider=provider, provider_options=options, threads=threads)
+        self.facts["session_seconds"] = time.perf_counter() - begun
+        self.binding, self.device = binding, "cpu" if provider == "cpu" else "cuda"
+        self.provider, self.threads = provider, threads
+
+    def prepare(self, batch: int) -> Round:
+        clips = random_inputs(self.classifier.session, batch)
+        if self.binding == "host":
+            return lambda: self.classifier.scores(clips)
+        session, ort = self.classifier.session, onnxruntime()
+        binding = session.io_binding()
+        # Kept: a captured graph reads and writes these very addresses.
+        self._bound = {name: ort.OrtValue.ortvalue_from_numpy(clip, self.device, 0) for name, clip in clips.items()}
+        for name, value in self._bound.items():
+            binding.bind_ortvalue_input(name, value)
+        for output in session.get_outputs():
+            shape = [batch, *output.shape[1:]]
+            value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.device, 0)
+            self._bound[output.name] = value
+            binding.bind_ortvalue_output(output.name, value)
+
+        def run() -> None:
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return run
+
+    def placement(self, batch: int) -> dict[str, Any]:
+        """Where nodes really ran, and what took the time, from a profile of 3 rounds.
+
+        Returns:
+            `nodes`: provider -> how many ran on it; `elsewhere`: names of those that ran on another provider than the
+            one asked for; `operators`: operator -> share of the time, the greatest five.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            session = open_session(
+                self.classifier.path, provider=self.provider, threads=self.threads, profile=Path(folder) / "profile"
+            )
+            clips = random_inputs(session, batch)
+            for _ in range(3):
+                session.run(None, clips)
+            events = json.loads(Path(session.end_profiling()).read_text())
+        return read_profile(events, self.classifier.provider)
+
+
+class FileRunner(Runner):
+    """Any ONNX file in ONNX Runtime on the CPU, or on another provider: Keras's own export."""
+
+    def __init__(self, *, path: Path, provider: str, threads: int | None) -> None:
+        super().__init__()
+        begun = time.perf_counter()
+        self.session = open_session(path, provider=provider, threads=threads)
+        self.facts["session_seconds"] = time.perf_counter() - begun
+
+    def prepare(self, batch: int) -> Round:
+        clips = random_inputs(self.session, batch)
+        return lambda: self.session.run(None, clips)
+
+
+class KerasRunner(Runner):
+    """The Keras model, `predict_on_batch`, on the backend that KERAS_BACKEND names."""
+
+    def __init__(self, *, path: Path) -> None:
+        super().__init__()
+        begun = time.perf_counter()
+        from zoo.registry import load_model
+
+        self.model = load_model(path)
+        self.facts["session_seconds"] = time.perf_counter() - begun
+
+    def prepare(self, batch: int) -> Round:
+        from benchmarks.models import random_clips
+        from zoo.contract import specs
+
+        clips = random_clips(specs(self.model), batch)
+        given = clips if len(clips) > 1 else next(iter(clips.values()))
+        return lambda: np.asarray(self.model.predict_on_batch(given))
+
+
+class OpenVinoRunner(Runner):
+    """Our file in OpenVINO on the CPU.
+
+    Args:
+        path: the file.
+        precision: `float32`, or `default`: its own choice, which is bfloat16 on processors that have it.
+        threads: None: its own choice.
+    """
+
+    def __init__(self, *, path: Path, precision: str, threads: int | None) -> None:
+        super().__init__()
+        import openvino
+
+        begun = time.perf_counter()
+        hints: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"} if precision == "float32" else {}
+        if threads:
+            hints["INFERENCE_NUM_THREADS"] = threads
+        self.compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+        self.facts["session_seconds"] = time.perf_counter() - begun
+        self.facts["precision_in_use"] = str(self.compiled.get_property("INFERENCE_PRECISION_HINT"))
+
+    def prepare(self, batch: int) -> Round:
+        rng = np.random.default_rng(0)
+        clips = {}
+        for value in self.compiled.inputs:
+            shape = [axis.get_length() for axis in list(value.partial_shape)[1:]]
+            clips[value.any_name] = rng.integers(0, 256, [batch, *shape], np.uint8)
+        return lambda: self.compiled(clips)
+
+
+class MatrixRunner(Runner):
+    """NumPy's float32 product of two square matrices: how fast the processor computes what networks are made of."""
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.facts["floating_point_operations"] = 2 * size**3
+
+    def prepare(self, batch: int) -> Round:
+        rng = np.random.default_rng(0)
+        left, right = (rng.random((self.size, self.size), np.float32) for _ in range(2))
+        out = np.empty_like(left)
+        return lambda: np.matmul(left, right, out=out)
+
+
+def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:
+    """Noise for every input of an ONNX Runtime session.
+
+    Raises:
+        ClipzooError: an input is not uint8.
+    """
+    rng = np.random.default_rng(0)
+    wrong = [value.name for value in session.get_inputs() if value.type != "tensor(uint8)"]
+    if wrong:
+        raise ClipzooError(f"input {', '.join(wrong)} is not uint8: no model of clipzoo's")
+    return {
+        value.name: rng.integers(0, 256, [batch, *value.shape[1:]], np.uint8) for value in session.get_inputs()
+    }
+
+
+def read_profile(events: list[dict[str, Any]], provider: str) -> dict[str, Any]:
+    """Sums up a profile of ONNX Runtime; see `OnnxRuntimeRunner.placement`."""
+    nodes: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
+            used = event["args"]
+            nodes[event["name"].removesuffix("_kernel_time")] = used["provider"]
+            times[used["op_name"]] += event["dur"]
+    whole = sum(times.values()) or 1
+    return {
+        "nodes": dict(Counter(nodes.values())),
+        "elsewhere": sorted(name for name, where in nodes.items() if where != provider),
+        "operators": {name: round(spent / whole, 4) for name, spent in times.most_common(5)},
+    }
+
+
+def _timed(run: Round) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
