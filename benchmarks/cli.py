@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from loaders.atomic import write_text
 from loaders.terminal import text_console
 
 app = typer.Typer()
@@ -39,24 +37,31 @@ def bench(
     batch: Annotated[list[int], typer.Option(min=1, help="Clips in a batch; give it again for more sizes.")] = [1, 8],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="Least time for each batch size.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime on the CPU.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write figures and raw samples here.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write figures and raw samples here, JSON lines.")
+    ] = None,
 ) -> None:
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
     from benchmarks.inference import bench as measure
+    from benchmarks.machine import setup
+    from benchmarks.results import Results
 
     console = text_console()
-    result = measure(model, provider=provider, batches=batch, seconds=seconds, threads=threads)  # type: ignore[arg-type]
-    table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {result['provider']}")
-    for row in result["rows"]:
+    rows = measure(model, provider=provider, batches=batch, seconds=seconds, threads=threads)  # type: ignore[arg-type]
+    table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {rows[0].name}")
+    for row in rows:
+        figures = row.summary()
         table.add_row(
-            str(row["batch"]),
-            f"{row['p50_ms']:.2f}",
-            f"{row['p95_ms']:.2f}",
-            f"{row['clips_per_second']:.1f}",
-            f"{row['frames_per_second']:.1f}",
-            str(row["rounds"]),
+            str(row.batch),
+            f"{figures['p50_ms']:.2f}",
+            f"{figures['p95_ms']:.2f}",
+            f"{figures['clips_per_second']:.1f}",
+            f"{figures['frames_per_second']:.1f}",
+            str(figures["rounds"]),
         )
     console.print(table)
     if json_file:
-        write_text(json_file, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        results = Results.start(json_file, setup("inference", on_gpu=provider != "cpu", threads=threads))
+        for row in rows:
+            results.add(row)
         console.print(f"wrote {json_file}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.groups import Limits
 from benchmarks.inference import (
@@ -69,7 +69,12 @@ def suite(
             if missing:
                 results.add(missing)
             compare_runtimes(
-                subject, provider=provider, batches=batches, limits=limits, threads=threads, done=results.add  # type: ignore[arg-type]
+                subject,
+                provider=provider,  # type: ignore[arg-type]
+                batches=batches,
+                limits=limits,
+                threads=threads,
+                done=results.add,
             )
             _print(console, results.rows[begun:])
     finally:
@@ -87,7 +92,8 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
 
 
 def _print(console: Console, rows: Sequence[Row]) -> None:
-    table = Table("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "it takes", "memory", title=rows[-1].model)
+    columns = ("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "time", "memory")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=rows[-1].model)
     for row in rows:
         if not row.measured:
             table.add_row(str(row.batch), row.name, row.status, row.note[:60])

@@ -70,13 +70,13 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     classifier = Classifier(file)
     result = evaluate(test.targets, np.concatenate(list(classifier.answers(test.paths))), classifier.labels)
     draw_confusion(result, out / "confusion.png")
-    speed = bench(file, seconds=1.0)["rows"]
+    speed = bench(file, seconds=1.0)
     low, high = result.interval
     table = Table("what", "figure", title="clipzoo demo")
     table.add_row("test clips, classified by the ONNX file", str(result.clips))
     table.add_row("right (top-1)", f"{result.top1:.1%} (95 % interval {low:.1%} to {high:.1%})")
     for row in speed:
-        table.add_row(f"ONNX Runtime, batch {row['batch']}", f"{row['clips_per_second']:.0f} clips/s")
+        table.add_row(f"ONNX Runtime, batch {row.batch}", f"{row.clips_per_second:.0f} clips/s")
     table.add_row("all of it took", f"{time.perf_counter() - begun:.0f} s")
     for what, path in (
         ("sample clips", grid),

@@ -39,6 +39,7 @@ class Limits:
         most: seconds after which it is not waited for any longer, once the two least are reached.
         round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
         turn: seconds of a turn.
+        patience: seconds that anything else may take: a start with its compilation, a turn.
     """
 
     rounds: int = 10
@@ -47,6 +48,7 @@ class Limits:
     most: float = 10.0
     round_seconds: float = 10.0
     turn: float = 0.5
+    patience: float = 300.0
 
 
 def measure(
@@ -71,14 +73,14 @@ def measure(
     try:
         for contestant in contestants:
             entry = _Entry(contestant, on_gpu)
-            if entry.attempt(entry.begin, batches[0], done):
+            if entry.attempt(entry.begin, batches[0], limits, done):
                 entries.append(entry)
         for batch in batches:
-            entries = [entry for entry in entries if entry.attempt(lambda e=entry: e.start(batch, limits), batch, done)]
+            entries = [entry for entry in entries if entry.attempt(entry.start, batch, limits, done)]
             _take_turns(entries, batch, limits, done)
             entries = [entry for entry in entries if entry.alive]
             for entry in entries:
-                entry.attempt(lambda e=entry: done(e.finish(batch, limits)), batch, done)
+                entry.attempt(lambda *given, e=entry: done(e.finish(*given)), batch, limits, done)
     finally:
         for entry in entries:
             entry.close()
@@ -88,7 +90,7 @@ def _take_turns(entries: list[_Entry], batch: int, limits: Limits, done: Callabl
     while any(entry.alive and not entry.settled(limits) for entry in entries):
         for place, entry in enumerate(entries):
             if entry.alive and (place == 0 or not entry.settled(limits)):
-                entry.attempt(lambda e=entry: e.turn(limits), batch, done)
+                entry.attempt(entry.turn, batch, limits, done)
 
 
 class _Entry:
@@ -105,24 +107,23 @@ class _Entry:
     def alive(self) -> bool:
         return self.worker is not None
 
-    def attempt(self, step: Callable[[], object], batch: int, done: Callable[[Row], object]) -> bool:
+    def attempt(
+        self, step: Callable[[int, Limits], object], batch: int, limits: Limits, done: Callable[[Row], object]
+    ) -> bool:
         """Does a step; where it fails, that is a labelled row, and the sweep of this contestant ends."""
         try:
-            step()
-        except (WorkerError, _TooSlow) as error:
-            status = "too slow" if isinstance(error, _TooSlow) else "failed"
-            if isinstance(error, WorkerError) and error.out_of_memory:
-                status = "out of memory"
-            turns = [[error.seconds]] if isinstance(error, _TooSlow) else []
-            row = replace(self.contestant.row, batch=batch, status=status, note=str(error), turns=turns)  # type: ignore[arg-type]
+            step(batch, limits)
+        except WorkerError as error:
             self.close()
-            done(row)
+            done(replace(self._row(batch), status=error.status, note=str(error)))
             return False
         return True
 
-    def begin(self) -> None:
+    def begin(self, batch: int, limits: Limits) -> None:
         contestant, used = self.contestant, self._gpu_used()
-        self.worker = Worker(contestant.make, contestant.arguments, environment=contestant.environment)
+        self.worker = Worker(
+            contestant.make, contestant.arguments, environment=contestant.environment, limit=limits.patience
+        )
         self.gpu_mib += self._gpu_used() - used
 
     def start(self, batch: int, limits: Limits) -> None:
@@ -132,9 +133,12 @@ class _Entry:
         seconds = self.worker.call("start", batch)
         self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
         if seconds > limits.round_seconds:
-            raise _TooSlow(seconds, limits.round_seconds)
+            self.turns = [[seconds]]
+            raise WorkerError(
+                f"a round takes {seconds:.1f} s, over the limit of {limits.round_seconds:g} s", "too slow"
+            )
 
-    def turn(self, limits: Limits) -> None:
+    def turn(self, batch: int, limits: Limits) -> None:
         assert self.worker is not None
         self.turns.append(self.worker.call("turn", limits.turn))
 
@@ -166,9 +170,3 @@ class _Entry:
     def _gpu_used(self) -> float:
         found = gpu() if self.on_gpu else None
         return found.used_mib if found else 0.0
-
-
-class _TooSlow(Exception):
-    def __init__(self, seconds: float, limit: float) -> None:
-        super().__init__(f"a round takes {seconds:.1f} s, over the limit of {limit:g} s")
-        self.seconds = seconds

@@ -25,7 +25,7 @@ from zoo.registry import card, list_models
 
 CLASSES = 51  # HMDB51
 CLIPS = 2
-KERAS_EXPORT_LIMIT = 120.0
+KERAS_EXPORT_LIMIT = 60.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True)
     Args:
         name: of the model in the zoo.
         folder: where; left out, `.models/` in the checkout, below a digest of code and versions.
-        keras_export: whether Keras's own export is wanted too; it is given 120 seconds.
+        keras_export: whether Keras's own export is wanted too; it is given 60 seconds.
 
     Raises:
         ClipzooError: no such model, or its export failed.
@@ -109,6 +109,8 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True)
         said = (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:
         said = f"Keras's export of it, unrolled over time, was not done after {KERAS_EXPORT_LIMIT:.0f} s"
+        for half in prepared.folder.glob(f".{prepared.keras_onnx.stem}-*"):
+            half.unlink()
     if said:
         write_text(prepared.keras_onnx_missing, said + "\n")
     return prepared

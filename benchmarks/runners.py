@@ -222,9 +222,7 @@ def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:
     wrong = [value.name for value in session.get_inputs() if value.type != "tensor(uint8)"]
     if wrong:
         raise ClipzooError(f"input {', '.join(wrong)} is not uint8: no model of clipzoo's")
-    return {
-        value.name: rng.integers(0, 256, [batch, *value.shape[1:]], np.uint8) for value in session.get_inputs()
-    }
+    return {value.name: rng.integers(0, 256, [batch, *value.shape[1:]], np.uint8) for value in session.get_inputs()}
 
 
 def read_profile(events: list[dict[str, Any]], provider: str) -> dict[str, Any]:

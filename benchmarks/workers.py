@@ -11,25 +11,25 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+from benchmarks.results import Status
 from loaders.errors import ClipzooError
 
-START_LIMIT = 600.0
 _SIGKILLED = -signal.SIGKILL
 # How the libraries say that memory ran out; they share no exception class.
 _OUT_OF_MEMORY = (
-    "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "oom", "bad_alloc", "memoryerror",
-    "bfcarena", "cuda failure 2",
+    "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "oom", "bad_alloc",
+    "memoryerror", "bfcarena", "cuda failure 2",
 )  # fmt: skip
 
 
 class WorkerError(ClipzooError):
-    """A runner failed. `out_of_memory` says whether that was for want of memory."""
+    """A runner failed. `status` says how, as a row of the results does."""
 
     exit_status = 1
 
-    def __init__(self, reason: str, *, out_of_memory: bool) -> None:
+    def __init__(self, reason: str, status: Status) -> None:
         super().__init__(reason)
-        self.out_of_memory = out_of_memory
+        self.status: Status = status
 
 
 class Worker:
@@ -39,6 +39,7 @@ class Worker:
         make: makes the object, there; a function or class that can be imported.
         arguments: of `make`.
         environment: variables that are set before anything is imported there.
+        limit: seconds that anything may take there; then the process is ended.
 
     Raises:
         WorkerError: the object could not be made.
@@ -50,7 +51,9 @@ class Worker:
         arguments: Mapping[str, Any],
         *,
         environment: Mapping[str, str] | None = None,
+        limit: float | None = None,
     ) -> None:
+        self.limit = limit
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -68,7 +71,7 @@ class Worker:
         """Calls a method of the object there and returns what it returned.
 
         Raises:
-            WorkerError: it raised, or the process died.
+            WorkerError: it raised, it took too long, or the process died.
         """
         try:
             self._pipe.send((method, arguments, options))
@@ -84,11 +87,14 @@ class Worker:
 
     def _receive(self) -> Any:
         try:
+            if not self._pipe.poll(self.limit):
+                raise WorkerError(f"not done after {self.limit:g} s", "too slow")
             error, value = self._pipe.recv()
         except (EOFError, OSError):
             raise self._dead() from None
         if error is not None:
-            raise WorkerError(error, out_of_memory=any(sign in error.lower() for sign in _OUT_OF_MEMORY))
+            memory = any(sign in error.lower() for sign in _OUT_OF_MEMORY)
+            raise WorkerError(error, "out of memory" if memory else "failed")
         return value
 
     def _dead(self) -> WorkerError:
@@ -96,7 +102,7 @@ class Worker:
         status = self._process.exitcode
         killed = status == _SIGKILLED
         why = "was killed, as it happens where memory runs out" if killed else f"died with exit status {status}"
-        return WorkerError(f"its process {why}", out_of_memory=killed)
+        return WorkerError(f"its process {why}", "out of memory" if killed else "failed")
 
 
 def _serve(pipe: Connection, make: Callable[..., Any], arguments: dict[str, Any], environment: dict[str, str]) -> None:

@@ -308,9 +308,7 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        session = runtime.InferenceSession(
-            str(path), options, providers=[(wanted, dict(provider_options or {}))]
-        )
+        session = runtime.InferenceSession(str(path), options, providers=[(wanted, dict(provider_options or {}))])
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None

@@ -18,6 +18,7 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
+from export.graph import pool_before_normalising
 from export.metadata import Metadata
 from export.native import OP_HANDLERS, native_layers
 from export.parity import ParityError, compare, require
@@ -54,6 +55,7 @@ def convert(model: keras.Model, *, opset: int) -> onnx.ModelProto:
             answer, input_signature=signature, opset=opset, custom_op_handlers=OP_HANDLERS
         )
     proto = _name_axes(proto, contract, task_kind(task(model)).outputs, len(labels(model)))
+    pool_before_normalising(proto.graph)
     _check_nodes(proto, model)
     return proto
 

@@ -15,10 +15,10 @@ import onnxruntime
 import pytest
 
 import zoo
+from benchmarks.models import enliven
 from export import Classifier, ParityError, to_onnx
 from export.parity import compare, require
 from loaders import ClipzooError
-from benchmarks.models import enliven
 from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
 from tests.test_models import LABELS, SMALL, clips_for
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import zoo
-from loaders import ClipSpec, ClipzooError
 from benchmarks.models import enliven, leaves
+from loaders import ClipSpec, ClipzooError
 from zoo.layers import ClipInput, FrameWise
 
 pytestmark = pytest.mark.keras

@@ -165,15 +165,16 @@ def test_two_runtimes_at_once_are_said(file: Path, monkeypatch: pytest.MonkeyPat
 
 def test_bench_measures_what_it_says(file: Path) -> None:
     rows: list[int] = []
-    result = bench(file, batches=(1, 4), seconds=0.05, done=lambda row: rows.append(row.batch))
+    found = bench(file, batches=(1, 4), seconds=0.05, done=lambda row: rows.append(row.batch))
     assert rows == [1, 4]
-    assert result["provider"] == "CPUExecutionProvider"
-    for row, batch in zip(result["rows"], (1, 4), strict=True):
-        assert row["rounds"] == len(row["samples_ms"]) >= 10
-        assert row["p50_ms"] == pytest.approx(np.median(row["samples_ms"]))
-        assert row["p95_ms"] >= row["p50_ms"] > 0
-        assert row["clips_per_second"] == pytest.approx(batch / row["p50_ms"] * 1e3)
-        assert row["frames_per_second"] == pytest.approx(3 * row["clips_per_second"])
+    for row, batch in zip(found, (1, 4), strict=True):
+        figures = row.summary()
+        assert row.settings == {"provider": "CPU"}
+        assert figures["rounds"] == len(row.seconds) >= 10
+        assert figures["p50_ms"] == pytest.approx(1e3 * np.median(row.seconds))
+        assert figures["p99_ms"] >= figures["p95_ms"] >= figures["p50_ms"] > 0
+        assert figures["clips_per_second"] == pytest.approx(batch / figures["p50_ms"] * 1e3)
+        assert figures["frames_per_second"] == pytest.approx(3 * figures["clips_per_second"])
     with pytest.raises(ClipzooError, match="batches"):
         bench(file, batches=(0,))
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import zoo
+from benchmarks.models import enliven
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.index import Task
-from benchmarks.models import enliven
 from tests.conftest import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.training import Recipe, fit

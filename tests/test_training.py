@@ -141,10 +141,10 @@ class Foreign(keras.utils.PyDataset):
 
 @pytest.mark.timeout(120)
 def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() -> None:
-    from zoo.training import _Feed
+    from zoo.feed import Feed
 
     dataset = Foreign()
-    feed = _Feed(dataset)
+    feed = Feed(dataset)
     feed[0]  # as Keras does before the first epoch
     seen = []
     for epoch in range(3):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from benchmarks.models import enliven
+from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.conftest import not_the_backend_s
 from zoo.backbones import BACKBONES
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,10 +13,10 @@ from typing import Any, Literal
 
 import keras
 
-from loaders.ahead import ReadAhead
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from zoo.contract import labels, task
+from zoo.feed import Clock, Feed
 from zoo.pictures import draw_curves
 from zoo.run import Run
 from zoo.sgd import CaffeSGD, MeanClassAccuracy
@@ -110,6 +109,20 @@ class Recipe:
         return CaffeSGD(self.rate, 0.9, l2=self.l2, **more)
 
 
+def compile_model(model: keras.Model, recipe: Recipe) -> None:
+    """Gives a model the optimizer of the recipe, and loss and metrics of its task.
+
+    Raises:
+        ClipzooError: the recipe watches what the task does not have.
+    """
+    kind = task_kind(task(model))
+    metric = keras.metrics.BinaryAccuracy(name=kind.metric) if kind is TASKS["multilabel"] else kind.metric
+    metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if kind is TASKS["classification"] else [])]
+    if recipe.monitor == "class_accuracy" and kind is not TASKS["classification"]:
+        raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {task(model)}")
+    model.compile(optimizer=recipe.make_optimizer(), loss=kind.loss, metrics=metrics)
+
+
 def fit(
     model: keras.Model,
     train: keras.utils.PyDataset,
@@ -157,18 +170,13 @@ def fit(
                 f"the model has {', '.join(labels(model))}"
             )
     keras.utils.set_random_seed(recipe.seed)
-    kind = task_kind(task(model))
-    metric = keras.metrics.BinaryAccuracy(name=kind.metric) if kind is TASKS["multilabel"] else kind.metric
-    metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if kind is TASKS["classification"] else [])]
-    if recipe.monitor == "class_accuracy" and kind is not TASKS["classification"]:
-        raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {task(model)}")
-    model.compile(optimizer=recipe.make_optimizer(), loss=kind.loss, metrics=metrics)
-    feed = _Feed(train)
+    compile_model(model, recipe)
+    feed = Feed(train)
     monitor = f"val_{recipe.monitor}" if validation is not None else recipe.monitor
     mode = "min" if recipe.monitor == "loss" else "max"
     record = _Record(monitor, Run(Path(out)) if out is not None else None)
     every: list[keras.callbacks.Callback] = [
-        _Clock(feed),
+        Clock(feed),
         keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience),
         record,
         *callbacks,
@@ -187,80 +195,6 @@ def fit(
             callbacks=every,
         )
     return record.history
-
-
-class _Feed(keras.utils.PyDataset):
-    """The training set as Keras sees it: read ahead by threads of ours, with a note of when each batch was ready."""
-
-    def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        super().__init__(workers=1)
-        self.dataset = dataset
-        self.resumed = bool(getattr(dataset, "resumed", False))
-        self.first = dataset.epoch if self.resumed else 0
-        self.epoch = -1  # Keras reads and throws away before the first epoch begins
-        self.ready: dict[int, float] = {}
-        self._ahead = ReadAhead(lambda _, batch: dataset[batch], dataset.workers) if dataset.workers > 1 else None
-
-    @property
-    def num_batches(self) -> int | None:
-        batches: int | None = len(self.dataset) if self.resumed else self.dataset.num_batches
-        return batches
-
-    def __getitem__(self, batch: int) -> Any:
-        many = self.num_batches
-        item = self._ahead.get(self.epoch, batch, many or batch + 1) if self._ahead else self.dataset[batch]
-        self.ready[batch] = time.perf_counter()
-        return item
-
-    def begin(self, epoch: int) -> None:
-        """Called before each epoch: Keras's own hooks come at different times on the two backends."""
-        self.epoch = epoch
-        self.ready.clear()
-        if hasattr(self.dataset, "epoch"):
-            self.dataset.epoch = self.first + epoch
-        elif epoch:
-            self.dataset.on_epoch_end()
-
-
-class _Clock(keras.callbacks.Callback):
-    """Tells the feed of each epoch, and measures the wait for data.
-
-    Both backends fetch a batch inside the training step, behind `on_train_batch_begin`: the step waits from there
-    until the batch is ready.
-    """
-
-    def __init__(self, feed: _Feed) -> None:
-        super().__init__()
-        self.feed = feed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.first_epoch = not hasattr(self, "begun")
-        self.feed.begin(epoch)
-        self.begun = time.perf_counter()
-        self.batch_begun: dict[int, float] = {}
-        self.trained = self.begun
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.batch_begun[batch] = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.trained = time.perf_counter()
-        if logs is not None:
-            logs["data_wait"] = self.wait()
-
-    def wait(self) -> float:
-        """Share of the epoch's training time so far that was spent waiting for clips, 0 to 1."""
-        ready = self.feed.ready
-        begun = dict(self.batch_begun)
-        if self.first_epoch:
-            begun.pop(0, None)  # the step is compiled before it fetches its first batch
-        waited = sum(max(0.0, ready[b] - start) for b, start in begun.items() if b in ready)
-        return min(1.0, waited / max(1e-9, self.trained - self.begun))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if logs is not None:
-            logs["data_wait"] = self.wait()
-            logs["seconds"] = time.perf_counter() - self.begun
 
 
 class _Record(keras.callbacks.Callback):

@@ -1,0 +1,99 @@
+"""The command `python -m benchmarks.training`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from benchmarks.machine import default_path, gpu, setup
+from benchmarks.results import Results, Row, times_as_fast
+from benchmarks.script import run_script
+from benchmarks.training import BACKENDS, LIMITS, QUICK, batch_for, training
+from loaders.errors import ClipzooError
+from loaders.lists import index_folder
+from loaders.motion import draw_motion_clips
+from loaders.terminal import text_console
+from zoo.registry import card, list_models
+
+
+def suite(
+    models: Annotated[list[str] | None, typer.Option("--models", help="Names; the whole zoo if left out.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="jax or tensorflow; those installed if left out.")] = None,
+    videos: Annotated[Path | None, typer.Option(help="Clips, a sub-folder per action; made ones if left out.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step; by the model's cost if left out.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
+    provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
+    quick: Annotated[bool, typer.Option(help="One model, half a second each: a look, not a result.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
+    ] = None,
+) -> None:
+    """Measure training steps on JAX and TensorFlow: from memory, from the disk cache, from videos."""
+    console = text_console()
+    unknown = sorted(set(backend or ()) - set(BACKENDS))
+    if unknown or provider not in ("cpu", "cuda"):
+        raise ClipzooError(
+            f"backend ({', '.join(unknown) or 'known'}) must be jax or tensorflow, provider ({provider!r}) cpu or cuda"
+        )
+    on_gpu = provider == "cuda"
+    if on_gpu and gpu() is None:
+        raise ClipzooError("provider 'cuda': nvidia-smi finds no GPU on this host")
+    names = models or (["convnet_gru"] if quick else list_models())
+    for name in names:
+        card(name)
+    found = setup("training", on_gpu=on_gpu)
+    folder = Path(".models") / "motion"
+    if videos is None and not folder.is_dir():
+        draw_motion_clips(folder, clips=60, frames=30, size=48, seed=0)
+    clips = (videos or folder).resolve()
+    index_folder(clips)
+    console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
+    path = json_file or default_path(found)
+    results = Results.start(path, found)
+    try:
+        for name in names:
+            begun = len(results.rows)
+            training(
+                name,
+                batch=batch or batch_for(name, on_gpu=on_gpu),
+                limits=QUICK if quick else LIMITS,
+                videos=clips,
+                backends=backend or tuple(BACKENDS),
+                workers=workers,
+                on_gpu=on_gpu,
+                done=results.add,
+            )
+            print_rows(console, results.rows[begun:])
+    finally:
+        console.print(f"wrote {path}: {len(results.rows)} rows")
+
+
+def print_rows(console: Console, rows: Sequence[Row]) -> None:
+    """A table of one model, each row beside the first of its backend."""
+    columns = ("runner", "ms a step", "clips/s", "of the first's speed", "waiting", "compile s", "memory")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=f"{rows[0].model}, batch {rows[0].batch}")
+    for row in rows:
+        if not row.measured:
+            table.add_row(row.name, row.status, row.note[:60])
+            continue
+        first = next((r for r in rows if r.runner == row.runner and r.measured), row)
+        table.add_row(
+            row.name,
+            f"{1e3 * row.median.value:.1f}",
+            f"{row.clips_per_second:.2f}",
+            f"{times_as_fast(row, first).value:.2f}",
+            f"{row.facts['data_wait']:.0%}",
+            f"{row.facts['compile_seconds']:.1f}",
+            f"{row.facts['peak_memory_mib']:.0f} MiB",
+        )
+    console.print(table)
+
+
+def main() -> None:
+    """Runs the command."""
+    run_script(suite)

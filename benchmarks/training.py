@@ -1,0 +1,255 @@
+"""How fast models train on JAX and TensorFlow: `python -m benchmarks.training`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks.groups import Contestant, Limits, measure
+from benchmarks.models import CLASSES, random_clips, with_time_distributed
+from benchmarks.results import Row
+from benchmarks.runners import Round, Runner
+from loaders.errors import ClipzooError
+from loaders.lists import index_folder
+from zoo.registry import card
+
+Source = Literal["memory", "disk cache", "videos"]
+Time = Literal["folded", "TimeDistributed"]
+PRECISIONS = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
+BACKENDS = {"jax": "Keras JAX", "tensorflow": "Keras TensorFlow"}
+EPOCH = 4  # steps of an epoch that the loader feeds
+LIMITS = Limits(rounds=6, seconds=3.0, most=6.0, turn=0.5, patience=150.0)
+QUICK = Limits(rounds=3, seconds=0.5, most=1.0, turn=0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way to train.
+
+    Attributes:
+        time: `folded` into the batch by FrameWise, or Keras's TimeDistributed.
+        precision: `float32` or `mixed bfloat16`.
+        source: where clips come from: an array in memory, which shows what the step alone costs; the loader, from its
+            disk cache; or the loader, from video files, decoded anew in each epoch.
+    """
+
+    time: Time = "folded"
+    precision: str = "float32"
+    source: Source = "memory"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"time": self.time, "precision": self.precision, "clips": self.source}
+
+
+WAYS = (
+    Way(),
+    Way(time="TimeDistributed"),
+    Way(precision="mixed bfloat16"),
+    Way(source="disk cache"),
+    Way(source="videos"),
+)
+
+
+class TrainingRunner(Runner):
+    """Training steps of a model, by `model.fit` as `zoo.training.fit` calls it. A turn is an epoch of some steps.
+
+    Args:
+        model: name in the zoo.
+        options: of `create_model`.
+        way: how to train.
+        videos: a folder of clips, for `source` other than memory.
+        workers: threads that read clips.
+    """
+
+    def __init__(self, *, model: str, options: dict[str, Any], way: Way, videos: Path | None, workers: int) -> None:
+        super().__init__()
+        import keras
+
+        from zoo.registry import create_model
+        from zoo.training import Recipe, compile_model
+
+        keras.config.set_dtype_policy(PRECISIONS[way.precision])
+        keras.utils.set_random_seed(0)
+        self.way, self.videos, self.workers = way, videos, workers
+        labels = list(map(str, range(CLASSES)))
+        if videos is not None and way.source != "memory":
+            self.index = index_folder(videos)
+            labels = list(self.index.labels)
+        self.model = create_model(model, classes=labels, **options)
+        if way.time == "TimeDistributed":
+            self.model = with_time_distributed(self.model)
+        compile_model(self.model, Recipe())
+        self.steps = 1
+        self._folder = tempfile.TemporaryDirectory(prefix="clipzoo-cache-")
+        self._waits: list[float] = []
+
+    def prepare(self, batch: int) -> Round:
+        from zoo.feed import Clock, Feed
+
+        self._feed = Feed(self._dataset(batch))
+        self._clock = Clock(self._feed)
+        self._epochs = 0
+        return self._epoch
+
+    def start(self, batch: int) -> float:
+        self._round = self.prepare(batch)
+        begun = time.perf_counter()
+        self._epoch()
+        self.facts["first_run_seconds"] = time.perf_counter() - begun
+        seconds = self._epoch()
+        self.facts["compile_seconds"] = max(0.0, self.facts["first_run_seconds"] - seconds * self.steps)
+        return seconds
+
+    def turn(self, seconds: float) -> list[float]:
+        if self.way.source == "memory":
+            self._feed.dataset.batches = self.steps = max(1, ceil(seconds / self._seconds)) if self._seconds else 1
+        self._seconds = self._epoch()
+        self._waits.append(self._clock.wait())
+        self.facts["data_wait"] = float(np.median(self._waits))
+        return [self._seconds]
+
+    def _epoch(self) -> float:
+        """Seconds of a step, on average over an epoch."""
+        logs: dict[str, float] = {}
+        self.model.fit(
+            self._feed,
+            initial_epoch=self._epochs,
+            epochs=self._epochs + 1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[self._clock, _keep(logs)],
+        )
+        self._epochs += 1
+        return logs["seconds"] / self.steps
+
+    def _dataset(self, batch: int) -> Any:
+        from zoo.contract import specs
+
+        if self.way.source == "memory":
+            self.steps = 1
+            return _in_memory(self.model, batch)
+        from loaders.dataset import ClipDataset
+
+        count = min(EPOCH * batch, len(self.index) // batch * batch)
+        if not count:
+            raise ClipzooError(f"{self.index.root}: {len(self.index)} clips do not fill a batch of {batch}")
+        every = [self.index[i * len(self.index) // count] for i in range(count)]
+        index = replace(self.index, clips=tuple(every))
+        cache = self._folder.name if self.way.source == "disk cache" else None
+        dataset = ClipDataset(
+            index, specs(self.model), batch_size=batch, shuffle=True, workers=self.workers, cache=cache
+        )
+        self.steps = len(dataset)
+        return dataset
+
+
+def training(
+    model: str,
+    *,
+    batch: int,
+    limits: Limits = LIMITS,
+    videos: Path | None = None,
+    backends: Sequence[str] = tuple(BACKENDS),
+    ways: Sequence[Way] = WAYS,
+    options: dict[str, Any] | None = None,
+    workers: int = 2,
+    on_gpu: bool = False,
+    done: Callable[[Row], object],
+) -> None:
+    """Measures a model's training in every way, backend by backend, the ways of one backend taking turns.
+
+    Args:
+        model: name in the zoo.
+        batch: clips in a step.
+        limits: how long.
+        videos: a folder of clips, one sub-folder per action; without it, clips come from memory alone.
+        backends: of Keras; those that are not installed are left out.
+        ways: the first is what the others are compared with.
+        options: of `create_model`, for small tries.
+        workers: threads that read clips.
+        on_gpu: whether the backend may use the GPU.
+        done: called with each row as soon as it is measured.
+
+    Raises:
+        ClipzooError: no such model, or no clips.
+    """
+    found = card(model)
+    settings = dict(options or {})
+    for backend in backends:
+        if not find_spec(backend):
+            continue
+        environment = {
+            "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true", **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
+        }  # fmt: skip
+        contestants = [
+            Contestant(
+                row=Row(
+                    model=model,
+                    runner=BACKENDS[backend],
+                    settings=way.settings,
+                    batch=batch,
+                    frames=settings.get("frames", found.spec.frames),
+                ),
+                make=TrainingRunner,
+                arguments={"model": model, "options": settings, "way": way, "videos": videos, "workers": workers},
+                environment=environment,
+            )
+            for way in ways
+            if videos is not None or way.source == "memory"
+        ]
+        measure(contestants, [batch], limits=limits, done=done, on_gpu=on_gpu)
+
+
+def batch_for(model: str, *, on_gpu: bool) -> int:
+    """Clips in a step: fewer of those that cost much, so that a step ends within a round's limit."""
+    light = card(model).multiply_adds < 20e9
+    return (32 if light else 8) if on_gpu else (4 if light else 1)
+
+
+def _in_memory(model: Any, batch: int) -> Any:
+    """The same batch again and again."""
+    import keras
+
+    from zoo.contract import labels, specs
+
+    clips = random_clips(specs(model), batch)
+    targets = np.eye(len(labels(model)), dtype=np.float32)[np.arange(batch) % len(labels(model))]
+    given = clips if len(clips) > 1 else next(iter(clips.values()))
+
+    class InMemory(keras.utils.PyDataset):
+        batches = 1
+
+        @property
+        def num_batches(self) -> int:
+            return self.batches
+
+        def __getitem__(self, _: int) -> Any:
+            return given, targets
+
+    return InMemory()
+
+
+def _keep(logs: dict[str, float]) -> Any:
+    import keras
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, found: dict[str, float] | None = None) -> None:
+            logs.update(found or {})
+
+    return Keep()
+
+
+if __name__ == "__main__":
+    from benchmarks.cli_training import main
+
+    main()
