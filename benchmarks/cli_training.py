@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from benchmarks.machine import default_path, gpu, setup
+from benchmarks.models import motion_clips
 from benchmarks.results import Results, Row, times_as_fast
 from benchmarks.script import run_script
 from benchmarks.training import BACKENDS, LIMITS, QUICK, batch_for, training
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
-from loaders.motion import draw_motion_clips
 from loaders.terminal import text_console
 from zoo.registry import card, list_models
 
@@ -47,10 +47,7 @@ def suite(
     for name in names:
         card(name)
     found = setup("training", on_gpu=on_gpu)
-    folder = Path(".models") / "motion"
-    if videos is None and not folder.is_dir():
-        draw_motion_clips(folder, clips=60, frames=30, size=48, seed=0)
-    clips = (videos or folder).resolve()
+    clips = (videos or motion_clips()).resolve()
     index_folder(clips)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
     path = json_file or default_path(found)

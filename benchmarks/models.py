@@ -20,6 +20,7 @@ import typer
 from benchmarks.machine import ROOT, versions
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
+from loaders.motion import draw_motion_clips
 from loaders.terminal import text_console
 from zoo.registry import card, list_models
 
@@ -120,6 +121,14 @@ def random_clips(specs: Any, count: int, *, seed: int = 0) -> dict[str, np.ndarr
     """Clips of noise by input name, uint8 (count, frames, height, width, channels)."""
     rng = np.random.default_rng(seed)
     return {name: rng.integers(0, 256, (count, *spec.shape), np.uint8) for name, spec in specs.items()}
+
+
+def motion_clips() -> Path:
+    """A folder of made clips, drawn once, for benchmarks that were given no videos."""
+    folder = ROOT / ".models" / "motion"
+    if not folder.is_dir():
+        draw_motion_clips(folder, clips=60, frames=30, size=48, seed=0)
+    return folder
 
 
 def enliven(model: Any, seed: int = 0) -> Any:

@@ -1,4 +1,4 @@
-"""The README's tables of measurements, written from the result files alone: `python -m benchmarks.report`."""
+"""The README's tables and pictures of measurements, from the result files alone: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 import typer
 
+from benchmarks import tables
+from benchmarks.results import Kind, newest
+from benchmarks.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 
@@ -67,7 +70,16 @@ def fights() -> str:
     return "\n".join((_ACCURACY[0].format("fights, grouped split, 60 test clips"), _ACCURACY[1], *rows))
 
 
-TABLES: dict[str, Callable[[], str]] = {"loading": loading, "motion": motion, "ablation": ablation, "fights": fights}
+TABLES: dict[str, Callable[[], str]] = {
+    "loading": loading,
+    "motion": motion,
+    "ablation": ablation,
+    "fights": fights,
+    "inference": tables.inference,
+    "start_up": tables.start_up,
+    "training": tables.training,
+    "pipeline": tables.pipeline,
+}
 
 
 def render(text: str) -> str:
@@ -100,11 +112,18 @@ def _read(name: str) -> Any:
 
 
 def main() -> None:
-    """Writes README.md anew."""
+    """Write README.md and the pictures beside the result files anew."""
+    from benchmarks.plots import draw
+
     path = ROOT / "README.md"
     write_text(path, render(path.read_text(encoding="utf-8")))
     typer.echo(f"wrote {path}: {', '.join(TABLES)}")
+    kinds: tuple[Kind, ...] = ("inference", "training")
+    for kind in kinds:
+        for results in newest(kind):
+            for picture in draw(results):
+                typer.echo(f"wrote {picture}")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

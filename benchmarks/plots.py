@@ -1,0 +1,147 @@
+"""The benchmarks' pictures, PNG on an opaque ground, so that they read on light and dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from benchmarks.inference import MATRIX, OURS
+from benchmarks.results import Results, Row, times_as_fast
+from benchmarks.training import Way
+from loaders.atomic import replacing
+
+# Okabe and Ito's colours, told apart by the colour-blind too; markers say it again.
+STYLES = (
+    ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#D55E00", "v"), ("#56B4E9", "P"),
+    ("#000000", "X"), ("#8C8C8C", "*"),
+)  # fmt: skip
+
+
+def draw(results: Results) -> list[Path]:
+    """Draws the pictures of a result file beside it, and returns their paths."""
+    folder, kind = results.path.parent, results.setup.kind
+    drawn: list[Path] = []
+    rows = [row for row in results.rows if row.measured and row.runner != MATRIX]
+    if kind == "inference" and rows:
+        figures = {
+            "peers": _peers(rows),
+            "throughput": _curves(rows, latency=False),
+            "latency": _curves(rows, latency=True),
+        }
+    elif kind == "training" and rows:
+        figures = {"training": _training(rows)}
+    else:
+        return drawn
+    for name, figure in figures.items():
+        figure.suptitle(
+            f"{results.setup.device}, {results.setup.cores} cores, {results.setup.started[:10]}", fontsize=9
+        )
+        path = folder / f"{name}.png"
+        with replacing(path) as partial:
+            figure.savefig(partial, dpi=110, facecolor="white")
+        drawn.append(path)
+    return drawn
+
+
+def _peers(rows: Sequence[Row]) -> Figure:
+    """How fast each runner is beside ONNX Runtime, whose bar is 1: every model, batch 1 and the largest."""
+    batches = sorted({min(row.batch for row in rows), max(row.batch for row in rows if row.runner == OURS)})
+    models = list(dict.fromkeys(row.model for row in rows))
+    names = list(dict.fromkeys(row.name for row in rows))
+    figure = Figure(figsize=(5.2 * len(batches), 0.9 + 0.95 * len(models)), layout="constrained")
+    panels: Any = figure.subplots(1, len(batches), sharey=True, squeeze=False)
+    for axes, batch in zip(panels[0], batches, strict=True):
+        for place, name in enumerate(names):
+            color, _ = STYLES[place % len(STYLES)]
+            spots, speeds = [], []
+            for spot, model in enumerate(models):
+                found = [row for row in rows if (row.model, row.batch) == (model, batch)]
+                own = next((row for row in found if row.runner == OURS), None)
+                row = next((row for row in found if row.name == name), None)
+                if own is not None and row is not None:
+                    spots.append(spot + 0.8 * (place + 0.5) / len(names) - 0.4)
+                    speeds.append(1.0 if row is own else times_as_fast(row, own).value)
+            axes.barh(spots, speeds, height=0.8 / len(names), color=color, label=name)
+        axes.axvline(1, color="black", linewidth=0.8)
+        _log(axes.xaxis, axes, "x")
+        axes.set(title=f"batch {batch}", xlabel=f"times as fast as {names[0]}", yticks=range(len(models)))
+        axes.set_yticklabels(models)
+        axes.invert_yaxis()
+        axes.grid(alpha=0.3, axis="x")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def _curves(rows: Sequence[Row], *, latency: bool) -> Figure:
+    """A panel for each model, a line for each runner: clips/s against the batch, or p95 against clips/s."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    names = list(dict.fromkeys(row.name for row in rows))
+    across = min(5, len(models))
+    down = ceil(len(models) / across)
+    figure = Figure(figsize=(2.7 * across, 0.9 + 2.5 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, model in zip(panels, models, strict=False):
+        for (color, marker), name in zip(STYLES * 3, names, strict=False):
+            found = sorted((r for r in rows if r.model == model and r.name == name), key=lambda row: row.batch)
+            if latency:
+                xs, ys = [r.clips_per_second for r in found], [r.summary()["p95_ms"] for r in found]
+            else:
+                xs, ys = [float(r.batch) for r in found], [r.clips_per_second for r in found]
+            axes.plot(xs, ys, color=color, marker=marker, markersize=5, linewidth=1.2, label=name)
+        axes.set_title(model, fontsize=9)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=7, which="both")
+        if not latency:
+            axes.xaxis.set_major_locator(FixedLocator(sorted({row.batch for row in rows})))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axes in panels[len(models) :]:
+        axes.set_axis_off()
+    figure.supxlabel("clips/s" if latency else "batch", fontsize=9)
+    figure.supylabel("p95 latency, ms" if latency else "clips/s", fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _training(rows: Sequence[Row]) -> Figure:
+    """Clips/s of every way to train, a panel for each backend."""
+    runners = list(dict.fromkeys(row.runner for row in rows))
+    models = list(dict.fromkeys(row.model for row in rows))
+    ways = list(dict.fromkeys(tuple(row.settings.values()) for row in rows))
+    plain = tuple(Way().settings.values())
+    figure = Figure(figsize=(5.2 * len(runners), 0.9 + 0.8 * len(models)), layout="constrained")
+    panels: Any = figure.subplots(1, len(runners), sharey=True, squeeze=False)
+    for axes, runner in zip(panels[0], runners, strict=True):
+        for place, way in enumerate(ways):
+            found = [
+                (models.index(row.model) + 0.8 * (place + 0.5) / len(ways) - 0.4, row.clips_per_second)
+                for row in rows
+                if row.runner == runner and tuple(row.settings.values()) == way
+            ]
+            named = "folded, float32, from memory" if way == plain else ", ".join(set_apart(way, plain))
+            spots, rates = zip(*found, strict=True) if found else ((), ())
+            axes.barh(spots, rates, height=0.8 / len(ways), color=STYLES[place % len(STYLES)][0], label=named)
+        _log(axes.xaxis, axes, "x")
+        axes.set(title=runner, xlabel="clips/s of training", yticks=range(len(models)))
+        axes.set_yticklabels([f"{model}, {next(r.batch for r in rows if r.model == model)}" for model in models])
+        axes.invert_yaxis()
+        axes.grid(alpha=0.3, axis="x")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def set_apart(way: tuple[str, ...], plain: tuple[str, ...]) -> list[str]:
+    """What a way has that the plain one has not."""
+    return [value for value, usual in zip(way, plain, strict=True) if value != usual]
+
+
+def _log(axis: Any, axes: Any, which: str) -> None:
+    axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

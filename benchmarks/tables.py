@@ -1,0 +1,169 @@
+"""The README's tables of inference, training and the pipeline, one for every machine, from its newest result files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.inference import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
+from benchmarks.results import FOLDER, Kind, Results, Row, newest, times_as_fast
+from benchmarks.training import Way
+
+PEERS = (
+    ("Keras TensorFlow", ""),
+    ("Keras JAX", ""),
+    ("OpenVINO", "float32"),
+    ("OpenVINO", "default"),
+    (KERAS_EXPORT, ""),
+)
+
+
+def inference() -> str:
+    """ONNX Runtime beside its peers."""
+    return _per_machine("inference", _inference)
+
+
+def start_up() -> str:
+    """What happens before the first answer, and memory."""
+    return _per_machine("inference", _start_up)
+
+
+def training() -> str:
+    """Clips a second of training steps."""
+    return _per_machine("training", _training)
+
+
+def pipeline() -> str:
+    """From video file to label."""
+    return _per_machine("pipeline", _pipeline)
+
+
+def setting(results: Results) -> str:
+    """What was measured on, in one line."""
+    found = results.setup
+    names = ("onnxruntime", "onnxruntime-gpu", "openvino", "keras", "tensorflow", "jax", "numpy")
+    versions = ", ".join(f"{name} {found.versions[name]}" for name in names if name in found.versions)
+    driver = f", driver {found.driver}" if found.driver else ""
+    where = results.path.relative_to(FOLDER.parent.parent) if results.path.is_relative_to(FOLDER) else results.path
+    return (
+        f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
+        f"{found.load:g} cores were busy the minute before. `{Path(where).as_posix()}`"
+    )
+
+
+def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
+    return "\n\n".join("\n".join((setting(results), "", *table(results))) for results in newest(kind))
+
+
+def _inference(results: Results) -> Iterable[str]:
+    heads = [", ".join(filter(None, peer)) for peer in PEERS]
+    yield "| model | batch | runs on | p50 ms | p99 ms | clips/s | frames/s | of matrix rate | times as fast as " + (
+        " | ".join(heads) + " |"
+    )
+    yield "|---" * (8 + len(heads)) + "|"
+    for row in results.rows:
+        if row.runner != OURS:
+            continue
+        beside = [other for other in results.rows if (other.model, other.batch) == (row.model, row.batch)]
+        name = f"| {row.model} | {row.batch} | {', '.join(row.settings.values())}"
+        if not row.measured:
+            yield f"{name} | {row.status}: {row.note} |" + " |" * (4 + len(heads))
+            continue
+        figures = row.summary()
+        matrix = next((other for other in beside if other.runner == MATRIX), None)
+        share = share_of_matrix_rate(row, matrix) if matrix else None
+        cells = [
+            f"{figures['p50_ms']:.1f}",
+            f"{figures['p99_ms']:.1f}",
+            f"{figures['clips_per_second']:.1f}",
+            f"{figures['frames_per_second']:.0f}",
+            f"{share:.0%}" if share else "",
+            *(_ratio(row, beside, *peer) for peer in PEERS),
+        ]
+        yield f"{name} | {' | '.join(cells)} |"
+
+
+def _ratio(row: Row, beside: Sequence[Row], runner: str, precision: str) -> str:
+    found = [r for r in beside if r.runner == runner and r.settings.get("precision", "") in (precision, "")]
+    if not found:
+        return ""
+    other = found[0]
+    if not other.measured:
+        slow = other.status == "too slow" and other.turns
+        return f"over {row.batch / other.batch * other.turns[0][0] / row.median.value:.1f}" if slow else other.status
+    ratio = times_as_fast(row, other)
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _start_up(results: Results) -> Iterable[str]:
+    yield "| model | runner | ready after, s | first answer, s | peak memory, MiB | nodes |"
+    yield "|---|---|---|---|---|---|"
+    seen = set()
+    for row in results.rows:
+        if (row.model, row.name) in seen or row.runner == MATRIX or not row.measured:
+            continue
+        seen.add((row.model, row.name))
+        facts = row.facts
+        nodes = ", ".join(f"{count} on {name.removesuffix('ExecutionProvider')}" for name, count in _nodes(row))
+        memory = facts.get("gpu_memory_mib") or facts["peak_memory_mib"]
+        first = f"{facts['first_run_seconds']:.2f}"
+        yield f"| {row.model} | {row.name} | {facts['session_seconds']:.2f} | {first} | {memory:.0f} | {nodes} |"
+
+
+def _nodes(row: Row) -> list[tuple[str, int]]:
+    return sorted(row.facts.get("nodes", {}).items())
+
+
+def _training(results: Results) -> Iterable[str]:
+    yield "| model | backend | batch | from memory, clips/s | compiled in, s | memory, MiB | TimeDistributed | " + (
+        "bfloat16 | from the disk cache | from videos | waiting, cache and videos |"
+    )
+    yield "|---" * 11 + "|"
+    ways = (
+        Way(time="TimeDistributed"),
+        Way(precision="mixed bfloat16"),
+        Way(source="disk cache"),
+        Way(source="videos"),
+    )
+    for first in results.rows:
+        if first.settings != Way().settings:
+            continue
+        beside = [row for row in results.rows if (row.model, row.runner) == (first.model, first.runner)]
+        name = f"| {first.model} | {first.runner.removeprefix('Keras ')} | {first.batch}"
+        if not first.measured:
+            yield f"{name} | {first.status}: {first.note} |" + " |" * 7
+            continue
+        others = [next((row for row in beside if row.settings == way.settings), None) for way in ways]
+        waits = ", ".join(f"{row.facts['data_wait']:.0%}" for row in others[2:] if row is not None and row.measured)
+        facts = first.facts
+        cells = [
+            f"{first.clips_per_second:.2f}",
+            f"{facts['compile_seconds']:.0f}",
+            f"{facts['peak_memory_mib']:.0f}",
+            *(_speed(row, first) for row in others),
+            waits,
+        ]
+        yield f"{name} | {' | '.join(cells)} |"
+
+
+def _speed(row: Row | None, first: Row) -> str:
+    if row is None:
+        return ""
+    if not row.measured:
+        return row.status
+    ratio = times_as_fast(row, first)
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _pipeline(results: Results) -> Iterable[str]:
+    yield "| model | files | overlapped, clips/s | one after the other | decoding alone | inference alone |"
+    yield "|---|---|---|---|---|---|"
+    for row in results.rows:
+        if row.settings["step"] != "overlapped" or not row.measured:
+            continue
+        rates = [f"{row.clips_per_second:.1f}"]
+        for step in ("one after the other", "decoding alone", "inference alone"):
+            settings = {**row.settings, "step": step}
+            other = next((r for r in results.select(model=row.model, settings=settings) if r.measured), None)
+            rates.append(f"{other.clips_per_second:.1f}" if other else "")
+        yield f"| {row.model} | {row.batch} | {' | '.join(rates)} |"
