@@ -24,8 +24,8 @@ from benchmarks.inference import (
 )
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, prepare
-from benchmarks.results import Results, Row, times_as_fast
-from benchmarks.script import run_script
+from benchmarks.results import Row, times_as_fast
+from benchmarks.script import recording, run_script
 from export.runtime import require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
@@ -61,8 +61,7 @@ def suite(
     found = setup("inference", on_gpu=provider != "cpu", threads=threads)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
     path = json_file or default_path(found)
-    results = Results.start(path, found)
-    try:
+    with recording(path, found, console) as results:
         for subject in subjects:
             begun = len(results.rows)
             missing = missing_export(subject, batches[0])
@@ -77,8 +76,6 @@ def suite(
                 done=results.add,
             )
             _print(console, results.rows[begun:])
-    finally:
-        console.print(f"wrote {path}: {len(results.rows)} rows")
 
 
 def _subject(name: str, folder: Path | None, provider: str) -> Subject:
@@ -104,8 +101,7 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
             continue
         own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)
         ratio = "1" if own is row else f"{times_as_fast(own, row).value:.2f} times"
-        matrix = next((r for r in rows if r.runner == MATRIX and r.batch == row.batch), None)
-        share = share_of_matrix_rate(row, matrix) if matrix else None
+        share = share_of_matrix_rate(row, rows)
         if own is row and share:
             ratio = f"1 ({share:.0%} of matrix rate)"
         figures = row.summary()

@@ -12,8 +12,8 @@ from rich.table import Column, Table
 
 from benchmarks.machine import default_path, gpu, setup
 from benchmarks.models import motion_clips
-from benchmarks.results import Results, Row, times_as_fast
-from benchmarks.script import run_script
+from benchmarks.results import Row, times_as_fast
+from benchmarks.script import recording, run_script
 from benchmarks.training import BACKENDS, LIMITS, QUICK, batch_for, training
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
@@ -51,8 +51,7 @@ def suite(
     index_folder(clips)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
     path = json_file or default_path(found)
-    results = Results.start(path, found)
-    try:
+    with recording(path, found, console) as results:
         for name in names:
             begun = len(results.rows)
             training(
@@ -66,8 +65,6 @@ def suite(
                 done=results.add,
             )
             print_rows(console, results.rows[begun:])
-    finally:
-        console.print(f"wrote {path}: {len(results.rows)} rows")
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:

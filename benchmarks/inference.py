@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.models import Prepared
+from benchmarks.models import Prepared, matrix_file
 from benchmarks.results import Row
-from benchmarks.runners import FileRunner, KerasRunner, MatrixRunner, OnnxRuntimeRunner, OpenVinoRunner
+from benchmarks.runners import (
+    DeviceMatrixRunner,
+    FileRunner,
+    KerasRunner,
+    MatrixRunner,
+    OnnxRuntimeRunner,
+    OpenVinoRunner,
+)
 from benchmarks.workers import Worker
 from export.runtime import PROVIDERS, Classifier, Provider
 from loaders.errors import ClipzooError
 
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"
-MATRIX_SIZE = 2048
+MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK = Limits(rounds=5, seconds=1.0, most=1.5, turn=0.25)
 
@@ -134,6 +141,7 @@ def _own(subject: Subject, base: Row, provider: Provider, threads: int | None) -
     made = [(subject.onnx, base, *way) for way in ways]
     if subject.half is not None:
         half = _row(Classifier(subject.half, provider=provider, threads=threads), _name(provider))
+        half = replace(half, facts=base.facts)
         made.append((subject.half, half, {"precision": "float16", "binding": "host"}, "host", {}))
         if provider == "cuda":
             made.append((subject.half, half, {"precision": "float16", "binding": "device"}, "device", {}))
@@ -160,6 +168,7 @@ def _peers(subject: Subject, base: Row, provider: Provider, threads: int | None)
             if find_spec(backend):
                 environment = {
                     "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+                    **({"CUDA_VISIBLE_DEVICES": "-1"} if provider == "cpu" else {}),
                 }  # fmt: skip
                 found.append(
                     Contestant(
@@ -178,10 +187,37 @@ def _peers(subject: Subject, base: Row, provider: Provider, threads: int | None)
         row = replace(plain, runner=KERAS_EXPORT, settings=dict(base.settings), sha256=sha256(prepared.keras_onnx))
         arguments = {"path": prepared.keras_onnx, "provider": provider, "threads": threads}
         found.append(Contestant(row=row, make=FileRunner, arguments=arguments))
+    return found + _matrices(subject, plain, provider)
+
+
+def _matrices(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]:
+    """What the device can do at best, in each precision that our file is measured in."""
     if provider == "cpu":
         row = replace(plain, runner=MATRIX, settings={"size": f"{MATRIX_SIZE} float32 NumPy"})
-        found.append(Contestant(row=row, make=MatrixRunner, arguments={"size": MATRIX_SIZE}))
+        return [Contestant(row=row, make=MatrixRunner, arguments={"size": MATRIX_SIZE})]
+    found = []
+    ways = {
+        "float32 without TF32": ("float32", {"use_tf32": "0"}),
+        "TF32": ("float32", {"use_tf32": "1"}),
+        "float16": ("float16", {}),
+    }
+    for precision, (kind, options) in ways.items():
+        path = matrix_file(subject.onnx.parent, kind)
+        if path.is_file():
+            row = replace(plain, runner=MATRIX, settings={"size": str(GPU_MATRIX_SIZE), "precision": precision})
+            arguments = {
+                "path": path, "provider": provider, "options": options if provider == "cuda" else {},
+                "size": GPU_MATRIX_SIZE,
+            }  # fmt: skip
+            found.append(Contestant(row=row, make=DeviceMatrixRunner, arguments=arguments))
     return found
+
+
+def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The matrix product that was measured beside a row, in the same precision."""
+    precision = row.settings.get("precision", "")
+    found = (r for r in rows if r.runner == MATRIX and (r.model, r.batch) == (row.model, row.batch))
+    return next((r for r in found if r.settings.get("precision", "") == precision), None)
 
 
 def missing_export(subject: Subject, batch: int) -> Row | None:
@@ -193,8 +229,11 @@ def missing_export(subject: Subject, batch: int) -> Row | None:
     return Row(model=prepared.model, runner=KERAS_EXPORT, batch=batch, status="not available", note=note)
 
 
-def share_of_matrix_rate(row: Row, matrix: Row) -> float | None:
+def share_of_matrix_rate(row: Row, rows: Sequence[Row]) -> float | None:
     """The multiply-adds of a row's clips a second, as a share of those of the matrix product beside it."""
+    matrix = matrix_beside(row, rows)
+    if matrix is None:
+        return None
     operations, product = row.facts.get("multiply_adds"), matrix.facts.get("floating_point_operations")
     if not operations or not product or not row.measured or not matrix.measured:
         return None

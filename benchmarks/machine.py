@@ -96,7 +96,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Of the checkout that this file lies in, with `+` where files differ from it; None outside of one."""
+    """Of the checkout that this file lies in, with `+` where files differ from it, or of the parcel; None elsewhere."""
+    if (ROOT / "COMMIT").is_file():
+        return (ROOT / "COMMIT").read_text(encoding="utf-8").strip()
     try:
         done = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
         changed = subprocess.run(["git", "-C", ROOT, "status", "--porcelain"], capture_output=True, text=True)

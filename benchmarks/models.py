@@ -18,7 +18,8 @@ import numpy as np
 import typer
 
 from benchmarks.machine import ROOT, versions
-from loaders.atomic import write_text
+from benchmarks.script import run_script
+from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from loaders.motion import draw_motion_clips
 from loaders.terminal import text_console
@@ -71,36 +72,34 @@ class Prepared:
         """Clips by input name, uint8, and Keras's answers to them by output name: arrays `in:NAME` and `out:NAME`."""
         return self.folder / f"{self.model}.npz"
 
-    @property
-    def complete(self) -> bool:
-        """Whether all is there."""
-        ours = all(path.is_file() for path in (self.keras, self.onnx, self.answers))
-        return ours and (self.keras_onnx.is_file() or self.keras_onnx_missing.is_file())
 
-
-def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True) -> Prepared:
+def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True, half: bool = False) -> Prepared:
     """Makes the files of a model, or finds those made before by the same code and versions.
 
     Args:
         name: of the model in the zoo.
         folder: where; left out, `.models/` in the checkout, below a digest of code and versions.
         keras_export: whether Keras's own export is wanted too; it is given 60 seconds.
+        half: whether a float16 export is wanted too.
 
     Raises:
         ClipzooError: no such model, or its export failed.
     """
     card(name)
     prepared = Prepared(folder or ROOT / ".models" / _digest(), name)
-    if prepared.complete:
-        return prepared
     prepared.folder.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip
     command = [sys.executable, "-m", "benchmarks.models_process", str(prepared.folder), name]
-    done = subprocess.run([*command, "ours"], env=environment, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise ClipzooError(f"{name}: its files could not be made:\n{done.stderr[-1500:]}")
+    wanted = {"ours": (prepared.keras, prepared.onnx, prepared.answers), **({"half": (prepared.half,)} if half else {})}
+    for what, files in wanted.items():
+        if not all(file.is_file() for file in files):
+            done = subprocess.run([*command, what], env=environment, cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                raise ClipzooError(f"{name}: its files could not be made:\n{done.stderr[-1500:]}")
+    if prepared.keras_onnx.is_file() or prepared.keras_onnx_missing.is_file():
+        return prepared
     if not keras_export:
         return prepared
     try:
@@ -110,11 +109,36 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True)
         said = (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else ""
     except subprocess.TimeoutExpired:
         said = f"Keras's export of it, unrolled over time, was not done after {KERAS_EXPORT_LIMIT:.0f} s"
-        for half in prepared.folder.glob(f".{prepared.keras_onnx.stem}-*"):
-            half.unlink()
+        for torn in prepared.folder.glob(f".{prepared.keras_onnx.stem}-*"):
+            torn.unlink()
     if said:
         write_text(prepared.keras_onnx_missing, said + "\n")
     return prepared
+
+
+def matrix_file(folder: Path, precision: str) -> Path:
+    """The ONNX file that multiplies two matrices, float32 or float16."""
+    return folder / f"matrix.{precision}.onnx"
+
+
+def write_matrices(folder: Path) -> None:
+    """Writes the matrix products that a GPU's rate is measured with: the greatest value of left x right.
+
+    Only that one value goes back, so that what is timed is the product.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    for precision, kind in (("float32", TensorProto.FLOAT), ("float16", TensorProto.FLOAT16)):
+        nodes = [
+            helper.make_node("MatMul", ["left", "right"], ["product"]),
+            helper.make_node("ReduceMax", ["product"], ["greatest"], keepdims=0),
+        ]
+        inputs = [helper.make_tensor_value_info(name, kind, ["n", "n"]) for name in ("left", "right")]
+        graph = helper.make_graph(nodes, "matrix", inputs, [helper.make_tensor_value_info("greatest", kind, [])])
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        with replacing(matrix_file(folder, precision)) as partial:
+            onnx.save(proto, partial)
 
 
 def random_clips(specs: Any, count: int, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -198,13 +222,16 @@ def _digest() -> str:
 def main(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
     names: Annotated[list[str] | None, typer.Argument(help="Models of the zoo; all if left out.")] = None,
+    half: Annotated[bool, typer.Option("--float16", help="A float16 export of each too.")] = False,
+    keras_export: Annotated[bool, typer.Option(help="Keras's own export of each too.")] = True,
 ) -> None:
     """Make the files that the benchmarks run, for a host without TensorFlow."""
     console = text_console()
+    write_matrices(folder)
     for name in names or list_models():
-        prepare(name, folder)
+        prepare(name, folder, half=half, keras_export=keras_export)
         console.print(f"{name}: done")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -30,6 +30,13 @@ def ours(prepared: Prepared) -> None:
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
 
 
+def half(prepared: Prepared) -> None:
+    """Our file in float16."""
+    to_onnx(
+        prepared.keras, prepared.half, clips=random_clips(specs(load_model(prepared.keras)), CLIPS), precision="float16"
+    )
+
+
 def keras_export(prepared: Prepared) -> None:
     """What a Keras user gets who writes TimeDistributed and calls `model.export(format="onnx")`."""
     model = load_model(prepared.keras)
@@ -47,4 +54,4 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     keras.config.disable_traceback_filtering()
     folder, name, what = sys.argv[1:]
-    {"ours": ours, "keras": keras_export}[what](Prepared(Path(folder), name))
+    {"ours": ours, "half": half, "keras": keras_export}[what](Prepared(Path(folder), name))

@@ -15,9 +15,9 @@ from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.inference import sha256
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, motion_clips, prepare
-from benchmarks.results import Results, Row, times_as_fast
+from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import Round, Runner
-from benchmarks.script import run_script
+from benchmarks.script import recording, run_script
 from export.runtime import Classifier, Provider, require_provider
 from loaders.clip import read_batches
 from loaders.errors import ClipzooError
@@ -126,15 +126,12 @@ def suite(
     paths = [_onnx(name, folder) for name in names]
     found = setup("pipeline", on_gpu=provider != "cpu")
     path = json_file or default_path(found)
-    results = Results.start(path, found)
-    try:
+    with recording(path, found, console) as results:
         for onnx in paths:
             begun = len(results.rows)
             limits = QUICK if quick else None
             pipeline(onnx, files, provider=provider, workers=workers, limits=limits, done=results.add)  # type: ignore[arg-type]
             _print(console, results.rows[begun:])
-    finally:
-        console.print(f"wrote {path}: {len(results.rows)} rows")
 
 
 def _files(videos: Path | None, clips: int) -> list[Path]:

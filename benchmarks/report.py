@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks import tables
-from benchmarks.results import Kind, newest
+from benchmarks.results import Kind, Results, newest
 from benchmarks.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
@@ -111,17 +111,28 @@ def _read(name: str) -> Any:
         raise ClipzooError(f"{path}: cannot be read as a result ({error})") from None
 
 
-def main() -> None:
+def main(
+    results: Annotated[
+        Path | None, typer.Option(help="A folder of result files: print their tables, draw beside them, and no more.")
+    ] = None,
+) -> None:
     """Write README.md and the pictures beside the result files anew."""
     from benchmarks.plots import draw
 
+    if results is not None:
+        for file in sorted(results.glob("*.jsonl")):
+            found = Results.load(file)
+            typer.echo(f"{tables.table(found)}\n")
+            for picture in draw(found):
+                typer.echo(f"wrote {picture}")
+        return
     path = ROOT / "README.md"
     write_text(path, render(path.read_text(encoding="utf-8")))
     typer.echo(f"wrote {path}: {', '.join(TABLES)}")
     kinds: tuple[Kind, ...] = ("inference", "training")
     for kind in kinds:
-        for results in newest(kind):
-            for picture in draw(results):
+        for found in newest(kind):
+            for picture in draw(found):
                 typer.echo(f"wrote {picture}")
 
 

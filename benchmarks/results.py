@@ -15,7 +15,7 @@ from loaders.errors import ClipzooError
 
 SCHEMA = 1
 FOLDER = Path(__file__).resolve().parent / "results"
-Kind = Literal["inference", "training", "pipeline"]
+Kind = Literal["inference", "training", "pipeline", "correctness"]
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 
 
@@ -160,9 +160,11 @@ class Results:
         """Begins a file.
 
         Raises:
-            ClipzooError: it cannot be written.
+            ClipzooError: it is there already, or cannot be written.
         """
         path = Path(path)
+        if path.exists():
+            raise ClipzooError(f"{path}: is there already, and results are not written over; give another name")
         line = json.dumps({"schema": SCHEMA, **asdict(setup)}, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +199,7 @@ class Results:
         try:
             head, *rows = (json.loads(line) for line in lines)
             schema = head.pop("schema")
-        except (ValueError, AttributeError, KeyError):
+        except (ValueError, AttributeError, KeyError, TypeError):
             raise ClipzooError(f"{path}: is not a result file of clipzoo's benchmarks") from None
         if schema != SCHEMA:
             age = "an older" if isinstance(schema, int) and schema < SCHEMA else "another"

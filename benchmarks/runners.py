@@ -119,8 +119,8 @@ class OnnxRuntimeRunner(Runner):
         """Where nodes really ran, and what took the time, from a profile of 3 rounds.
 
         Returns:
-            `nodes`: provider -> how many ran on it; `elsewhere`: names of those that ran on another provider than the
-            one asked for; `operators`: operator -> share of the time, the greatest five.
+            `nodes`: provider -> how many ran on it; `elsewhere`: name -> operator of those that ran on another
+            provider than the one asked for; `operators`: operator -> share of the time, the greatest five.
         """
         with tempfile.TemporaryDirectory() as folder:
             session = open_session(
@@ -212,6 +212,40 @@ class MatrixRunner(Runner):
         return lambda: np.matmul(left, right, out=out)
 
 
+class DeviceMatrixRunner(Runner):
+    """The product of two square matrices on the device of an ONNX Runtime provider, where they lie already.
+
+    Args:
+        path: the file that multiplies, of `benchmarks.models.matrix_file`.
+        provider: of ONNX Runtime.
+        options: of the provider.
+        size: rows of a matrix.
+    """
+
+    def __init__(self, *, path: Path, provider: str, options: dict[str, str], size: int) -> None:
+        super().__init__()
+        self.session = open_session(path, provider=provider, provider_options=options)
+        self.device, self.size = "cpu" if provider == "cpu" else "cuda", size
+        self.facts["floating_point_operations"] = 2 * size**3
+
+    def prepare(self, batch: int) -> Round:
+        ort, rng = onnxruntime(), np.random.default_rng(0)
+        binding = self.session.io_binding()
+        self._bound = []
+        for value in self.session.get_inputs():
+            kind = np.float16 if value.type == "tensor(float16)" else np.float32
+            matrix = rng.random((self.size, self.size), np.float32).astype(kind)
+            self._bound.append(ort.OrtValue.ortvalue_from_numpy(matrix, self.device, 0))
+            binding.bind_ortvalue_input(value.name, self._bound[-1])
+        binding.bind_output(self.session.get_outputs()[0].name, "cpu")
+
+        def run() -> None:
+            self.session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return run
+
+
 def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:
     """Noise for every input of an ONNX Runtime session.
 
@@ -227,17 +261,17 @@ def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:
 
 def read_profile(events: list[dict[str, Any]], provider: str) -> dict[str, Any]:
     """Sums up a profile of ONNX Runtime; see `OnnxRuntimeRunner.placement`."""
-    nodes: dict[str, str] = {}
+    nodes: dict[str, tuple[str, str]] = {}
     times: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
             used = event["args"]
-            nodes[event["name"].removesuffix("_kernel_time")] = used["provider"]
+            nodes[event["name"].removesuffix("_kernel_time")] = used["provider"], used["op_name"]
             times[used["op_name"]] += event["dur"]
     whole = sum(times.values()) or 1
     return {
-        "nodes": dict(Counter(nodes.values())),
-        "elsewhere": sorted(name for name, where in nodes.items() if where != provider),
+        "nodes": dict(Counter(where for where, _ in nodes.values())),
+        "elsewhere": {name: operator for name, (where, operator) in sorted(nodes.items()) if where != provider},
         "operators": {name: round(spent / whole, 4) for name, spent in times.most_common(5)},
     }
 

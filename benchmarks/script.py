@@ -1,12 +1,16 @@
-"""How a benchmark's command ends: a user's mistake is a sentence and exit status 2, Ctrl-C keeps what was measured."""
+"""How a benchmark's command ends: a user's mistake is a sentence and status 2, Ctrl-C keeps what was measured."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import typer
+from rich.console import Console
 
+from benchmarks.results import Results, Setup
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 
@@ -15,11 +19,29 @@ def run_script(command: Callable[..., object]) -> None:
     """Runs a function as a command of its own."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(command)
+    run_group(app)
+
+
+def run_group(app: typer.Typer) -> None:
+    """Runs commands that share a script."""
     try:
         app()
     except ClipzooError as error:
         text_console(stderr=True).print(f"error: {error}")
         sys.exit(error.exit_status)
+
+
+@contextmanager
+def recording(path: Path, setup: Setup, console: Console) -> Iterator[Results]:
+    """A result file to add rows to. Ctrl-C keeps what was measured; where nothing was, no file is left."""
+    results = Results.start(path, setup)
+    try:
+        yield results
     except KeyboardInterrupt:
-        text_console(stderr=True).print("interrupted; what was measured is kept")
-        sys.exit(130)
+        console.print("interrupted; what was measured is kept")
+        raise
+    finally:
+        if results.rows:
+            console.print(f"wrote {path}: {len(results.rows)} rows")
+        else:
+            path.unlink(missing_ok=True)

@@ -38,6 +38,19 @@ def pipeline() -> str:
     return _per_machine("pipeline", _pipeline)
 
 
+def correctness() -> str:
+    """How near the answers of every precision are to Keras's."""
+    return _per_machine("correctness", _correctness)
+
+
+def table(results: Results) -> str:
+    """The table of one result file, of whatever kind."""
+    kinds: dict[Kind, Callable[[Results], Iterable[str]]] = {
+        "inference": _inference, "training": _training, "pipeline": _pipeline, "correctness": _correctness,
+    }  # fmt: skip
+    return "\n".join((setting(results), "", *kinds[results.setup.kind](results)))
+
+
 def setting(results: Results) -> str:
     """What was measured on, in one line."""
     found = results.setup
@@ -70,8 +83,7 @@ def _inference(results: Results) -> Iterable[str]:
             yield f"{name} | {row.status}: {row.note} |" + " |" * (4 + len(heads))
             continue
         figures = row.summary()
-        matrix = next((other for other in beside if other.runner == MATRIX), None)
-        share = share_of_matrix_rate(row, matrix) if matrix else None
+        share = share_of_matrix_rate(row, beside)
         cells = [
             f"{figures['p50_ms']:.1f}",
             f"{figures['p99_ms']:.1f}",
@@ -108,6 +120,17 @@ def _start_up(results: Results) -> Iterable[str]:
         memory = facts.get("gpu_memory_mib") or facts["peak_memory_mib"]
         first = f"{facts['first_run_seconds']:.2f}"
         yield f"| {row.model} | {row.name} | {facts['session_seconds']:.2f} | {first} | {memory:.0f} | {nodes} |"
+
+
+def _correctness(results: Results) -> Iterable[str]:
+    yield "| model | computes in | from Keras | from the CPU provider | allowed | same class | nodes elsewhere | |"
+    yield "|---" * 8 + "|"
+    for row in results.rows:
+        facts = row.facts
+        yield (
+            f"| {row.model} | {row.settings['precision']} | {facts['from_keras']:.1e} | {facts['from_cpu']:.1e} | "
+            f"{facts['allowed']:g} | {facts['same_decision']:.0%} | {len(facts['elsewhere'])} | {row.note} |"
+        )
 
 
 def _nodes(row: Row) -> list[tuple[str, int]]:

@@ -89,6 +89,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="A run, or a .keras file.")],
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 or 18.")] = 17,
+    precision: Annotated[str, typer.Option(help="float32, or float16 for GPUs.")] = "float32",
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
@@ -98,7 +99,7 @@ def export(
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
     with console.status("converting in a clean process") if console.is_terminal else nullcontext():
-        metadata = to_onnx(run, out, opset=opset)
+        metadata = to_onnx(run, out, opset=opset, precision=precision)  # type: ignore[arg-type]
     parity = metadata.parity
     console.print(
         f"parity on {parity['clips']} clips ({parity['source']}): "

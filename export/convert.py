@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.metadata import Metadata
-from export.parity import ParityError
+from export.metadata import Metadata, Precision
+from export.parity import TOLERANCES, ParityError
 from loaders.atomic import replacing
 from loaders.errors import ClipzooError
 
@@ -32,6 +32,7 @@ def to_onnx(
     *,
     clips: np.ndarray | Mapping[str, np.ndarray] | None = None,
     opset: int = 17,
+    precision: Precision = "float32",
 ) -> Metadata:
     """Writes a model as one ONNX file, if that file computes what the model computes.
 
@@ -47,12 +48,14 @@ def to_onnx(
             where there are several. If left out: validation clips of the run where they are still there, else seeded
             random ones.
         opset: of the ONNX operators, 17 or 18.
+        precision: `float32`, or `float16`, whose answers are held against Keras's in float32: within 2e-2, and every
+            top-1 the same.
 
     Returns:
         The file's metadata, parity included.
 
     Raises:
-        ParityError: the answers differ by more than 1e-4; no file is written.
+        ParityError: the answers differ by more than 1e-4 (2e-2 in float16, or another top-1); no file is written.
         ClipzooError: a part is not installed, the model cannot be loaded, or it has what cannot be exported.
     """
     missing = [name for name in NEEDED if not find_spec(name)]
@@ -61,6 +64,8 @@ def to_onnx(
         raise ClipzooError(f'export needs {", ".join(missing)}: pip install "clipzoo[{extras}]"')
     if not 17 <= opset <= 18:
         raise ClipzooError(f"opset ({opset}) must be 17 or 18")
+    if precision not in TOLERANCES:
+        raise ClipzooError(f"precision ({precision!r}) must be one of {', '.join(TOLERANCES)}")
     with tempfile.TemporaryDirectory(prefix="clipzoo-") as folder, replacing(out) as partial:
         work = Path(folder)
         files: Sequence[str] = ()
@@ -80,6 +85,7 @@ def to_onnx(
             "clips": str(work / "clips.npz") if clips is not None else None,
             "files": list(files),
             "opset": opset,
+            "precision": precision,
         }
         (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
         answer = _in_clean_process(work)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loaders.errors import ClipzooError
 from loaders.index import Task
@@ -14,6 +14,7 @@ from loaders.spec import ClipSpec
 
 PREFIX = "clipzoo."
 SCHEMA = 1
+Precision = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Metadata:
         specs: input name -> ClipSpec, in the order of the inputs.
         labels: names of the classes, in the order of the outputs.
         task: what the outputs are: classification, multilabel or regression.
+        precision: what the graph computes in; inputs are uint8 and outputs float32 in both.
         parity: how far ONNX Runtime was from Keras when the file was written, and on which clips.
         versions: of what wrote the file.
     """
@@ -35,6 +37,7 @@ class Metadata:
     task: Task
     parity: dict[str, Any]
     versions: dict[str, str]
+    precision: Precision = "float32"
 
     def to_props(self) -> dict[str, str]:
         """Key -> JSON text, each key with the prefix `clipzoo.`."""
@@ -44,6 +47,7 @@ class Metadata:
             "specs": {name: spec.to_dict() for name, spec in self.specs.items()},
             "labels": list(self.labels),
             "task": self.task,
+            "precision": self.precision,
             "parity": self.parity,
             "versions": self.versions,
         }
@@ -77,6 +81,7 @@ class Metadata:
                 task=values.get("task", "classification"),
                 parity=values["parity"],
                 versions=values["versions"],
+                precision=values.get("precision", "float32"),
             )
         except ClipzooError as error:
             raise ClipzooError(str(error) if str(path) in str(error) else f"{path}: {error}") from None

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from export.metadata import Precision
 from loaders.errors import ClipzooError
+from loaders.index import Task
 
-TOLERANCE = 1e-4
+# float16 keeps 11 bits: one rounding is 5e-4 of a value, and a network rounds some dozens of times.
+TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2}
 
 
 class ParityError(ClipzooError):
@@ -30,42 +33,79 @@ class Parity:
             spread of the reference's.
         variation: largest change of an answer from clip to clip. Near 0, as in an untrained network, the answer hardly
             depends on the clip, and parity proves little.
+        same_decision: share of the clips for which both say the same class, or the same set of several, 0 to 1; 1 for
+            numbers.
+        precision: what the candidate computed in; it decides on the tolerance.
     """
 
     clips: int
     source: str
     differences: dict[str, float]
     variation: float
+    same_decision: float
+    precision: Precision = "float32"
+
+    @property
+    def tolerance(self) -> float:
+        """What a difference may be at the most."""
+        return TOLERANCES[self.precision]
 
     def to_dict(self) -> dict[str, Any]:
         """All figures, each difference by its output's name, and the tolerance; ready for JSON."""
         fields = asdict(self)
-        return {**fields.pop("differences"), **fields, "tolerance": TOLERANCE}
+        return {**fields.pop("differences"), **fields, "tolerance": self.tolerance}
 
 
-def compare(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray], *, source: str) -> Parity:
+def compare(
+    reference: Mapping[str, np.ndarray],
+    candidate: Mapping[str, np.ndarray],
+    *,
+    source: str,
+    precision: Precision = "float32",
+    task: Task = "classification",
+) -> Parity:
     """Compares answers to the same clips.
 
     Args:
         reference: Keras's outputs by name, each float (clips, labels); the last is the answer.
         candidate: likewise: ONNX Runtime's.
         source: which clips they were.
+        precision: of the candidate.
+        task: what the answers are.
     """
     differences = {}
     for name, wanted in reference.items():
         spread = 1.0 if name == "probabilities" else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
         differences[name] = float(np.abs(wanted - candidate[name]).max()) / spread
-    answer = list(reference.values())[-1]
+    name, answer = list(reference.items())[-1]
+    same = (_decisions(answer, task) == _decisions(candidate[name], task)).all(axis=-1)
     return Parity(
-        clips=len(answer), source=source, differences=differences, variation=float(np.ptp(answer, axis=0).max())
+        clips=len(answer),
+        source=source,
+        differences=differences,
+        variation=float(np.ptp(answer, axis=0).max()),
+        same_decision=float(same.mean()),
+        precision=precision,
     )
 
 
+def _decisions(answer: np.ndarray, task: Task) -> np.ndarray:
+    if task == "classification":
+        return answer.argmax(axis=-1, keepdims=True)
+    return answer >= 0.5 if task == "multilabel" else np.zeros_like(answer)
+
+
 def require(parity: Parity) -> None:
-    """Raises ParityError unless all differences are at most `TOLERANCE`; what is no number passes nowhere."""
-    if not all(difference <= TOLERANCE for difference in parity.differences.values()):
+    """Raises ParityError unless all differences are within the tolerance, and, in float16, every class is the same."""
+    near = all(difference <= parity.tolerance for difference in parity.differences.values())  # NaN passes nowhere
+    if parity.precision == "float16" and near and parity.same_decision < 1:
+        raise ParityError(
+            f"parity failed on {parity.clips} clips ({parity.source}): float16 says another class than Keras for "
+            f"{1 - parity.same_decision:.0%} of them, so no file was written; export it in float32"
+        )
+    if not near:
         found = ", ".join(f"{difference:.2g} in {name}" for name, difference in parity.differences.items())
         raise ParityError(
             f"parity failed on {parity.clips} clips ({parity.source}): ONNX Runtime differs from Keras by {found}; at "
-            f"most {TOLERANCE:g} is allowed (of the spread, for logits and values), so no file was written"
+            f"most {parity.tolerance:g} is allowed (of the spread, for logits and values), so no file was written"
         )

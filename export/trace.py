@@ -19,9 +19,10 @@ import tensorflow as tf
 import tf2onnx
 
 from export.graph import pool_before_normalising
-from export.metadata import Metadata
+from export.metadata import Metadata, Precision
 from export.native import OP_HANDLERS, native_layers
 from export.parity import ParityError, compare, require
+from export.precision import to_float16
 from loaders.clip import read_clip
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
@@ -102,13 +103,21 @@ def export(request: Mapping[str, Any]) -> dict[str, str]:
     reference = with_logits(model).predict(clips, batch_size=4, verbose=0)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     candidate = _run(session, clips, list(reference))
-    parity = compare(reference, candidate, source=source)
+    parity = compare(reference, candidate, source=source, task=task(model))
     require(parity)
+    precision: Precision = request.get("precision", "float32")
+    if precision == "float16":
+        proto = to_float16(proto)
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        candidate = _run(session, clips, list(reference))
+        parity = compare(reference, candidate, source=source, precision=precision, task=task(model))
+        require(parity)
     metadata = Metadata(
         model=model.name,
         specs=specs(model),
         labels=labels(model),
         task=task(model),
+        precision=precision,
         parity=parity.to_dict(),
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )

@@ -17,6 +17,7 @@ import pytest
 import zoo
 from benchmarks.models import enliven
 from export import Classifier, ParityError, to_onnx
+from export.graph import pool_before_normalising
 from export.parity import compare, require
 from loaders import ClipzooError
 from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
@@ -190,3 +191,70 @@ def test_a_gpu_is_never_seen_by_the_conversion(tmp_path: Path, monkeypatch: pyte
     to_onnx(live("convnet_gru"), tmp_path / "model.onnx")
     assert (seen["CUDA_VISIBLE_DEVICES"], seen["KERAS_BACKEND"]) == ("-1", "tensorflow")
     assert onnxruntime.InferenceSession(tmp_path / "model.onnx").get_inputs()[0].type == "tensor(uint8)"
+
+
+def _pooled(scales: np.ndarray, pool: str) -> onnx.ModelProto:
+    """ReLU -> batch normalisation -> pooling, channels first."""
+    make = onnx.helper.make_node
+    rng = np.random.default_rng(3)
+    arrays = {
+        "scale": scales,
+        "shift": rng.normal(size=4),
+        "mean": rng.normal(size=4),
+        "variance": rng.uniform(0.5, 2, 4),
+    }
+    window = {"kernel_shape": [2, 2], "strides": [2, 2]} if pool == "MaxPool" else {}
+    nodes = [
+        make("Relu", ["x"], ["relu"]),
+        make("BatchNormalization", ["relu", *arrays], ["norm"]),
+        make(pool, ["norm"], ["y"], **window),
+    ]
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "pooled",
+        [onnx.helper.make_tensor_value_info("x", kind, ["batch", 4, 6, 6])],
+        [onnx.helper.make_tensor_value_info("y", kind, None)],
+        [onnx.numpy_helper.from_array(np.float32(array), name) for name, array in arrays.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+@not_the_backend_s
+@pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
+def test_pooling_before_normalising_changes_no_bit(pool: str) -> None:
+    def run(proto: onnx.ModelProto) -> np.ndarray:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        answer: np.ndarray = session.run(None, {"x": clips})[0]
+        return answer
+
+    clips = np.random.default_rng(0).normal(size=(5, 4, 6, 6)).astype(np.float32)
+    proto = _pooled(np.array([0.1, 1.0, 2.0, 1e-6]), pool)
+    before = run(proto)
+    assert pool_before_normalising(proto.graph) == 1
+    assert [node.op_type for node in proto.graph.node] == ["Relu", pool, "BatchNormalization"]
+    onnx.checker.check_model(proto, full_check=True)
+    np.testing.assert_array_equal(run(proto), before)
+
+    turned = _pooled(np.array([0.1, -1.0, 2.0, 1.0]), pool)
+    assert pool_before_normalising(turned.graph) == 0
+    assert [node.op_type for node in turned.graph.node] == ["Relu", "BatchNormalization", pool]
+
+
+@not_the_backend_s
+def test_the_convnet_pools_before_it_normalises(tmp_path: Path) -> None:
+    to_onnx(live("convnet_gru"), tmp_path / "model.onnx")
+    names = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    pools = [i for i, name in enumerate(names) if name in ("MaxPool", "GlobalMaxPool")]
+    assert len(pools) == 4
+    assert all(names[i + 1] == "BatchNormalization" and names[i - 1] == "Relu" for i in pools)
+
+
+@not_the_backend_s
+def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
+    to_onnx(live("dtpp_rgb"), tmp_path / "model.onnx")
+    names = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert names.index("Concat") < names.index("Cast")
+    assert not {"ReverseSequence", "Gather", "Shape"} & set(names)

@@ -21,7 +21,14 @@ SPEC = ClipSpec(frames=3, height=8, width=10)
 LABELS = ("dark", "bright")
 
 
-def write_model(path: Path, *, labels: tuple[str, ...] = LABELS, spec: ClipSpec = SPEC, metadata: bool = True) -> Path:
+def write_model(
+    path: Path,
+    *,
+    labels: tuple[str, ...] = LABELS,
+    spec: ClipSpec = SPEC,
+    shape: tuple[int, ...] = SPEC.shape,
+    metadata: bool = True,
+) -> Path:
     """Logits are (mean of the pixels - 128) / 16, by -1 and 1; a real file, whose answers are known by hand."""
     constants = [
         helper.make_tensor("mean", TensorProto.FLOAT, [], [128.0]),
@@ -37,7 +44,7 @@ def write_model(path: Path, *, labels: tuple[str, ...] = LABELS, spec: ClipSpec 
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in ("logits", "probabilities")]
-    video = helper.make_tensor_value_info("video", TensorProto.UINT8, ["batch", 3, 8, 10, 3])
+    video = helper.make_tensor_value_info("video", TensorProto.UINT8, ["batch", *shape])
     proto = helper.make_model(
         helper.make_graph(nodes, "levels", [video], outputs, constants),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -210,3 +217,25 @@ def test_importing_the_packages_loads_no_keras() -> None:
     script = f"{packages}; zoo.list_models(); loaders.ClipSpec; print('keras' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_large_clips_go_through_a_cpu_a_few_at_a_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = np.random.default_rng(0).integers(0, 256, (7, *SPEC.shape), np.uint8)
+    classifier = Classifier(file)
+    whole = classifier.scores(clips)
+    monkeypatch.setattr(runtime_module, "_CPU_PIXELS", 2 * clips[0].size + 1)
+    seen = []
+
+    class Session:
+        def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            seen.append(len(given["video"]))
+            answer: list[np.ndarray] = real.run(names, given)
+            return answer
+
+    real = classifier.session
+    classifier.session = Session()
+    parts = classifier.scores(clips)
+    assert seen == [2, 2, 2, 1]
+    for name, rows in whole.items():
+        np.testing.assert_array_equal(parts[name], rows)
+    assert classifier.scores(clips[:0])["logits"].shape == (0, 2)

@@ -1,0 +1,214 @@
+"""The first two stages of `benchmarks/gpu.sh`: is everything there, and are the answers right?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Column, Table
+
+from benchmarks.inference import OURS, sha256
+from benchmarks.machine import default_path, gpu, setup
+from benchmarks.models import Prepared, matrix_file
+from benchmarks.results import Row
+from benchmarks.runners import OnnxRuntimeRunner
+from benchmarks.script import recording, run_group
+from benchmarks.workers import Worker, WorkerError
+from export.metadata import Precision
+from export.parity import Parity, compare
+from export.runtime import Classifier, Provider, onnxruntime, open_session, require_provider
+from loaders.errors import ClipzooError
+from loaders.terminal import text_console
+
+# Beside Keras in float32. TF32 rounds the factors of every product to 11 bits, as float16 does.
+BOUNDS = {"float32 without TF32": 1e-4, "TF32": 2e-2, "float16": 2e-2, "float32": 1e-4}
+BUSY_PERCENT, BUSY_MIB = 10.0, 2048.0
+# What computes shapes of a few numbers; ONNX Runtime keeps it on the CPU on purpose.
+ON_CPU = ("Shape", "Gather", "Unsqueeze", "Concat", "Cast", "Slice", "Squeeze")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+ProviderOption = Annotated[str, typer.Option(help="cuda, or cpu to try the stages without a GPU.")]
+FolderOption = Annotated[Path, typer.Option(help="What `python -m benchmarks.models FOLDER --float16` wrote.")]
+
+
+class DevicesProbe:
+    """Asks a backend for its devices, in a process of its own, so that the GPU is free again."""
+
+    def devices(self) -> str:
+        import jax
+
+        return ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())
+
+
+@app.command()
+def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models")) -> None:
+    """See that driver, libraries and files are there, that the provider is in use, and that the GPU is idle."""
+    console = text_console()
+    found = gpu()
+    if provider != "cpu":
+        if found is None:
+            raise ClipzooError(
+                "nvidia-smi finds no GPU: is the driver installed, and the GPU passed into the container?"
+            )
+        console.print(
+            f"GPU: {found.name}, driver {found.driver}, {found.used_mib:.0f} of {found.total_mib:.0f} MiB in use"
+        )
+        if found.busy_percent > BUSY_PERCENT or found.used_mib > BUSY_MIB:
+            raise ClipzooError(
+                f"the GPU is not idle ({found.busy_percent:.0f} % busy, {found.used_mib:.0f} MiB in use): figures "
+                "would be those of two programs"
+            )
+    require_provider(provider)
+    matrix = matrix_file(folder, "float32")
+    if not matrix.is_file():
+        raise ClipzooError(f"{matrix}: no such file; write it with: python -m benchmarks.models {folder} --float16")
+    session = open_session(matrix, provider=provider)
+    console.print(f"ONNX Runtime {onnxruntime().__version__}: {session.get_providers()[0]} is in use")
+    if find_spec("jax"):
+        worker = Worker(DevicesProbe, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)
+        devices = worker.call("devices")
+        worker.close()
+        console.print(f"JAX: {devices}")
+        if provider != "cpu" and "gpu" not in devices:
+            raise ClipzooError(f'JAX sees no GPU ({devices}): pip install "clipzoo[jax-cuda]"')
+    else:
+        console.print("JAX: not installed; training and the comparison with Keras are left out")
+    names = prepared_models(folder)
+    console.print(f"models: {', '.join(names)}")
+
+
+@app.command()
+def correctness(
+    provider: ProviderOption = "cuda",
+    folder: FolderOption = Path("models"),
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
+    ] = None,
+) -> None:
+    """Hold every file's answers on this provider against Keras's stored ones, and against the CPU provider."""
+    console = text_console()
+    require_provider(provider)
+    names = prepared_models(folder)
+    found = setup("correctness", on_gpu=provider != "cpu")
+    columns = ("model", "computes in", "from Keras", "from the CPU", "allowed", "same class", "elsewhere", "")
+    table = Table(*(Column(name, no_wrap=True) for name in columns))
+    wrong: list[str] = []
+    with recording(json_file or default_path(found), found, console) as results:
+        for name in names:
+            for row in check_answers(Prepared(folder, name), provider, done=results.add):
+                facts = row.facts
+                failed = "" if row.status == "ok" else "WRONG"
+                wrong += [f"{row.model} in {row.settings['precision']}: {row.note}"] if failed else []
+                cells = [f"{facts[k]:.1e}" if k in facts else "-" for k in ("from_keras", "from_cpu", "allowed")]
+                same = f"{facts['same_decision']:.0%}" if "same_decision" in facts else "-"
+                table.add_row(
+                    row.model, row.settings["precision"], *cells, same, str(len(facts.get("elsewhere", ()))), failed
+                )
+    console.print(table)
+    if wrong:
+        raise WorkerError("; ".join(wrong), "failed")
+
+
+def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callable[[Row], object]) -> list[Row]:
+    """Runs a model's files in every precision that the provider has.
+
+    Args:
+        prepared: the files, with Keras's answers.
+        provider: of ONNX Runtime.
+        done: called with each row.
+
+    Returns:
+        A row for each precision: `failed` where an answer is out of its bound, a class differs, or nodes other than
+        those that compute shapes ran on another provider.
+    """
+    clips, answers = stored_answers(prepared.answers)
+    ways: list[tuple[str, Path, dict[str, str]]] = [("float32", prepared.onnx, {})]
+    if provider == "cuda":
+        ways = [("float32 without TF32", prepared.onnx, {"use_tf32": "0"}), ("TF32", prepared.onnx, {"use_tf32": "1"})]
+    if prepared.half.is_file():
+        ways.append(("float16", prepared.half, {}))
+    rows = []
+    for precision, path, options in ways:
+        row = Row(
+            model=prepared.model, runner=OURS, settings={"provider": str(provider), "precision": precision},
+            batch=len(next(iter(clips.values()))), sha256=sha256(path),
+        )  # fmt: skip
+        rows.append(_check(row, path, provider, options, clips, answers))
+        done(rows[-1])
+    return rows
+
+
+def stored_answers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Clips by input and Keras's answers by output.
+
+    Raises:
+        ClipzooError: the file cannot be read.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise ClipzooError(f"{path}: cannot be read as clips and answers ({error})") from None
+    parts = [{name[len(p) :]: a for name, a in arrays.items() if name.startswith(p)} for p in ("in:", "out:")]
+    return parts[0], parts[1]
+
+
+def prepared_models(folder: Path) -> list[str]:
+    """Names of the models whose files lie in a folder.
+
+    Raises:
+        ClipzooError: there are none.
+    """
+    names = sorted(path.stem for path in folder.glob("*.npz"))
+    if not names:
+        raise ClipzooError(
+            f"{folder}: holds no models; write them with: python -m benchmarks.models {folder} --float16"
+        )
+    return names
+
+
+def _check(
+    row: Row,
+    path: Path,
+    provider: Any,
+    options: dict[str, str],
+    clips: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
+) -> Row:
+    found = Classifier(path, provider=provider, provider_options=options).scores(clips)
+    on_cpu = Classifier(path).scores(clips)
+    kind: Precision = "float16" if row.settings["precision"] == "float16" else "float32"
+    beside_keras = compare(answers, found, source="stored answers", precision=kind)
+    beside_cpu = compare(on_cpu, found, source="the CPU provider", precision=kind)
+    bound = BOUNDS[row.settings["precision"]]
+    runner = OnnxRuntimeRunner(path=path, provider=provider, binding="host", options=options, threads=None)
+    placed = runner.placement(1)
+    strange = [f"{name} ({operator})" for name, operator in placed["elsewhere"].items() if operator not in ON_CPU]
+    facts = {
+        "from_keras": _greatest(beside_keras),
+        "from_cpu": _greatest(beside_cpu),
+        "allowed": bound,
+        "same_decision": beside_keras.same_decision,
+        **placed,
+    }
+    complaints = []
+    if not _greatest(beside_keras) <= bound or not _greatest(beside_cpu) <= bound:
+        complaints.append(f"differs by {facts['from_keras']:.1e} from Keras, {facts['from_cpu']:.1e} from the CPU")
+    if beside_keras.same_decision < 1:
+        complaints.append(f"another class for {1 - beside_keras.same_decision:.0%} of the clips")
+    if strange:
+        complaints.append(f"{len(strange)} nodes ran on another provider, such as {strange[0]}")
+    return replace(row, status="failed" if complaints else "ok", note="; ".join(complaints), facts=facts)
+
+
+def _greatest(parity: Parity) -> float:
+    return max(parity.differences.values())
+
+
+if __name__ == "__main__":
+    run_group(app)

@@ -1,0 +1,26 @@
+"""A float32 graph as float16: half the bytes, and twice the speed or more where a GPU has matrix units for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What stays in float32: sums over time that feed themselves, and exponentials, whose errors do not average out.
+IN_FLOAT32 = ("GRU", "LSTM", "Softmax", "Sigmoid")
+
+
+def to_float16(proto: Any) -> Any:
+    """Converts a graph with ONNX Runtime's own converter (onnxruntime.transformers.float16).
+
+    Inputs stay uint8, outputs float32; recurrent layers and the last activation compute in float32, casts about them.
+    Providers without float16, such as the CPU's, compute in float32 behind casts of their own.
+
+    Args:
+        proto: an ONNX model in float32; it is changed.
+
+    Returns:
+        The converted model.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
+    return convert_float_to_float16(proto, keep_io_types=True, op_block_list=blocked)
