@@ -23,7 +23,7 @@ from benchmarks.inference import (
     share_of_matrix_rate,
 )
 from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, prepare
+from benchmarks.models import Prepared, prepare, stored_answers
 from benchmarks.results import Row, times_as_fast
 from benchmarks.script import recording, run_script
 from export.runtime import require_provider
@@ -56,7 +56,7 @@ def suite(
     batches = sorted(set(batch or ((1,) if quick else CPU_BATCHES if provider == "cpu" else GPU_BATCHES)))
     subjects = []
     for name in names:
-        console.print(f"{name}: making its files, or finding those made before")
+        console.print(f"{name}: finding its files, or making them")
         subjects.append(_subject(name, folder, provider))
     found = setup("inference", on_gpu=provider != "cpu", threads=threads)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
@@ -85,7 +85,8 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     if not prepared.onnx.is_file():
         raise ClipzooError(f"{prepared.onnx}: no such file; write it with: python -m benchmarks.models {folder} {name}")
     half = prepared.half if provider != "cpu" and prepared.half.is_file() else None
-    return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=card(name).multiply_adds, half=half)
+    cost = stored_answers(prepared.answers)[2]
+    return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
 
 
 def _print(console: Console, rows: Sequence[Row]) -> None:

@@ -17,7 +17,7 @@ from benchmarks.script import recording, run_script
 from benchmarks.training import BACKENDS, LIMITS, QUICK, batch_for, training
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
-from loaders.terminal import text_console
+from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import card, list_models
 
 
@@ -28,6 +28,7 @@ def suite(
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step; by the model's cost if left out.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
+    set_: OptionPairs = [],  # noqa: B006  Typer copies it
     quick: Annotated[bool, typer.Option(help="One model, half a second each: a look, not a result.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
@@ -46,6 +47,7 @@ def suite(
     names = models or (["convnet_gru"] if quick else list_models())
     for name in names:
         card(name)
+    options = parse_options(set_)
     found = setup("training", on_gpu=on_gpu)
     clips = (videos or motion_clips()).resolve()
     index_folder(clips)
@@ -60,6 +62,7 @@ def suite(
                 limits=QUICK if quick else LIMITS,
                 videos=clips,
                 backends=backend or tuple(BACKENDS),
+                options=options,
                 workers=workers,
                 on_gpu=on_gpu,
                 done=results.add,

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from benchmarks.inference import OURS, sha256
 from benchmarks.machine import default_path, gpu, setup
-from benchmarks.models import Prepared, matrix_file
+from benchmarks.models import Prepared, matrix_file, stored_answers
 from benchmarks.results import Row
 from benchmarks.runners import OnnxRuntimeRunner
 from benchmarks.script import recording, run_group
@@ -126,7 +126,7 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
         A row for each precision: `failed` where an answer is out of its bound, a class differs, or nodes other than
         those that compute shapes ran on another provider.
     """
-    clips, answers = stored_answers(prepared.answers)
+    clips, answers, _ = stored_answers(prepared.answers)
     ways: list[tuple[str, Path, dict[str, str]]] = [("float32", prepared.onnx, {})]
     if provider == "cuda":
         ways = [("float32 without TF32", prepared.onnx, {"use_tf32": "0"}), ("TF32", prepared.onnx, {"use_tf32": "1"})]
@@ -141,21 +141,6 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
         rows.append(_check(row, path, provider, options, clips, answers))
         done(rows[-1])
     return rows
-
-
-def stored_answers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Clips by input and Keras's answers by output.
-
-    Raises:
-        ClipzooError: the file cannot be read.
-    """
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise ClipzooError(f"{path}: cannot be read as clips and answers ({error})") from None
-    parts = [{name[len(p) :]: a for name, a in arrays.items() if name.startswith(p)} for p in ("in:", "out:")]
-    return parts[0], parts[1]
 
 
 def prepared_models(folder: Path) -> list[str]:

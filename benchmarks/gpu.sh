@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The GPU proof, in stages that run alone, start again, and take minutes each. See GPU.md beside this file.
 # usage: bash benchmarks/gpu.sh [--provider cuda|tensorrt|cpu] [--models FOLDER] [--results FOLDER] [--videos FOLDER]
-#                               [--quick] [check|correctness|inference|training|report ...]
+#                               [--quick] [--set OPTION=VALUE ...] [check|correctness|inference|training|report ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-provider=cuda models=models results= videos= quick=() stages=()
+provider=cuda models=models results= videos= quick=() options=() stages=()
 while [ $# -gt 0 ]; do
   case $1 in
     --provider) provider=$2; shift 2 ;;
     --models) models=$2; shift 2 ;;
     --results) results=$2; shift 2 ;;
     --videos) videos=$2; shift 2 ;;
+    --set) options+=(--set "$2"); shift 2 ;;
     --quick) quick=(--quick); shift ;;
     check|correctness|inference|training|report) stages+=("$1"); shift ;;
     *) echo "error: $1 is neither an option nor a stage; see benchmarks/GPU.md" >&2; exit 2 ;;
@@ -37,7 +38,7 @@ for stage in "${stages[@]}"; do
       for name in convnet_gru mobilenet_gru dtpp_rgb; do [ -e "$models/$name.npz" ] && chosen+=(--models "$name"); done
       training=cuda; [ "$provider" = cpu ] && training=cpu
       "$python" -m benchmarks.training --provider "$training" "${quick[@]}" "${chosen[@]}" \
-        ${videos:+--videos "$videos"} $(into training) ;;
+        "${options[@]}" ${videos:+--videos "$videos"} $(into training) ;;
     report) "$python" -m benchmarks.report ${results:+--results "$results"} ;;
   esac
 done

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from benchmarks.script import run_script
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from loaders.motion import draw_motion_clips
-from loaders.terminal import text_console
+from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import card, list_models
 
 CLASSES = 51  # HMDB51
@@ -69,11 +70,19 @@ class Prepared:
 
     @property
     def answers(self) -> Path:
-        """Clips by input name, uint8, and Keras's answers to them by output name: arrays `in:NAME` and `out:NAME`."""
+        """Clips by input name, uint8, and Keras's answers to them by output name: arrays `in:NAME` and `out:NAME`; and
+        the `multiply_adds` of a clip."""
         return self.folder / f"{self.model}.npz"
 
 
-def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True, half: bool = False) -> Prepared:
+def prepare(
+    name: str,
+    folder: Path | None = None,
+    *,
+    keras_export: bool = True,
+    half: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Prepared:
     """Makes the files of a model, or finds those made before by the same code and versions.
 
     Args:
@@ -81,6 +90,7 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True,
         folder: where; left out, `.models/` in the checkout, below a digest of code and versions.
         keras_export: whether Keras's own export is wanted too; it is given 60 seconds.
         half: whether a float16 export is wanted too.
+        options: of `create_model`, for small tries; with a `folder` alone.
 
     Raises:
         ClipzooError: no such model, or its export failed.
@@ -91,7 +101,14 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True,
     environment = {
         **os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip
-    command = [sys.executable, "-m", "benchmarks.models_process", str(prepared.folder), name]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.models_process",
+        str(prepared.folder),
+        name,
+        json.dumps(dict(options or {})),
+    ]
     wanted = {"ours": (prepared.keras, prepared.onnx, prepared.answers), **({"half": (prepared.half,)} if half else {})}
     for what, files in wanted.items():
         if not all(file.is_file() for file in files):
@@ -114,6 +131,22 @@ def prepare(name: str, folder: Path | None = None, *, keras_export: bool = True,
     if said:
         write_text(prepared.keras_onnx_missing, said + "\n")
     return prepared
+
+
+def stored_answers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]:
+    """Clips by input, Keras's answers by output, and the multiply-adds of a clip, of `Prepared.answers`.
+
+    Raises:
+        ClipzooError: the file cannot be read.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        cost = int(arrays["multiply_adds"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ClipzooError(f"{path}: cannot be read as clips and answers ({error})") from None
+    clips, answers = ({n.removeprefix(p): a for n, a in arrays.items() if n.startswith(p)} for p in ("in:", "out:"))
+    return clips, answers, cost
 
 
 def matrix_file(folder: Path, precision: str) -> Path:
@@ -215,7 +248,8 @@ def _digest() -> str:
     digest = hashlib.sha256(str(sorted(versions().items())).encode())
     for pattern in ("zoo/**/*.py", "export/*.py", "loaders/spec.py", "benchmarks/models*.py"):
         for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.read_bytes())
+            if path.stem not in ("cli", "runtime"):
+                digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -224,12 +258,13 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="Models of the zoo; all if left out.")] = None,
     half: Annotated[bool, typer.Option("--float16", help="A float16 export of each too.")] = False,
     keras_export: Annotated[bool, typer.Option(help="Keras's own export of each too.")] = True,
+    set_: OptionPairs = [],  # noqa: B006  Typer copies it
 ) -> None:
     """Make the files that the benchmarks run, for a host without TensorFlow."""
     console = text_console()
     write_matrices(folder)
     for name in names or list_models():
-        prepare(name, folder, half=half, keras_export=keras_export)
+        prepare(name, folder, half=half, keras_export=keras_export, options=parse_options(set_))
         console.print(f"{name}: done")
 
 

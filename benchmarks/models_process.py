@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,12 +15,13 @@ from benchmarks.models import CLASSES, CLIPS, Prepared, enliven, random_clips, w
 from export.convert import to_onnx
 from loaders.atomic import replacing
 from zoo.contract import specs, with_logits
+from zoo.cost import multiply_adds
 from zoo.registry import create_model, load_model
 
 
-def ours(prepared: Prepared) -> None:
+def ours(prepared: Prepared, options: dict[str, Any]) -> None:
     """The Keras file, our ONNX file and the answers."""
-    model = enliven(create_model(prepared.model, classes=CLASSES))
+    model = enliven(create_model(prepared.model, classes=CLASSES, **options))
     with replacing(prepared.keras) as partial:
         model.save(partial)
     clips = random_clips(specs(model), CLIPS)
@@ -26,18 +29,19 @@ def ours(prepared: Prepared) -> None:
     answers = with_logits(model).predict(_given(clips), verbose=0)
     arrays = {f"in:{name}": values for name, values in clips.items()}
     arrays |= {f"out:{name}": np.asarray(values) for name, values in answers.items()}
+    arrays["multiply_adds"] = np.array(multiply_adds(model))
     with replacing(prepared.answers) as partial:
         np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
 
 
-def half(prepared: Prepared) -> None:
+def half(prepared: Prepared, _: dict[str, Any]) -> None:
     """Our file in float16."""
     to_onnx(
         prepared.keras, prepared.half, clips=random_clips(specs(load_model(prepared.keras)), CLIPS), precision="float16"
     )
 
 
-def keras_export(prepared: Prepared) -> None:
+def keras_export(prepared: Prepared, _: dict[str, Any]) -> None:
     """What a Keras user gets who writes TimeDistributed and calls `model.export(format="onnx")`."""
     model = load_model(prepared.keras)
     copy = with_time_distributed(model)
@@ -53,5 +57,5 @@ def _given(clips: dict[str, np.ndarray]) -> object:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     keras.config.disable_traceback_filtering()
-    folder, name, what = sys.argv[1:]
-    {"ours": ours, "half": half, "keras": keras_export}[what](Prepared(Path(folder), name))
+    folder, name, options, what = sys.argv[1:]
+    {"ours": ours, "half": half, "keras": keras_export}[what](Prepared(Path(folder), name), json.loads(options))

@@ -58,9 +58,14 @@ def setting(results: Results) -> str:
     versions = ", ".join(f"{name} {found.versions[name]}" for name in names if name in found.versions)
     driver = f", driver {found.driver}" if found.driver else ""
     where = results.path.relative_to(FOLDER.parent.parent) if results.path.is_relative_to(FOLDER) else results.path
+    products = [row for row in results.rows if row.runner == MATRIX and row.measured]
+    rates = sorted(row.facts["floating_point_operations"] / row.median.value / 1e9 for row in products)
+    matrix = (
+        f", and the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s during the run" if rates else ""
+    )
     return (
-        f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
-        f"{found.load:g} cores were busy the minute before. `{Path(where).as_posix()}`"
+        f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. How quiet "
+        f"it was: {found.load:g} cores were busy the minute before{matrix}. `{Path(where).as_posix()}`"
     )
 
 
@@ -108,18 +113,20 @@ def _ratio(row: Row, beside: Sequence[Row], runner: str, precision: str) -> str:
 
 
 def _start_up(results: Results) -> Iterable[str]:
-    yield "| model | runner | ready after, s | first answer, s | peak memory, MiB | nodes |"
-    yield "|---|---|---|---|---|---|"
-    seen = set()
-    for row in results.rows:
-        if (row.model, row.name) in seen or row.runner == MATRIX or not row.measured:
-            continue
-        seen.add((row.model, row.name))
-        facts = row.facts
-        nodes = ", ".join(f"{count} on {name.removesuffix('ExecutionProvider')}" for name, count in _nodes(row))
-        memory = facts.get("gpu_memory_mib") or facts["peak_memory_mib"]
-        first = f"{facts['first_run_seconds']:.2f}"
-        yield f"| {row.model} | {row.name} | {facts['session_seconds']:.2f} | {first} | {memory:.0f} | {nodes} |"
+    names = list(dict.fromkeys(row.name for row in results.rows if row.measured and row.runner != MATRIX))
+    yield f"| model | nodes | {' | '.join(names)} |"
+    yield "|---" * (2 + len(names)) + "|"
+    for model in dict.fromkeys(row.model for row in results.rows):
+        found = {row.name: row for row in reversed(results.select(model=model)) if row.measured}  # the smallest batch
+        cells = []
+        for name in names:
+            facts = found[name].facts if name in found else None
+            memory = facts and (facts.get("gpu_memory_mib") or facts["peak_memory_mib"])
+            times = facts and f"{facts['session_seconds']:.2f} + {facts['first_run_seconds']:.2f} s"
+            cells.append(f"{times}, {memory:.0f} MiB" if facts else "")
+        placed: dict[str, int] = next((row.facts["nodes"] for row in found.values() if "nodes" in row.facts), {})
+        nodes = ", ".join(f"{n} {where.removesuffix('ExecutionProvider')}" for where, n in sorted(placed.items()))
+        yield f"| {model} | {nodes} | {' | '.join(cells)} |"
 
 
 def _correctness(results: Results) -> Iterable[str]:
@@ -131,10 +138,6 @@ def _correctness(results: Results) -> Iterable[str]:
             f"| {row.model} | {row.settings['precision']} | {facts['from_keras']:.1e} | {facts['from_cpu']:.1e} | "
             f"{facts['allowed']:g} | {facts['same_decision']:.0%} | {len(facts['elsewhere'])} | {row.note} |"
         )
-
-
-def _nodes(row: Row) -> list[tuple[str, int]]:
-    return sorted(row.facts.get("nodes", {}).items())
 
 
 def _training(results: Results) -> Iterable[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -122,6 +122,29 @@ def parse_fields(text: str) -> dict[str, Any]:
         else:
             fields[name] = given
     return {**fields, "flow": FlowSpec(**flow)} if flow else fields
+
+
+OptionPairs = Annotated[
+    list[str], typer.Option("--set", metavar="OPTION=VALUE", help="Option of the model, such as alpha=0.25.")
+]
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Reads `--set OPTION=VALUE`, given any number of times; values are JSON, or text where they are not.
+
+    Raises:
+        ClipzooError: not of that form.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
+        try:
+            options[name.strip()] = json.loads(text)
+        except ValueError:
+            options[name.strip()] = text  # a name or a path
+    return options
 
 
 @contextmanager

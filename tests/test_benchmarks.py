@@ -28,7 +28,7 @@ from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
 from benchmarks.runners import Round, Runner, read_profile
 from benchmarks.statistics import median_interval, unpaired_ratio
-from benchmarks.training import BACKENDS, WAYS, training
+from benchmarks.training import BACKENDS, WAYS, Way, training
 from benchmarks.workers import Worker, WorkerError
 from export import Classifier
 from loaders import ClipIndex, ClipSpec, ClipzooError
@@ -405,11 +405,12 @@ def test_the_way_from_file_to_label_is_measured_in_parts(file: Path, motion: Cli
 def test_training_is_measured_on_both_backends(motion: ClipIndex) -> None:
     rows: list[Row] = []
     options = {"frames": 3, "size": 16, "width": 0.125}
+    ways = (Way(), Way(source="disk cache"))  # tests/test_gpu.py does them all
     training(
-        "convnet_gru", batch=4, limits=SHORT, videos=motion.root.resolve(), options=options, workers=1, done=rows.append
+        "convnet_gru", batch=4, limits=SHORT, videos=motion.root.resolve(), ways=ways, options=options, done=rows.append
     )
     assert {(row.runner, *row.settings.values()) for row in rows} == {
-        (runner, *way.settings.values()) for runner in BACKENDS.values() for way in WAYS
+        (runner, *way.settings.values()) for runner in BACKENDS.values() for way in ways
     }
     assert all(row.measured and row.frames == 3 for row in rows), [row.note for row in rows]
     for row in rows:
@@ -456,7 +457,7 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     row = "| m | 4 | CPU | 200.0 | 200.0 | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
     assert row in table.splitlines()
     assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in table
-    assert "| m | ONNX Runtime, CPU | 0.10 | 0.20 | 50 | 7 on CPU |" in tables.start_up()
+    assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
     assert tables.training() == tables.pipeline() == ""
 
 

@@ -258,3 +258,49 @@ def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
     names = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     assert names.index("Concat") < names.index("Cast")
     assert not {"ReverseSequence", "Gather", "Shape"} & set(names)
+
+
+@not_the_backend_s
+@pytest.mark.parametrize("name", ["mobilenet_lstm", "dtpp"])
+def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None:
+    model = live(name)
+    whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
+    assert to_onnx(model, whole).precision == "float32"
+    metadata = to_onnx(model, half, precision="float16")
+    assert metadata.precision == "float16"
+    assert metadata.parity["tolerance"] == 2e-2
+    assert metadata.parity["same_decision"] == 1
+    assert half.stat().st_size < 0.7 * whole.stat().st_size
+    proto = onnx.load(half)
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    kinds = {
+        node.op_type: weights[node.input[1]].data_type
+        for node in proto.graph.node
+        if node.op_type in ("Conv", "LSTM", "GRU")
+    }
+    assert kinds.pop("Conv") == onnx.TensorProto.FLOAT16
+    assert all(kind == onnx.TensorProto.FLOAT for kind in kinds.values())
+    clips = clips_for(model, count=5)
+    classifier = Classifier(half)
+    assert classifier.metadata.precision == "float16"
+    found, expected = classifier.scores(clips), zoo.with_logits(model).predict(clips, verbose=0)
+    assert found["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(found["probabilities"], expected["probabilities"], atol=2e-2)
+
+
+def test_float16_must_say_the_same_class() -> None:
+    reference = {
+        "logits": np.array([[1.0, 0.999], [5.0, -5.0]]),
+        "probabilities": np.array([[0.5005, 0.4995], [0.9, 0.1]]),
+    }
+    swapped = {
+        "logits": np.array([[0.999, 1.0], [5.0, -5.0]]),
+        "probabilities": np.array([[0.4995, 0.5005], [0.9, 0.1]]),
+    }
+    parity = compare(reference, swapped, source="two", precision="float16")
+    assert parity.same_decision == 0.5
+    with pytest.raises(ParityError, match="another class than Keras for 50%"):
+        require(parity)
+    require(compare(reference, swapped, source="two", precision="float16", task="regression"))
+    with pytest.raises(ClipzooError, match="precision"):
+        to_onnx("model.keras", "model.onnx", precision="int3")  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 from functools import partial
@@ -18,9 +17,11 @@ from loaders.index import ClipIndex
 from loaders.terminal import (
     LabelColumns,
     OnErrorChoice,
+    OptionPairs,
     drop_broken,
     index_videos,
     parse_fields,
+    parse_options,
     text_console,
 )
 from zoo.registry import card, list_models
@@ -67,9 +68,7 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="A run, or a .keras file, to go on from with a new head.")
     ] = None,
-    set_: Annotated[
-        list[str], typer.Option("--set", metavar="OPTION=VALUE", help="Option of the model, such as alpha=0.25.")
-    ] = [],  # noqa: B006  Typer copies it
+    set_: OptionPairs = [],  # noqa: B006  Typer copies it
     spec_fields: Annotated[
         str, typer.Option("--spec", help="Other fields of the input: sampling=dense,stride=4,modality=flow,...")
     ] = "",
@@ -121,7 +120,10 @@ def train(
         raise ClipzooError(f"--protocol two_stream is for one class a clip, not for {task}")
     if augment not in augmentations:
         raise ClipzooError(f"--augment {augment!r} must be one of {', '.join(augmentations)}")
-    options = _options(set_)
+    options = parse_options(set_)
+    own = sorted({"frames", "size", "classes"} & set(options))
+    if own:
+        raise ClipzooError(f"--set {own[0]}: frames and size are options of their own, classes are found in VIDEOS")
     kind = task_kind(task)
     changes = parse_fields(spec_fields) if spec_fields else {}
     console.print(choose_backend())
@@ -224,21 +226,6 @@ def train(
     console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
     console.print(f"wrote {run.model}, {run.history}, {run.curves}")
     console.print(f"next: clipzoo export {out} model.onnx")
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.strip():
-            raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
-        if name.strip() in ("frames", "size", "classes"):
-            raise ClipzooError(f"--set {pair!r}: frames and size are options of their own, classes are found in VIDEOS")
-        try:
-            options[name.strip()] = json.loads(text)
-        except ValueError:
-            options[name.strip()] = text  # a name or a path
-    return options
 
 
 def _with_parts(index: Any, *, validation: float, test: float, seed: int) -> tuple[Any, str]:

@@ -1,0 +1,117 @@
+"""The GPU proof's stages, tried on the CPU with a small model: the same scripts, files and failures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import prepared_models
+from benchmarks.models import Prepared, prepare, write_matrices
+from benchmarks.results import Results
+from benchmarks.training import BACKENDS, WAYS
+from loaders import ClipzooError
+from tests.test_benchmarks import script
+from tests.test_cli import ROOT, refused
+
+SMALL = {"frames": 3, "size": 16, "width": 0.125}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `benchmarks.models` writes, of one small model."""
+    folder = tmp_path_factory.mktemp("gpu") / "models"
+    prepare("convnet_gru", folder, half=True, keras_export=False, options=SMALL)
+    write_matrices(folder)
+    return folder
+
+
+def bash(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=290,
+        env={**os.environ, "PYTHON": shutil.which("python") or "python3", "COLUMNS": "200", **environment},
+    )  # fmt: skip
+
+
+def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> None:
+    options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    done = bash(
+        "benchmarks/gpu.sh", "--provider", "cpu", "--models", models, "--results", tmp_path, "--quick", *options,
+        "check", "correctness", "inference", "training", "report",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "CPUExecutionProvider is in use" in done.stdout
+    assert "JAX: cpu" in done.stdout
+    found = {
+        kind: Results.load(next(tmp_path.glob(f"{kind}-*.jsonl"))) for kind in ("correctness", "inference", "training")
+    }
+    assert {row.settings["precision"]: row.status for row in found["correctness"].rows} == {
+        "float32": "ok",
+        "float16": "ok",
+    }
+    exact, half = found["correctness"].rows
+    assert exact.facts["from_keras"] <= 1e-4 < half.facts["from_keras"] <= 2e-2
+    assert exact.facts["from_cpu"] == 0
+    assert {"ONNX Runtime", "Keras JAX", "Keras TensorFlow"} <= {row.runner for row in found["inference"].rows}
+    assert len(found["training"].rows) == len(BACKENDS) * len(WAYS)
+    for results in found.values():
+        assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "peers.png",
+        "throughput.png",
+        "latency.png",
+        "training.png",
+    }
+    assert done.stdout.count("| convnet_gru |") >= 4
+
+
+def test_a_wrong_answer_fails_its_stage(models: Path, tmp_path: Path) -> None:
+    other = prepare("convnet_gru", tmp_path / "other", keras_export=False, options={**SMALL, "units": 32})
+    wrong = Prepared(tmp_path / "wrong", "convnet_gru")
+    shutil.copytree(models, wrong.folder)
+    shutil.copy(other.onnx, wrong.onnx)
+    out = tmp_path / "out.jsonl"
+    done = script("gpu", "correctness", "--provider", "cpu", "--folder", wrong.folder, "--json", out)
+    assert done.returncode == 1
+    assert "convnet_gru in float32: differs by" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [row.status for row in Results.load(out).rows] == ["failed", "ok"]
+
+
+def test_what_is_missing_is_named(models: Path, tmp_path: Path) -> None:
+    refused(script("gpu", "check", "--folder", models), "nvidia-smi finds no GPU")
+    refused(script("gpu", "correctness", "--folder", models), "'cuda' is not in this ONNX Runtime")
+    refused(script("gpu", "check", "--provider", "cpu", "--folder", tmp_path), "python -m benchmarks.models")
+    with pytest.raises(ClipzooError, match="holds no models"):
+        prepared_models(tmp_path)
+    done = bash("benchmarks/gpu.sh", "corectness")
+    assert done.returncode == 2
+    assert "corectness is neither an option nor a stage" in done.stderr
+
+
+def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> None:
+    out, host = tmp_path / "parcel", tmp_path / "host"
+    done = bash("benchmarks/gpu_parcel.sh", out, "convnet_gru", WITHOUT_WHEELS="1", PART_MIB="16")
+    assert done.returncode == 0, done.stderr
+    parts = sorted(out.glob("part-*"))
+    assert len(parts) > 1
+    assert all(file.stat().st_size <= 16 * 2**20 for part in parts for file in part.iterdir())
+    assert "bash benchmarks/gpu.sh --models ../models check correctness" in (out / "COMMANDS.md").read_text()
+
+    done = bash(out / "join.sh", out, host)
+    assert done.returncode == 0, done.stderr
+    assert (host / "clipzoo" / "COMMIT").read_text().strip()
+    assert prepared_models(host / "models") == ["convnet_gru"]
+    done = subprocess.run(
+        ["bash", "benchmarks/gpu.sh", "--provider", "cpu", "--models", "../models", "check"], cwd=host / "clipzoo",
+        env={**os.environ, "PYTHON": shutil.which("python") or "python3", "PYTHONPATH": str(host / "clipzoo")},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "models: convnet_gru" in done.stdout
+    refusing = bash("benchmarks/gpu_parcel.sh", out)
+    assert refusing.returncode == 2
+    assert "is not empty" in refusing.stderr
