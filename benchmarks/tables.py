@@ -64,8 +64,8 @@ def setting(results: Results) -> str:
         f", and the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s during the run" if rates else ""
     )
     return (
-        f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. How quiet "
-        f"it was: {found.load:g} cores were busy the minute before{matrix}. `{Path(where).as_posix()}`"
+        f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
+        f"How quiet it was: {found.load:g} cores were busy the minute before{matrix}. `{Path(where).as_posix()}`"
     )
 
 
