@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -44,10 +45,19 @@ def bench(
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
     from benchmarks.inference import bench as measure
     from benchmarks.machine import setup
-    from benchmarks.results import Results
+    from benchmarks.script import recording
 
     console = text_console()
-    rows = measure(model, provider=provider, batches=batch, seconds=seconds, threads=threads)  # type: ignore[arg-type]
+    found = setup("inference", on_gpu=provider != "cpu", threads=threads)
+    with recording(json_file, found, console) if json_file else nullcontext() as results:
+        rows = measure(
+            model,
+            provider=provider,  # type: ignore[arg-type]
+            batches=batch,
+            seconds=seconds,
+            threads=threads,
+            done=results.add if results else lambda _: None,
+        )
     table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {rows[0].name}")
     for row in rows:
         figures = row.summary()
@@ -60,8 +70,3 @@ def bench(
             str(figures["rounds"]),
         )
     console.print(table)
-    if json_file:
-        results = Results.start(json_file, setup("inference", on_gpu=provider != "cpu", threads=threads))
-        for row in rows:
-            results.add(row)
-        console.print(f"wrote {json_file}")

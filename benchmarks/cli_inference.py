@@ -10,14 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from benchmarks.contestants import MATRIX, OURS, Subject
 from benchmarks.groups import Limits
 from benchmarks.inference import (
     CPU_BATCHES,
     GPU_BATCHES,
-    MATRIX,
-    OURS,
     QUICK,
-    Subject,
     compare_runtimes,
     missing_export,
     share_of_matrix_rate,

@@ -95,7 +95,7 @@ def cluster(
         table.add_row(row.settings["devices"], *cells)
     console.print(table)
     console.print("virtual devices share the machine's cores: they show what sharing a step costs, not what it gains")
-    first = rows[0]
+    first = next(row for row in rows if row.settings["devices"] == "1")
     if not first.measured:
         raise ClipzooError(f"{model}: its step could not be measured ({first.note})")
     table = Table(

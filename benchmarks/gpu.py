@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from rich.table import Column, Table
 
-from benchmarks.inference import OURS, sha256
+from benchmarks.contestants import OURS, sha256
 from benchmarks.machine import default_path, gpu, setup
 from benchmarks.models import Prepared, matrix_file, stored_answers
 from benchmarks.results import Row
@@ -28,8 +28,7 @@ from loaders.terminal import text_console
 # Beside Keras in float32. TF32 rounds the factors of every product to 11 bits, as float16 does.
 BOUNDS = {"float32 without TF32": 1e-4, "TF32": 2e-2, "float16": 2e-2, "float32": 1e-4}
 BUSY_PERCENT, BUSY_MIB = 10.0, 2048.0
-# What computes shapes of a few numbers; ONNX Runtime keeps it on the CPU on purpose.
-ON_CPU = ("Shape", "Gather", "Unsqueeze", "Concat", "Cast", "Slice", "Squeeze")
+SHAPE_BYTES = 256  # nodes that compute shapes, a few numbers each, run on the CPU on purpose
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 ProviderOption = Annotated[str, typer.Option(help="cuda, or cpu to try the stages without a GPU.")]
@@ -173,7 +172,9 @@ def _check(
     bound = BOUNDS[row.settings["precision"]]
     runner = OnnxRuntimeRunner(path=path, provider=provider, binding="host", options=options, threads=None)
     placed = runner.placement(1)
-    strange = [f"{name} ({operator})" for name, operator in placed["elsewhere"].items() if operator not in ON_CPU]
+    strange = [
+        f"{name} ({node['operator']})" for name, node in placed["elsewhere"].items() if node["bytes"] > SHAPE_BYTES
+    ]
     facts = {
         "from_keras": _greatest(beside_keras),
         "from_cpu": _greatest(beside_cpu),

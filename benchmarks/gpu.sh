@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # The GPU proof, in stages that run alone, start again, and take minutes each. See GPU.md beside this file.
 # usage: bash benchmarks/gpu.sh [--provider cuda|tensorrt|cpu] [--models FOLDER] [--results FOLDER] [--videos FOLDER]
+#                               [--only MODEL ...] [--batch N ...]
 #                               [--quick] [--set OPTION=VALUE ...] [check|correctness|inference|training|report ...]
 set -euo pipefail
-cd "$(dirname "$0")/.."
-provider=cuda models=models results= videos= quick=() options=() stages=()
+provider=cuda models=models results= videos= quick=() options=() stages=() names=() batches=()
 while [ $# -gt 0 ]; do
   case $1 in
     --provider) provider=$2; shift 2 ;;
     --models) models=$2; shift 2 ;;
     --results) results=$2; shift 2 ;;
     --videos) videos=$2; shift 2 ;;
+    --only) names+=("$2"); shift 2 ;;
+    --batch) batches+=(--batch "$2"); shift 2 ;;
     --set) options+=(--set "$2"); shift 2 ;;
     --quick) quick=(--quick); shift ;;
     check|correctness|inference|training|report) stages+=("$1"); shift ;;
@@ -21,24 +23,37 @@ done
 python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1
 
-# A folder for the results: each stage a file of its own, named by its time, as in benchmarks/results/<machine>/.
-into() { [ -z "$results" ] || echo "--json $results/$1-$(date -u +%Y-%m-%dT%H%M%S).jsonl"; }
-names() { for file in "$models"/*.npz; do basename "$file" .npz; done; }
+# Paths are those of whoever calls; the modules are found from the project's folder.
+absolute() { case $1 in ""|/*) echo "$1" ;; *) echo "$PWD/$1" ;; esac; }
+models=$(absolute "$models") results=$(absolute "$results") videos=$(absolute "$videos")
+cd "$(dirname "$0")/.."
+
+# A file for each stage and model, named by its time, as in benchmarks/results/<machine>/.
+into=()
+file() { into=(); [ -z "$results" ] || into=(--json "$results/$1-$(date -u +%Y-%m-%dT%H%M%S).jsonl"); }
+if [ ${#names[@]} -eq 0 ]; then
+  for path in "$models"/*.npz; do [ ! -e "$path" ] || names+=("$(basename "$path" .npz)"); done
+fi
+trained=()
+for name in "${names[@]}"; do
+  case $name in convnet_gru|mobilenet_gru|dtpp_rgb) trained+=(--models "$name") ;; esac
+done
+measured=(); for name in "${names[@]}"; do measured+=(--models "$name"); done
 
 for stage in "${stages[@]}"; do
   echo "== $stage"
+  file "$stage"
   case $stage in
     check) "$python" -m benchmarks.gpu check --provider "$provider" --folder "$models" ;;
-    correctness) "$python" -m benchmarks.gpu correctness --provider "$provider" --folder "$models" $(into correctness) ;;
+    correctness) "$python" -m benchmarks.gpu correctness --provider "$provider" --folder "$models" "${into[@]}" ;;
     inference)
-      "$python" -m benchmarks.inference --provider "$provider" --folder "$models" "${quick[@]}" \
-        $(for name in $(names); do echo "--models $name"; done) $(into inference) ;;
+      "$python" -m benchmarks.inference --provider "$provider" --folder "$models" "${quick[@]}" "${batches[@]}" \
+        "${measured[@]}" "${into[@]}" ;;
     training)
-      chosen=()
-      for name in convnet_gru mobilenet_gru dtpp_rgb; do [ -e "$models/$name.npz" ] && chosen+=(--models "$name"); done
-      training=cuda; [ "$provider" = cpu ] && training=cpu
-      "$python" -m benchmarks.training --provider "$training" "${quick[@]}" "${chosen[@]}" \
-        "${options[@]}" ${videos:+--videos "$videos"} $(into training) ;;
-    report) "$python" -m benchmarks.report ${results:+--results "$results"} ;;
+      [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }
+      training=cuda; [ "$provider" != cpu ] || training=cpu
+      "$python" -m benchmarks.training --provider "$training" "${quick[@]}" "${trained[@]}" "${options[@]}" \
+        ${videos:+--videos "$videos"} "${into[@]}" ;;
+    report) if [ -n "$results" ]; then "$python" -m benchmarks.report --results "$results"; else "$python" -m benchmarks.report; fi ;;
   esac
 done

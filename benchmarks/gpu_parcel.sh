@@ -36,7 +36,8 @@ if [ -z "${WITHOUT_WHEELS:-}" ]; then
   tar -C "$work" -cf "$work/all/wheels.tar" wheels
 fi
 
-split -b "${mib}m" -d -a 3 --additional-suffix=.piece <(cd "$work/all" && tar -cf - ./*) "$work/parcel-"
+tar -C "$work/all" -cf - . | split -b "${mib}m" -d -a 3 --additional-suffix=.piece - "$work/parcel-"
+(cd "$work" && sha256sum parcel-*.piece) > "$out/SHA256SUMS"
 part=0
 for piece in "$work"/parcel-*.piece; do
   part=$((part + 1)); mkdir "$out/$(printf part-%02d $part)"; mv "$piece" "$out/$(printf part-%02d $part)/"
@@ -47,7 +48,14 @@ cat > "$out/join.sh" <<'JOIN'
 # usage: bash join.sh PIECES TARGET : puts the pieces that lie in PIECES together under TARGET, and installs the wheels.
 set -euo pipefail
 pieces=$1; mkdir -p "$2"; target=$(cd "$2" && pwd)
-find "$pieces" -name "parcel-*.piece" | awk -F/ '{print $NF "\t" $0}' | sort | cut -f2 | xargs -d "\n" cat | tar -C "$target" -xf -
+while read -r sum name; do
+  found=$(find "$pieces" -name "$name" | head -1)
+  [ -n "$found" ] || { echo "error: $name is not in $pieces; carry its part" >&2; exit 2; }
+  echo "$sum  $found" | sha256sum --quiet -c - || { echo "error: $found is damaged; carry its part again" >&2; exit 2; }
+  ln -sf "$(realpath "$found")" "$target/$name"
+done < "$(dirname "$0")/SHA256SUMS"
+cat "$target"/parcel-*.piece | tar -C "$target" -xf -
+rm "$target"/parcel-*.piece
 for archive in "$target"/*.tar "$target"/*.tar.gz; do [ ! -e "$archive" ] || { tar -C "$target" -xf "$archive"; rm "$archive"; }; done
 if [ -d "$target/wheels" ]; then
   python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$target/site" "$target"/wheels/*.whl
@@ -58,13 +66,15 @@ JOIN
 cat > "$out/COMMANDS.md" <<COMMANDS
 # clipzoo $commit on a GPU host
 
-$part parts of at most $mib MiB. Carry them over, one by one if need be, into one folder \`pieces\` (each part holds one
-file; join.sh finds them wherever they lie in it). Python $version there. Then, each within 10 minutes, 30 in all:
+$part parts of at most $mib MiB. Carry them, join.sh and SHA256SUMS over, one by one if need be, the parts into one folder \`pieces\` (each holds one
+file; join.sh finds them wherever they lie in it, and says which is missing or damaged). Python $version there. Then, each within 10 minutes, 30 in all:
 
     bash join.sh pieces gpu                                          # 2 minutes
     export PYTHONPATH=\$PWD/gpu/site:\$PWD/gpu/clipzoo; cd gpu/clipzoo
     bash benchmarks/gpu.sh --models ../models check correctness      # 3 minutes
-    bash benchmarks/gpu.sh --models ../models --results ../results inference   # 8 minutes; --quick: 2
+    for model in ${models[*]}; do
+      bash benchmarks/gpu.sh --models ../models --results ../results --only \$model --batch 1 --batch 8 --batch 32 inference
+    done                                                             # 3 minutes a model; without --batch, 1 to 128
     bash benchmarks/gpu.sh --models ../models --results ../results training    # 8 minutes; --quick: 3
     bash benchmarks/gpu.sh --models ../models --results ../results report      # seconds
 

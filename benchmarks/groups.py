@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,12 +21,14 @@ class Contestant:
         make: its `benchmarks.runners.Runner`, made in a process of its own.
         arguments: of `make`.
         environment: of that process.
+        once: whether it is measured with the first batch size alone.
     """
 
     row: Row
     make: Callable[..., Any]
     arguments: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Limits:
 
     Attributes:
         rounds: at the least.
-        seconds: at the least, of the rounds together.
+        seconds: at the least, of all turns together.
         interval: of the median, as a share of it, at which it is settled.
         most: seconds after which it is not waited for any longer, once the two least are reached.
         round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
@@ -45,7 +48,7 @@ class Limits:
     rounds: int = 10
     seconds: float = 5.0
     interval: float = 0.03
-    most: float = 10.0
+    most: float = 8.0
     round_seconds: float = 10.0
     turn: float = 0.5
     patience: float = 300.0
@@ -81,6 +84,9 @@ def measure(
             entries = [entry for entry in entries if entry.alive]
             for entry in entries:
                 entry.attempt(lambda *given, e=entry: done(e.finish(*given)), batch, limits, done)
+            for entry in [entry for entry in entries if entry.contestant.once]:
+                entry.close()
+                entries.remove(entry)
     finally:
         for entry in entries:
             entry.close()
@@ -101,6 +107,7 @@ class _Entry:
         self.on_gpu = on_gpu
         self.worker: Worker | None = None
         self.turns: list[list[float]] = []
+        self.spent = 0.0
         self.gpu_mib = 0.0
 
     @property
@@ -128,7 +135,7 @@ class _Entry:
 
     def start(self, batch: int, limits: Limits) -> None:
         assert self.worker is not None
-        self.turns = []
+        self.turns, self.spent = [], 0.0
         used = self._gpu_used()
         seconds = self.worker.call("start", batch)
         self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
@@ -140,14 +147,14 @@ class _Entry:
 
     def turn(self, batch: int, limits: Limits) -> None:
         assert self.worker is not None
+        begun = time.perf_counter()
         self.turns.append(self.worker.call("turn", limits.turn))
+        self.spent += time.perf_counter() - begun
 
     def settled(self, limits: Limits) -> bool:
-        samples = [value for turn in self.turns for value in turn]
-        spent = sum(samples)
-        if len(samples) < limits.rounds or spent < limits.seconds:
+        if sum(map(len, self.turns)) < limits.rounds or self.spent < limits.seconds:
             return False
-        return spent >= limits.most or self._row(0).median.width < limits.interval
+        return self.spent >= limits.most or self._row(0).median.width < limits.interval
 
     def finish(self, batch: int, limits: Limits) -> Row:
         assert self.worker is not None

@@ -43,8 +43,16 @@ def gpu() -> Gpu | None:
     )
     if done.returncode or not done.stdout.strip():
         return None
-    name, driver, used, total, busy = (cell.strip() for cell in done.stdout.splitlines()[0].split(","))
-    return Gpu(name, driver, float(used), float(total), float(busy) if busy.replace(".", "").isdigit() else 0.0)
+    name, driver, *figures = (cell.strip() for cell in done.stdout.splitlines()[0].split(","))
+    return Gpu(name, driver, *map(_figure, figures))
+
+
+def _figure(cell: str) -> float:
+    """0 where it says [N/A], as it does for some figures of a GPU that is cut into several."""
+    try:
+        return float(cell)
+    except ValueError:
+        return 0.0
 
 
 def cores() -> int:

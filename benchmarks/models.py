@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ def stored_answers(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         cost = int(arrays["multiply_adds"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ClipzooError(f"{path}: cannot be read as clips and answers ({error})") from None
     clips, answers = ({n.removeprefix(p): a for n, a in arrays.items() if n.startswith(p)} for p in ("in:", "out:"))
     return clips, answers, cost

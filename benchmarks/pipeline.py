@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.contestants import sha256
 from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.inference import sha256
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, motion_clips, prepare
 from benchmarks.results import Row, times_as_fast

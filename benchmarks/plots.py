@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchmarks.inference import MATRIX, OURS
+from benchmarks.contestants import MATRIX, OURS
 from benchmarks.results import Results, Row, times_as_fast
 from benchmarks.training import Way
 from loaders.atomic import replacing
@@ -27,7 +27,7 @@ def draw(results: Results) -> list[Path]:
     folder, kind = results.path.parent, results.setup.kind
     drawn: list[Path] = []
     rows = [row for row in results.rows if row.measured and row.runner != MATRIX]
-    if kind == "inference" and rows:
+    if kind == "inference" and any(row.runner == OURS for row in rows):
         figures = {
             "peers": _peers(rows),
             "throughput": _curves(rows, latency=False),
@@ -50,7 +50,9 @@ def draw(results: Results) -> list[Path]:
 
 def _peers(rows: Sequence[Row]) -> Figure:
     """How fast each runner is beside ONNX Runtime, whose bar is 1: every model, batch 1 and the largest."""
-    batches = sorted({min(row.batch for row in rows), max(row.batch for row in rows if row.runner == OURS)})
+    batches = sorted(
+        {min(row.batch for row in rows), max((row.batch for row in rows if row.runner == OURS), default=1)}
+    )
     models = list(dict.fromkeys(row.model for row in rows))
     names = list(dict.fromkeys(row.name for row in rows))
     figure = Figure(figsize=(5.2 * len(batches), 0.9 + 0.95 * len(models)), layout="constrained")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from export.runtime import Classifier, onnxruntime, open_session
 from loaders.errors import ClipzooError
 
 Round = Callable[[], object]
-WARM_UP = 2
+WARM_UP, LONG = 2, 2.0  # rounds, and seconds of a first one behind which one more is enough
 SHORT = 0.5  # seconds: a round shorter than this is run once, uncounted, at the start of each turn
 
 
@@ -44,8 +45,8 @@ class Runner:
             Seconds of a warm round. What the first one took, compilation included, is a fact.
         """
         self._round = self.prepare(batch)
-        self.facts["first_run_seconds"] = _timed(self._round)
-        self._seconds = min(_timed(self._round) for _ in range(WARM_UP))
+        first = self.facts["first_run_seconds"] = _timed(self._round)
+        self._seconds = min(_timed(self._round) for _ in range(WARM_UP if first < LONG else 1))
         return self._seconds
 
     def turn(self, seconds: float) -> list[float]:
@@ -67,8 +68,7 @@ class Runner:
 
     def finish(self) -> dict[str, Any]:
         """All facts, with the peak memory of this process so far, MiB."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {**self.facts, "peak_memory_mib": round(peak, 1)}
+        return {**self.facts, "peak_memory_mib": round(_peak_mib(), 1)}
 
 
 class OnnxRuntimeRunner(Runner):
@@ -91,7 +91,7 @@ class OnnxRuntimeRunner(Runner):
         self.classifier = Classifier(path, provider=provider, provider_options=options, threads=threads)
         self.facts["session_seconds"] = time.perf_counter() - begun
         self.binding, self.device = binding, "cpu" if provider == "cpu" else "cuda"
-        self.provider, self.threads = provider, threads
+        self.path, self.provider, self.options, self.threads = path, provider, options, threads
 
     def prepare(self, batch: int) -> Round:
         clips = random_inputs(self.classifier.session, batch)
@@ -116,18 +116,23 @@ class OnnxRuntimeRunner(Runner):
         return run
 
     def placement(self, batch: int) -> dict[str, Any]:
-        """Where nodes really ran, and what took the time, from a profile of 3 rounds.
+        """Where nodes really ran, and what took the time, from a profile of 4 rounds, the first left out.
 
         Returns:
-            `nodes`: provider -> how many ran on it; `elsewhere`: name -> operator of those that ran on another
-            provider than the one asked for; `operators`: operator -> share of the time, the greatest five.
+            `nodes`: provider -> how many ran on it; `elsewhere`: name -> operator and bytes of the output, of those
+            that ran on another provider than the one asked for; `operators`: operator -> share of the time, the
+            greatest five, on a CPU.
         """
         with tempfile.TemporaryDirectory() as folder:
             session = open_session(
-                self.classifier.path, provider=self.provider, threads=self.threads, profile=Path(folder) / "profile"
+                self.classifier.path,
+                provider=self.provider,
+                provider_options=self.options,
+                threads=self.threads,
+                profile=Path(folder) / "profile",
             )
             clips = random_inputs(session, batch)
-            for _ in range(3):
+            for _ in range(4):
                 session.run(None, clips)
             events = json.loads(Path(session.end_profiling()).read_text())
         return read_profile(events, self.classifier.provider)
@@ -148,10 +153,16 @@ class FileRunner(Runner):
 
 
 class KerasRunner(Runner):
-    """The Keras model, `predict_on_batch`, on the backend that KERAS_BACKEND names."""
+    """The Keras model, `predict_on_batch`, on the backend that KERAS_BACKEND names.
 
-    def __init__(self, *, path: Path) -> None:
+    Args:
+        path: the `.keras` file.
+        gpu: whether it must be on a GPU.
+    """
+
+    def __init__(self, *, path: Path, gpu: bool) -> None:
         super().__init__()
+        self.facts["keras_device"] = keras_device(gpu=gpu)
         begun = time.perf_counter()
         from zoo.registry import load_model
 
@@ -261,19 +272,60 @@ def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:
 
 def read_profile(events: list[dict[str, Any]], provider: str) -> dict[str, Any]:
     """Sums up a profile of ONNX Runtime; see `OnnxRuntimeRunner.placement`."""
-    nodes: dict[str, tuple[str, str]] = {}
+    nodes: dict[str, dict[str, Any]] = {}
     times: Counter[str] = Counter()
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("kernel_time"):
-            used = event["args"]
-            nodes[event["name"].removesuffix("_kernel_time")] = used["provider"], used["op_name"]
-            times[used["op_name"]] += event["dur"]
+            name, used = event["name"].removesuffix("_kernel_time"), event["args"]
+            if name in nodes:  # a node's first run finds its algorithm and its memory
+                times[used["op_name"]] += event["dur"]
+            nodes[name] = used
     whole = sum(times.values()) or 1
+    if provider != "CPUExecutionProvider":
+        times.clear()  # on a GPU these are the times of launching, not of computing
     return {
-        "nodes": dict(Counter(where for where, _ in nodes.values())),
-        "elsewhere": {name: operator for name, (where, operator) in sorted(nodes.items()) if where != provider},
+        "nodes": dict(Counter(used["provider"] for used in nodes.values())),
+        "elsewhere": {
+            name: {"operator": used["op_name"], "bytes": int(used.get("output_size", 0))}
+            for name, used in sorted(nodes.items())
+            if used["provider"] != provider
+        },
         "operators": {name: round(spent / whole, 4) for name, spent in times.most_common(5)},
     }
+
+
+def _peak_mib() -> float:
+    """The most that this process had in memory. Linux hands `ru_maxrss` on from the process that started it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), "")
+        if found:
+            return float(found.split()[1]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def keras_device(*, gpu: bool) -> str:
+    """The device that Keras's backend computes on.
+
+    Raises:
+        ClipzooError: a GPU was asked for, and the backend has fallen back to the CPU.
+    """
+    import keras
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        name, found = f"{device.device_kind} ({device.platform})", device.platform == "gpu"
+    else:
+        import tensorflow as tf
+
+        found = bool(tf.config.list_physical_devices("GPU"))
+        name = "GPU" if found else "CPU"
+    if gpu and not found:
+        raise ClipzooError(f"Keras on {keras.config.backend()} computes on {name}, not on the GPU that was asked for")
+    return name
 
 
 def _timed(run: Round) -> float:

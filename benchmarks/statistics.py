@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, inf
 
 import numpy as np
 
@@ -56,12 +56,17 @@ def median_interval(values: Sequence[float], *, level: float = LEVEL) -> Interva
 def unpaired_ratio(own: Sequence[float], other: Sequence[float], *, level: float, draws: int = 20_000) -> Interval:
     """median(other) / median(own) of two runs that were not measured side by side, by the bootstrap (seed 0).
 
+    A bootstrap never leaves the range of the values. Where there are so few that two runs of the same thing lie wholly
+    apart by chance more often than the level allows, the interval is from 0 to infinity.
+
     Args:
         own: independent values of one run.
         other: those of the other.
         level: of the interval, 0 to 1.
         draws: of the bootstrap.
     """
+    if 2 / comb(len(own) + len(other), len(own)) > 1 - level:
+        return Interval(float(np.median(other) / np.median(own)), 0.0, inf)
     rng = np.random.default_rng(0)
 
     def medians(values: Sequence[float]) -> np.ndarray:

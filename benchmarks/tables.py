@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.inference import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
+from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS
+from benchmarks.inference import share_of_matrix_rate
 from benchmarks.results import FOLDER, Kind, Results, Row, newest, times_as_fast
 from benchmarks.training import Way
 
@@ -101,7 +102,7 @@ def _inference(results: Results) -> Iterable[str]:
 
 
 def _ratio(row: Row, beside: Sequence[Row], runner: str, precision: str) -> str:
-    found = [r for r in beside if r.runner == runner and r.settings.get("precision", "") in (precision, "")]
+    found = [r for r in beside if r.runner == runner and precision in ("", r.settings.get("precision"))]
     if not found:
         return ""
     other = found[0]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +15,7 @@ import numpy as np
 from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.models import CLASSES, random_clips, with_time_distributed
 from benchmarks.results import Row
-from benchmarks.runners import Round, Runner
-from loaders.errors import ClipzooError
+from benchmarks.runners import Round, Runner, keras_device
 from loaders.lists import index_folder
 from zoo.registry import card
 
@@ -25,8 +23,8 @@ Source = Literal["memory", "disk cache", "videos"]
 Time = Literal["folded", "TimeDistributed"]
 PRECISIONS = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
 BACKENDS = {"jax": "Keras JAX", "tensorflow": "Keras TensorFlow"}
-EPOCH = 4  # steps of an epoch that the loader feeds
 LIMITS = Limits(rounds=6, seconds=3.0, most=6.0, turn=0.5, patience=150.0)
+CPU_STEPS, GPU_STEPS = 4, 32
 QUICK = Limits(rounds=3, seconds=0.5, most=1.0, turn=0.2)
 
 
@@ -68,15 +66,28 @@ class TrainingRunner(Runner):
         way: how to train.
         videos: a folder of clips, for `source` other than memory.
         workers: threads that read clips.
+        steps: of an epoch, the same whatever the source: what an epoch costs besides is in every figure alike.
+        gpu: whether the backend must be on a GPU.
     """
 
-    def __init__(self, *, model: str, options: dict[str, Any], way: Way, videos: Path | None, workers: int) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        options: dict[str, Any],
+        way: Way,
+        videos: Path | None,
+        workers: int,
+        steps: int = CPU_STEPS,
+        gpu: bool = False,
+    ) -> None:
         super().__init__()
         import keras
 
         from zoo.registry import create_model
         from zoo.training import Recipe, compile_model
 
+        self.facts["keras_device"] = keras_device(gpu=gpu)
         keras.config.set_dtype_policy(PRECISIONS[way.precision])
         keras.utils.set_random_seed(0)
         self.way, self.videos, self.workers = way, videos, workers
@@ -88,7 +99,7 @@ class TrainingRunner(Runner):
         if way.time == "TimeDistributed":
             self.model = with_time_distributed(self.model)
         compile_model(self.model, Recipe())
-        self.steps = 1
+        self.steps = steps
         self._folder = tempfile.TemporaryDirectory(prefix="clipzoo-cache-")
         self._waits: list[float] = []
 
@@ -110,12 +121,13 @@ class TrainingRunner(Runner):
         return seconds
 
     def turn(self, seconds: float) -> list[float]:
-        if self.way.source == "memory":
-            self._feed.dataset.batches = self.steps = max(1, ceil(seconds / self._seconds)) if self._seconds else 1
-        self._seconds = self._epoch()
-        self._waits.append(self._clock.wait())
+        samples: list[float] = []
+        begun = time.perf_counter()
+        while not samples or time.perf_counter() - begun < seconds:
+            samples.append(self._epoch())
+            self._waits.append(self._clock.wait())
         self.facts["data_wait"] = float(np.median(self._waits))
-        return [self._seconds]
+        return samples
 
     def _epoch(self) -> float:
         """Seconds of a step, on average over an epoch."""
@@ -135,20 +147,16 @@ class TrainingRunner(Runner):
         from zoo.contract import specs
 
         if self.way.source == "memory":
-            self.steps = 1
-            return _in_memory(self.model, batch)
+            return _in_memory(self.model, batch, self.steps)
         from loaders.dataset import ClipDataset
 
-        count = min(EPOCH * batch, len(self.index) // batch * batch)
-        if not count:
-            raise ClipzooError(f"{self.index.root}: {len(self.index)} clips do not fill a batch of {batch}")
+        count = self.steps * batch  # clips evenly over the folder, some of them again where it has too few
         every = [self.index[i * len(self.index) // count] for i in range(count)]
         index = replace(self.index, clips=tuple(every))
         cache = self._folder.name if self.way.source == "disk cache" else None
         dataset = ClipDataset(
             index, specs(self.model), batch_size=batch, shuffle=True, workers=self.workers, cache=cache
         )
-        self.steps = len(dataset)
         return dataset
 
 
@@ -201,7 +209,15 @@ def training(
                     frames=settings.get("frames", found.spec.frames),
                 ),
                 make=TrainingRunner,
-                arguments={"model": model, "options": settings, "way": way, "videos": videos, "workers": workers},
+                arguments={
+                    "model": model,
+                    "options": settings,
+                    "way": way,
+                    "videos": videos,
+                    "workers": workers,
+                    "steps": GPU_STEPS if on_gpu else CPU_STEPS,
+                    "gpu": on_gpu,
+                },
                 environment=environment,
             )
             for way in ways
@@ -216,7 +232,7 @@ def batch_for(model: str, *, on_gpu: bool) -> int:
     return (32 if light else 8) if on_gpu else (4 if light else 1)
 
 
-def _in_memory(model: Any, batch: int) -> Any:
+def _in_memory(model: Any, batch: int, steps: int) -> Any:
     """The same batch again and again."""
     import keras
 
@@ -227,11 +243,9 @@ def _in_memory(model: Any, batch: int) -> Any:
     given = clips if len(clips) > 1 else next(iter(clips.values()))
 
     class InMemory(keras.utils.PyDataset):
-        batches = 1
-
         @property
         def num_batches(self) -> int:
-            return self.batches
+            return steps
 
         def __getitem__(self, _: int) -> Any:
             return given, targets

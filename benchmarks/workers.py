@@ -17,7 +17,7 @@ from loaders.errors import ClipzooError
 _SIGKILLED = -signal.SIGKILL
 # How the libraries say that memory ran out; they share no exception class.
 _OUT_OF_MEMORY = (
-    "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "oom", "bad_alloc",
+    "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "bad_alloc", "alloc_failed",
     "memoryerror", "bfcarena", "cuda failure 2",
 )  # fmt: skip
 

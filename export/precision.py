@@ -21,6 +21,9 @@ def to_float16(proto: Any) -> Any:
         The converted model.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     blocked = [*DEFAULT_OP_BLOCK_LIST, *IN_FLOAT32]
-    return convert_float_to_float16(proto, keep_io_types=True, op_block_list=blocked)
+    converted = OnnxModel(convert_float_to_float16(proto, keep_io_types=True, op_block_list=blocked))
+    converted.topological_sort()  # the converter puts its casts last
+    return converted.model

@@ -27,7 +27,7 @@ PROVIDERS: Mapping[str, str] = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 Source = str | Path | np.ndarray
-_CPU_PIXELS = 2**20
+_CPU_PIXELS = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +114,14 @@ class Classifier:
         named = clips if isinstance(clips, Mapping) else {next(iter(self.specs)): clips}
         for name, spec in self.specs.items():
             found = named.get(name)
-            if found is None or found.dtype != np.uint8 or found.shape[1:] != spec.shape:
+            if found is None or found.dtype != np.uint8 or found.ndim != 5 or found.shape[1:] != spec.shape:
                 what = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
         names, given = list(self.outputs), {name: named[name] for name in self.specs}
-        count, at_once = len(next(iter(given.values()))), self._at_once
+        counts = {name: len(clips) for name, clips in given.items()}
+        count, at_once = min(counts.values()), self._at_once
+        if count != max(counts.values()):
+            raise ClipzooError(f"{self.path}: every input must have as many clips as the others; got {counts}")
         if count <= at_once:
             return dict(zip(names, self.session.run(names, given), strict=True))
         parts = [
@@ -326,7 +329,9 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[(wanted, dict(provider_options or {}))])
+        session = runtime.InferenceSession(
+            str(path), options, providers=[(wanted, dict(provider_options or {}))], enable_fallback=0
+        )
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None

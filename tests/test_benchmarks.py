@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from benchmarks import bench, tables
 from benchmarks.cluster import LATENCY, Plan
 from benchmarks.compare import compare
+from benchmarks.contestants import MATRIX, OURS, Subject
 from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.inference import MATRIX, OURS, Subject, compare_runtimes, share_of_matrix_rate
+from benchmarks.inference import compare_runtimes, share_of_matrix_rate
 from benchmarks.machine import setup
 from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.plots import draw
@@ -85,6 +86,21 @@ def test_ratios_of_unpaired_runs() -> None:
     assert 1.4 < found.low < found.high < 1.6
     assert found.excludes_one
     assert not unpaired_ratio(own, own, level=0.95).excludes_one
+    assert not unpaired_ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], level=0.95).excludes_one  # 3 values show nothing
+
+
+def test_two_runs_of_the_same_thing_are_seldom_said_to_differ(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    said = 0
+    for trial in range(60):
+        pair = []
+        for side in "ab":
+            results = Results.start(tmp_path / f"{trial}{side}.jsonl", a_setup())
+            for batch in range(1, 11):
+                results.add(a_row(batch=batch, turns=[[value] for value in rng.lognormal(0, 0.05, 10)]))
+            pair.append(results)
+        said += any(difference.differs for difference in compare(*pair))
+    assert said <= 9  # 5 % of 60 is 3; 10 and more would come about once in 1,000 times
 
 
 # === Result files ===
@@ -312,21 +328,23 @@ def test_a_plain_loop_of_ten_lines_gives_the_same_figure(file: Path) -> None:
 
 def test_nodes_elsewhere_are_named() -> None:
     def event(name: str, operator: str, provider: str, duration: int) -> dict[str, Any]:
-        return {
-            "cat": "Node",
-            "name": f"{name}_kernel_time",
-            "dur": duration,
-            "args": {"provider": provider, "op_name": operator},
-        }
+        used = {"provider": f"{provider}ExecutionProvider", "op_name": operator, "output_size": "16"}
+        return {"cat": "Node", "name": f"{name}_kernel_time", "dur": duration, "args": used}
 
-    events = [
-        event("conv", "Conv", "CUDAExecutionProvider", 80), event("shape", "Shape", "CPUExecutionProvider", 20),
-        event("conv", "Conv", "CUDAExecutionProvider", 100), {"cat": "Session", "name": "model_run", "dur": 999},
-    ]  # fmt: skip
-    assert read_profile(events, "CUDAExecutionProvider") == {
-        "nodes": {"CUDAExecutionProvider": 1, "CPUExecutionProvider": 1},
-        "elsewhere": {"shape": "Shape"},
+    def events(provider: str) -> list[dict[str, Any]]:
+        first = [event("conv", "Conv", provider, 9999), event("shape", "Shape", "CPU", 9999)]  # finds its algorithm
+        other = {"cat": "Session", "name": "model_run", "dur": 999}
+        return [*first, event("conv", "Conv", provider, 90), event("shape", "Shape", "CPU", 10), other]
+
+    assert read_profile(events("CPU"), "CPUExecutionProvider") == {
+        "nodes": {"CPUExecutionProvider": 2},
+        "elsewhere": {},
         "operators": {"Conv": 0.9, "Shape": 0.1},
+    }
+    assert read_profile(events("CUDA"), "CUDAExecutionProvider") == {
+        "nodes": {"CUDAExecutionProvider": 1, "CPUExecutionProvider": 1},
+        "elsewhere": {"shape": {"operator": "Shape", "bytes": 16}},
+        "operators": {},
     }
 
 

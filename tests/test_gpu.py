@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bash(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=290,
-        env={**os.environ, "PYTHON": shutil.which("python") or "python3", "COLUMNS": "200", **environment},
+        env={**os.environ, "PYTHON": sys.executable, "COLUMNS": "200", **environment},
     )  # fmt: skip
 
 
@@ -101,13 +102,21 @@ def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> N
     assert all(file.stat().st_size <= 16 * 2**20 for part in parts for file in part.iterdir())
     assert "bash benchmarks/gpu.sh --models ../models check correctness" in (out / "COMMANDS.md").read_text()
 
+    last = parts[-1] / next(file.name for file in parts[-1].iterdir())
+    whole = last.read_bytes()
+    for spoiled, said in ((whole[:-1], "is damaged"), (None, "is not in")):
+        last.unlink() if spoiled is None else last.write_bytes(spoiled)
+        done = bash(out / "join.sh", out, host)
+        assert done.returncode == 2
+        assert f"{last.name} {said}" in done.stderr
+    last.write_bytes(whole)
     done = bash(out / "join.sh", out, host)
     assert done.returncode == 0, done.stderr
     assert (host / "clipzoo" / "COMMIT").read_text().strip()
     assert prepared_models(host / "models") == ["convnet_gru"]
     done = subprocess.run(
         ["bash", "benchmarks/gpu.sh", "--provider", "cpu", "--models", "../models", "check"], cwd=host / "clipzoo",
-        env={**os.environ, "PYTHON": shutil.which("python") or "python3", "PYTHONPATH": str(host / "clipzoo")},
+        env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(host / "clipzoo")},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

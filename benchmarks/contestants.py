@@ -1,0 +1,212 @@
+"""Who is measured beside whom: our file in every way that a provider has, its peers, and the matrix product."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.groups import Contestant
+from benchmarks.models import Prepared, matrix_file
+from benchmarks.results import Row
+from benchmarks.runners import (
+    DeviceMatrixRunner,
+    FileRunner,
+    KerasRunner,
+    MatrixRunner,
+    OnnxRuntimeRunner,
+    OpenVinoRunner,
+)
+from benchmarks.workers import Worker, WorkerError
+from export.runtime import PROVIDERS, Classifier, Provider
+
+OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"
+MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
+EXACT, TF32, HALF = "float32 without TF32", "TF32", "float16"
+_PROFILE_LIMIT = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A file to measure, and what to measure it beside.
+
+    Attributes:
+        onnx: our file.
+        prepared: the model's other files; None for a file of the user's, which is measured beside OpenVINO alone.
+        multiply_adds: of one clip; None where nobody counted them.
+        half: a float16 export of the same model, where there is one.
+    """
+
+    onnx: Path
+    prepared: Prepared | None = None
+    multiply_adds: int | None = None
+    half: Path | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every row says of the model."""
+        return {"multiply_adds": self.multiply_adds} if self.multiply_adds else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A file, and how ONNX Runtime runs it.
+
+    Attributes:
+        path: the file.
+        settings: what the row says.
+        binding: `host` or `device`.
+        options: of the provider.
+    """
+
+    path: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    binding: str = "host"
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def own(subject: Subject, provider: Provider, threads: int | None) -> list[Contestant]:
+    """Our file in every way that this provider has, each with where its nodes ran."""
+    found = []
+    for way in _ways(subject, provider):
+        row = own_row(Classifier(way.path, provider=provider, threads=threads), provider)
+        if subject.prepared is None:
+            row = replace(row, model=subject.onnx.stem)  # two files of a user's may be of one model
+        arguments = {
+            "path": way.path, "provider": provider, "binding": way.binding, "options": way.options, "threads": threads,
+        }  # fmt: skip
+        facts = {**subject.facts, **_placement(arguments)}
+        row = replace(row, settings={**row.settings, **way.settings}, facts=facts)
+        found.append(Contestant(row=row, make=OnnxRuntimeRunner, arguments=arguments))
+    return found
+
+
+def _ways(subject: Subject, provider: Provider) -> list[_Way]:
+    if provider == "cpu":
+        return [_Way(path=subject.onnx)]
+    whole, half = [subject.onnx], [subject.half] if subject.half else []
+    if Classifier(subject.onnx).metadata.precision == "float16":  # a file of the user's
+        whole, half = [], [subject.onnx]
+    graph, exact, tf32 = {"enable_cuda_graph": "1"}, {"use_tf32": "0"}, {"use_tf32": "1"}
+    ways = []
+    for path in whole if provider == "cuda" else []:
+        ways += [
+            _Way(path=path, settings=_named(EXACT, "host"), options=exact),
+            _Way(path=path, settings=_named(EXACT, "device"), binding="device", options=exact),
+            _Way(path=path, settings=_named(TF32, "device"), binding="device", options=tf32),
+            _Way(path=path, settings=_named(TF32, "device, graph"), binding="device", options={**tf32, **graph}),
+        ]
+    for path in whole if provider == "tensorrt" else []:
+        ways += [
+            _Way(path=path, settings=_named("TensorRT's choice", "device"), binding="device"),
+            _Way(path=path, settings=_named(HALF, "device"), binding="device", options={"trt_fp16_enable": "1"}),
+        ]
+    for path in half if provider == "cuda" else []:
+        ways += [
+            _Way(path=path, settings=_named(HALF, "host")),
+            _Way(path=path, settings=_named(HALF, "device"), binding="device"),
+            _Way(path=path, settings=_named(HALF, "device, graph"), binding="device", options=graph),
+        ]
+    return ways
+
+
+def _named(precision: str, binding: str) -> dict[str, str]:
+    return {"precision": precision, "binding": binding}
+
+
+def _placement(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Where the nodes run; nothing where that cannot be found out: the measurement will say why."""
+    if "enable_cuda_graph" in arguments["options"]:
+        return {}
+    try:
+        worker = Worker(OnnxRuntimeRunner, arguments, limit=_PROFILE_LIMIT)
+    except WorkerError:
+        return {}
+    try:
+        found: dict[str, Any] = worker.call("placement", 1)
+    except WorkerError:
+        return {}
+    finally:
+        worker.close()
+    return found
+
+
+def peers(subject: Subject, provider: Provider, threads: int | None) -> list[Contestant]:
+    """Keras on both backends, OpenVINO, Keras's own export, and the matrix product."""
+    name = subject.prepared.model if subject.prepared else subject.onnx.stem
+    frames = next(iter(Classifier(subject.onnx).specs.values())).frames
+    plain = Row(model=name, runner="", batch=0, frames=frames, facts=subject.facts)
+    found = _keras(subject, plain, provider)
+    if provider == "cpu" and find_spec("openvino"):
+        for precision in ("float32", "default"):
+            row = replace(plain, runner="OpenVINO", settings={"precision": precision}, sha256=sha256(subject.onnx))
+            arguments = {"path": subject.onnx, "precision": precision, "threads": threads}
+            found.append(Contestant(row=row, make=OpenVinoRunner, arguments=arguments))
+    prepared = subject.prepared
+    if prepared is not None and prepared.keras_onnx.is_file():
+        settings = {"provider": provider_name(provider)}
+        row = replace(plain, runner=KERAS_EXPORT, settings=settings, sha256=sha256(prepared.keras_onnx))
+        arguments = {"path": prepared.keras_onnx, "provider": provider, "threads": threads}
+        found.append(Contestant(row=row, make=FileRunner, arguments=arguments))
+    return found + _matrices(subject, plain, provider)
+
+
+def _keras(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]:
+    prepared = subject.prepared
+    if prepared is None:
+        return []
+    found = []
+    for backend, name in (("jax", "Keras JAX"), ("tensorflow", "Keras TensorFlow")):
+        if find_spec(backend):
+            environment = {
+                "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+                "TF_FORCE_GPU_ALLOW_GROWTH": "true", **({"CUDA_VISIBLE_DEVICES": "-1"} if provider == "cpu" else {}),
+            }  # fmt: skip
+            # On a GPU both backends let the matrix units round factors to TF32 unless they are told otherwise.
+            settings = {} if provider == "cpu" else {"precision": TF32, "binding": "host"}
+            row = replace(plain, runner=name, settings=settings, sha256=sha256(prepared.keras))
+            arguments = {"path": prepared.keras, "gpu": provider != "cpu"}
+            found.append(Contestant(row=row, make=KerasRunner, arguments=arguments, environment=environment))
+    return found
+
+
+def _matrices(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]:
+    """What the device can do at best, in each precision that our file is measured in."""
+    if provider == "cpu":
+        row = replace(plain, runner=MATRIX, settings={"size": f"{MATRIX_SIZE} float32 NumPy"})
+        return [Contestant(row=row, make=MatrixRunner, arguments={"size": MATRIX_SIZE})]
+    found = []
+    ways = {EXACT: ("float32", {"use_tf32": "0"}), TF32: ("float32", {"use_tf32": "1"}), HALF: ("float16", {})}
+    for precision, (kind, options) in ways.items():
+        path = matrix_file(subject.onnx.parent, kind)
+        if path.is_file() and (provider == "cuda" or precision == HALF):
+            row = replace(plain, runner=MATRIX, settings={"size": str(GPU_MATRIX_SIZE), "precision": precision})
+            arguments = {"path": path, "provider": "cuda", "options": options, "size": GPU_MATRIX_SIZE}
+            found.append(Contestant(row=row, make=DeviceMatrixRunner, arguments=arguments, once=True))
+    return found
+
+
+def own_row(classifier: Classifier, provider: Provider) -> Row:
+    """What the rows of our file have in common."""
+    return Row(
+        model=classifier.metadata.model,
+        runner=OURS,
+        settings={"provider": provider_name(provider)},
+        batch=0,
+        frames=next(iter(classifier.specs.values())).frames,
+        sha256=sha256(classifier.path),
+        parity=classifier.metadata.parity,
+    )
+
+
+def provider_name(provider: Provider) -> str:
+    """As people write it: CPU, CUDA, Tensorrt."""
+    return PROVIDERS[provider].removesuffix("ExecutionProvider")
+
+
+def sha256(path: Path) -> str:
+    """Of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
