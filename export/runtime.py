@@ -99,8 +99,8 @@ class Classifier:
         return self.metadata.labels
 
     def scores(self, clips: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the network. On a CPU, large clips go through it one by one: that is up to 1.2 times as fast, and takes
-        less memory, because what the layers hand on stays in the cache.
+        """Runs the network. On a CPU, large clips go through it one by one: what the layers hand on then
+        stays in the cache, which is faster, and takes less memory.
 
         Args:
             clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.

@@ -282,7 +282,7 @@ def test_runners_take_turns_and_failures_are_labelled_rows() -> None:
     for batch in (1, 4, 8):
         row = found["steady", batch]
         assert len(row.seconds) >= SHORT.rounds
-        assert sum(row.seconds) >= SHORT.seconds
+        assert sum(row.seconds) >= 0.8 * SHORT.seconds  # what is between the rounds counts too
         assert {"first_run_seconds", "peak_memory_mib"} <= set(row.facts)
         assert 1.5 < times_as_fast(row, found["twice", batch]).value < 2.3
 
@@ -361,11 +361,13 @@ def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> No
     assert [path.name for path in pictures] == ["peers.png", "throughput.png", "latency.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
-    slower = Results.start(tmp_path / "slower.jsonl", results.setup)
+    longer, slower = (Results.start(tmp_path / f"{name}.jsonl", results.setup) for name in ("longer", "slower"))
     for row in results.rows:
-        slower.add(replace(row, turns=[[2 * value for value in turn] for turn in row.turns]))
-    assert [round(d.ratio.value, 3) for d in compare(results, slower)] == [0.5] * len(results.rows)
-    done = script("compare", out, slower.path)
+        steady = [row.median.value * (1 + turn / 1000) for turn in range(12)]
+        longer.add(replace(row, turns=[[value] for value in steady]))
+        slower.add(replace(row, turns=[[2 * value] for value in steady]))
+    assert [round(d.ratio.value, 3) for d in compare(longer, slower)] == [0.5] * len(results.rows)
+    done = script("compare", longer.path, slower.path)
     assert done.returncode == 0, done.stderr
     assert f"{len(results.rows)} of {len(results.rows)} rows differ" in done.stdout
     done = script("compare", out, out)
@@ -420,16 +422,15 @@ def test_the_way_from_file_to_label_is_measured_in_parts(file: Path, motion: Cli
 # === Training, planning, tables ===
 
 
-def test_training_is_measured_on_both_backends(motion: ClipIndex) -> None:
+def test_training_is_measured_from_memory_and_through_the_loader(motion: ClipIndex) -> None:
     rows: list[Row] = []
     options = {"frames": 3, "size": 16, "width": 0.125}
-    ways = (Way(), Way(source="disk cache"))  # tests/test_gpu.py does them all
+    ways = (Way(), Way(source="disk cache"))  # tests/test_gpu.py does them all, on both backends
     training(
-        "convnet_gru", batch=4, limits=SHORT, videos=motion.root.resolve(), ways=ways, options=options, done=rows.append
-    )
-    assert {(row.runner, *row.settings.values()) for row in rows} == {
-        (runner, *way.settings.values()) for runner in BACKENDS.values() for way in ways
-    }
+        "convnet_gru", batch=4, limits=SHORT, videos=motion.root.resolve(), ways=ways, options=options,
+        backends=("tensorflow",), done=rows.append,
+    )  # fmt: skip
+    assert [(row.runner, row.settings) for row in rows] == [("Keras TensorFlow", way.settings) for way in ways]
     assert all(row.measured and row.frames == 3 for row in rows), [row.note for row in rows]
     for row in rows:
         assert row.facts["first_run_seconds"] > row.facts["compile_seconds"] >= 0

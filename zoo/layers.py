@@ -48,15 +48,15 @@ class ClipInput(keras.layers.Layer):
 
     def call(self, clips: Any) -> Any:
         if self.spec.channels == 3 and self.channel_order != self.spec.color_order:
-            # Not ops.flip: ONNX has no operator for it, and what it becomes took 8 % of a stream's time. Before the
-            # cast, a quarter of the bytes move.
+            # Not ops.flip: ONNX has no operator for it, and what it becomes turns the whole clip round twice. Before
+            # the cast, a quarter of the bytes move.
             clips = ops.concatenate([clips[..., 2:], clips[..., 1:2], clips[..., :1]], axis=-1)
         pixels = ops.cast(clips, self.compute_dtype)
         mean, scale = (self._row(value) for value in (self.mean, _reciprocal(self.std)))
         return (pixels - mean) * scale
 
     def _row(self, value: float | Sequence[float]) -> Any:
-        # A figure for each channel is repeated along a row: ONNX Runtime broadcasts 3 numbers three times as slowly.
+        # A figure for each channel is repeated along a row: ONNX Runtime broadcasts 3 numbers slowly.
         full = np.broadcast_to(value, (self.spec.width, self.spec.channels)) if isinstance(value, Sequence) else value
         return ops.convert_to_tensor(full, dtype=self.compute_dtype)
 
