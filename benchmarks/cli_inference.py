@@ -24,7 +24,7 @@ from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, prepare, stored_answers
 from benchmarks.results import Row, times_as_fast
 from benchmarks.script import recording, run_script
-from export.runtime import require_provider
+from export.session import require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import card, list_models
@@ -58,7 +58,7 @@ def suite(
         subjects.append(_subject(name, folder, provider))
     found = setup("inference", on_gpu=provider != "cpu", threads=threads)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
-    path = json_file or default_path(found)
+    path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for subject in subjects:
             begun = len(results.rows)

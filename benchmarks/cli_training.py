@@ -52,7 +52,7 @@ def suite(
     clips = (videos or motion_clips()).resolve()
     index_folder(clips)
     console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
-    path = json_file or default_path(found)
+    path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for name in names:
             begun = len(results.rows)

@@ -20,7 +20,8 @@ from benchmarks.runners import (
     OpenVinoRunner,
 )
 from benchmarks.workers import Worker, WorkerError
-from export.runtime import PROVIDERS, Classifier, Provider
+from export.runtime import Classifier
+from export.session import PROVIDERS, Provider
 
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"
 MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192

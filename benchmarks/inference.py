@@ -10,7 +10,7 @@ from benchmarks.contestants import KERAS_EXPORT, MATRIX, Subject, own, own_row, 
 from benchmarks.groups import Limits, measure
 from benchmarks.results import Row
 from benchmarks.runners import OnnxRuntimeRunner
-from export.runtime import Provider
+from export.session import Provider
 from loaders.errors import ClipzooError
 
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 2, 4, 8, 16, 32, 64, 128)

@@ -87,9 +87,11 @@ def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None) -> Setup:
     )
 
 
-def default_path(setup: Setup) -> Path:
-    """Where the results of a run go: `benchmarks/results/<machine>/<kind>-<time>.jsonl`."""
-    return FOLDER / setup.machine / f"{setup.kind}-{setup.started[:19].replace(':', '')}.jsonl"
+def default_path(setup: Setup, *, quick: bool = False) -> Path:
+    """Where the results of a run go: `benchmarks/results/<machine>/<kind>-<time>.jsonl`; those of a quick look, which
+    are no results, go to `.models/quick/`."""
+    folder = ROOT / ".models" / "quick" if quick else FOLDER / setup.machine
+    return folder / f"{setup.kind}-{setup.started[:19].replace(':', '')}.jsonl"
 
 
 def versions() -> dict[str, str]:

@@ -70,6 +70,11 @@ class Prepared:
         return self.folder / f"{self.model}.keras-export.txt"
 
     @property
+    def made(self) -> Path:
+        """What the files were made of: a digest of code and versions, and the options."""
+        return self.folder / f"{self.model}.made.json"
+
+    @property
     def answers(self) -> Path:
         """Clips by input name, uint8, and Keras's answers to them by output name: arrays `in:NAME` and `out:NAME`; and
         the `multiply_adds` of a clip."""
@@ -99,6 +104,11 @@ def prepare(
     card(name)
     prepared = Prepared(folder or ROOT / ".models" / _digest(), name)
     prepared.folder.mkdir(parents=True, exist_ok=True)
+    made = json.dumps({"digest": _digest(), "options": dict(options or {})})
+    if not prepared.made.is_file() or prepared.made.read_text(encoding="utf-8") != made:
+        for stale in prepared.folder.glob(f"{name}.*"):
+            stale.unlink()
+        write_text(prepared.made, made)
     environment = {
         **os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
     }  # fmt: skip

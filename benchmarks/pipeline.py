@@ -18,7 +18,8 @@ from benchmarks.models import Prepared, motion_clips, prepare
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import Round, Runner
 from benchmarks.script import recording, run_script
-from export.runtime import Classifier, Provider, require_provider
+from export.runtime import Classifier
+from export.session import Provider, require_provider
 from loaders.clip import read_batches
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
@@ -125,7 +126,7 @@ def suite(
     files = _files(videos, clips)
     paths = [_onnx(name, folder) for name in names]
     found = setup("pipeline", on_gpu=provider != "cpu")
-    path = json_file or default_path(found)
+    path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for onnx in paths:
             begun = len(results.rows)

@@ -215,10 +215,17 @@ class Results:
 
 
 def newest(kind: Kind, folder: Path = FOLDER) -> list[Results]:
-    """The newest file of a kind of every machine, by the name of the machine."""
+    """What is known of every machine, by its name: of each model, the rows of the newest file that has it.
+
+    Rows of one model always come from one file: only there were they measured side by side.
+    """
     found: dict[str, Results] = {}
     for path in sorted(folder.glob(f"*/{kind}-*.jsonl")):  # named by their time
-        found[path.parent.name] = Results.load(path)
+        newer = Results.load(path)
+        before = found[path.parent.name].rows if path.parent.name in found else []
+        models = {row.model for row in newer.rows}
+        rows = [row for row in before if row.model not in models] + newer.rows
+        found[path.parent.name] = Results(path, newer.setup, rows)
     return [found[name] for name in sorted(found)]
 
 

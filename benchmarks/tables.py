@@ -135,6 +135,9 @@ def _correctness(results: Results) -> Iterable[str]:
     yield "|---" * 8 + "|"
     for row in results.rows:
         facts = row.facts
+        if not facts:
+            yield f"| {row.model} | {row.settings['precision']} |" + " |" * 5 + f" {row.note} |"
+            continue
         yield (
             f"| {row.model} | {row.settings['precision']} | {facts['from_keras']:.1e} | {facts['from_cpu']:.1e} | "
             f"{facts['allowed']:g} | {facts['same_decision']:.0%} | {len(facts['elsewhere'])} | {row.note} |"

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import overload
 
 import numpy as np
 
 from export.metadata import Metadata
+from export.session import PROVIDERS, Provider, open_session
 from loaders.clip import clip_from_frames, read_batches
 from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.lists import index_files
 from loaders.spec import ClipSpec
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
-PROVIDERS: Mapping[str, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 Source = str | Path | np.ndarray
 _CPU_PIXELS = 2**18
 
@@ -250,94 +243,3 @@ class Classifier:
                 )
         if any(outputs.get(name) != len(self.labels) for name in self.outputs):
             raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
-
-
-def onnxruntime() -> Any:
-    """The module, with a clear message where it is missing or installed twice."""
-    try:
-        import onnxruntime as module
-    except ImportError:
-        raise ClipzooError(
-            'ONNX Runtime is not installed: pip install "clipzoo[runtime]", or "clipzoo[runtime-gpu]" for NVIDIA GPUs'
-        ) from None
-    if _installed_twice():
-        warnings.warn(_TWICE, stacklevel=2)
-    return module
-
-
-_TWICE = (
-    "onnxruntime and onnxruntime-gpu are both installed and write into one folder, so the CPU one wins silently "
-    "(onnxruntime#26996); uninstall both, then install the one that you want"
-)
-
-
-def _installed_twice() -> bool:
-    try:
-        return bool(version("onnxruntime") and version("onnxruntime-gpu"))
-    except PackageNotFoundError:
-        return False
-
-
-def require_provider(provider: str) -> str:
-    """The name that ONNX Runtime has for a provider.
-
-    Raises:
-        ClipzooError: there is no such provider, or it is not in the ONNX Runtime that is installed.
-    """
-    if provider not in PROVIDERS:
-        raise ClipzooError(f"provider ({provider!r}) must be one of {', '.join(PROVIDERS)}")
-    runtime = onnxruntime()
-    if PROVIDERS[provider] not in runtime.get_available_providers():
-        why = _TWICE if _installed_twice() else 'pip install "clipzoo[runtime-gpu]" in an environment of its own'
-        raise ClipzooError(f"provider {provider!r} is not in this ONNX Runtime {runtime.__version__}: {why}")
-    return PROVIDERS[provider]
-
-
-def open_session(
-    path: Path,
-    *,
-    provider: str = "cpu",
-    threads: int | None = None,
-    provider_options: Mapping[str, str] | None = None,
-    profile: Path | None = None,
-) -> Any:
-    """A session of ONNX Runtime on any file, with the provider in use that was asked for.
-
-    Args:
-        path: the file.
-        provider: `cpu`, `cuda` or `tensorrt`.
-        threads: on the CPU.
-        provider_options: of the provider.
-        profile: a prefix; `session.end_profiling()` then names the file with what every node took.
-
-    Raises:
-        ClipzooError: no such file, not an ONNX file, or a provider that is not in use.
-    """
-    runtime, wanted = onnxruntime(), require_provider(provider)
-    if not path.is_file():
-        raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
-    if provider != "cpu" and hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()
-    runtime.set_default_logger_severity(4)  # what it says is said again, in our error
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    if threads is not None:
-        if threads < 1:
-            raise ClipzooError(f"threads ({threads}) must be >= 1")
-        options.intra_op_num_threads = threads
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    try:
-        session = runtime.InferenceSession(
-            str(path), options, providers=[(wanted, dict(provider_options or {}))], enable_fallback=0
-        )
-    except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None
-    if session.get_providers()[0] != wanted:
-        raise ClipzooError(
-            f"provider {provider!r} was asked for, but {session.get_providers()[0]} is in use: CUDA or cuDNN "
-            'cannot be loaded; see that the driver fits, and install "clipzoo[runtime-gpu]"'
-        )
-    return session

@@ -24,10 +24,11 @@ from benchmarks.contestants import MATRIX, OURS, Subject
 from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.inference import compare_runtimes, share_of_matrix_rate
 from benchmarks.machine import setup
+from benchmarks.models import matrix_file, write_matrices
 from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
-from benchmarks.runners import Round, Runner, read_profile
+from benchmarks.runners import DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
 from benchmarks.statistics import median_interval, unpaired_ratio
 from benchmarks.training import BACKENDS, WAYS, Way, training
 from benchmarks.workers import Worker, WorkerError
@@ -168,7 +169,13 @@ def test_the_newest_file_of_each_machine_counts(tmp_path: Path) -> None:
     ):
         results = Results.start(tmp_path / machine / f"inference-{time_of}.jsonl", a_setup(machine=machine))
         results.add(a_row(model=model))
-    assert [results.rows[0].model for results in newest("inference", tmp_path)] == ["new", "x"]
+    again = Results.start(tmp_path / "a" / "inference-2026-03-01T000000.jsonl", a_setup(machine="a"))
+    again.add(a_row(model="new", batch=16))
+    found = newest("inference", tmp_path)
+    assert [[(row.model, row.batch) for row in results.rows] for results in found] == [
+        [("old", 4), ("new", 16)],
+        [("x", 4)],
+    ]
     assert newest("training", tmp_path) == []
 
 
@@ -309,6 +316,23 @@ def test_a_file_is_measured_beside_its_peers(file: Path) -> None:
     matrix = next(row for row in rows if row.runner == MATRIX)
     rate = matrix.facts["floating_point_operations"] / matrix.median.value
     assert share_of_matrix_rate(own, rows) == pytest.approx(2e6 * own.clips_per_second / rate)
+
+
+def test_clips_and_matrices_that_lie_on_the_device(file: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    clips = {"video": rng.integers(0, 256, (3, *BIG.shape), np.uint8)}
+    runner = OnnxRuntimeRunner(path=file, provider="cpu", binding="device", options={}, threads=None)
+    assert runner.start(2) > 0
+    assert runner.start(3) > 0  # another batch size, bound anew
+    expected = Classifier(file).scores(clips)
+    for name, values in runner.bound_answers(clips).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+    write_matrices(tmp_path)
+    for precision in ("float32", "float16"):
+        matrix = DeviceMatrixRunner(path=matrix_file(tmp_path, precision), provider="cpu", options={}, size=32)
+        assert matrix.start(1) > 0
+        assert matrix.finish()["floating_point_operations"] == 2 * 32**3
 
 
 def test_a_plain_loop_of_ten_lines_gives_the_same_figure(file: Path) -> None:

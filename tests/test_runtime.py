@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from benchmarks import bench
 from export import Classifier, Metadata
 from export import runtime as runtime_module
+from export import session as session_module
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, read_clip
 
 SPEC = ClipSpec(frames=3, height=8, width=10)
@@ -158,14 +159,14 @@ def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(file: Path) ->
 
 
 def test_a_provider_that_does_not_come_up_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = runtime_module.onnxruntime()
+    module = session_module.onnxruntime()
     monkeypatch.setattr(module, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     with pytest.raises(ClipzooError, match=r"cuda"):
         Classifier(file, provider="cuda")
 
 
 def test_two_runtimes_at_once_are_said(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_module, "version", lambda name: "1.0")
+    monkeypatch.setattr(session_module, "version", lambda name: "1.0")
     with pytest.warns(UserWarning, match="both installed"):
         Classifier(file)
 
