@@ -13,7 +13,7 @@ import typer
 from rich.table import Column, Table
 
 from benchmarks.contestants import OURS, sha256
-from benchmarks.machine import default_path, gpu, setup
+from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup, versions
 from benchmarks.models import Prepared, matrix_file, stored_answers
 from benchmarks.results import Row
 from benchmarks.runners import OnnxRuntimeRunner
@@ -71,6 +71,10 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     if not matrix.is_file():
         raise ClipzooError(f"{matrix}: no such file; write it with: python -m benchmarks.models {folder} --float16")
     session = open_session(matrix, provider=provider)
+    libraries = {name: found for name, found in versions().items() if name in CUDA_LIBRARIES}
+    console.print(
+        f"CUDA libraries: {', '.join(f'{n} {v}' for n, v in libraries.items()) or 'none from Python packages'}"
+    )
     console.print(f"ONNX Runtime {onnxruntime().__version__}: {session.get_providers()[0]} is in use")
     if find_spec("jax"):
         worker = Worker(DevicesProbe, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)

@@ -2,7 +2,7 @@
 # The GPU proof, in stages that run alone, start again, and take minutes each. See GPU.md beside this file.
 # usage: bash benchmarks/gpu.sh [--provider cuda|tensorrt|cpu] [--models FOLDER] [--results FOLDER] [--videos FOLDER]
 #                               [--only MODEL ...] [--batch N ...]
-#                               [--quick] [--set OPTION=VALUE ...] [check|correctness|inference|training|report ...]
+#                               [--quick] [--set OPTION=VALUE ...] [check|correctness|inference|training|accuracy|report ...]
 set -euo pipefail
 provider=cuda models=models results= videos= quick=() options=() stages=() names=() batches=()
 while [ $# -gt 0 ]; do
@@ -15,11 +15,11 @@ while [ $# -gt 0 ]; do
     --batch) batches+=(--batch "$2"); shift 2 ;;
     --set) options+=(--set "$2"); shift 2 ;;
     --quick) quick=(--quick); shift ;;
-    check|correctness|inference|training|report) stages+=("$1"); shift ;;
+    check|correctness|inference|training|accuracy|report) stages+=("$1"); shift ;;
     *) echo "error: $1 is neither an option nor a stage; see benchmarks/GPU.md" >&2; exit 2 ;;
   esac
 done
-[ ${#stages[@]} -gt 0 ] || stages=(check correctness inference training report)
+[ ${#stages[@]} -gt 0 ] || stages=(check correctness inference training accuracy report)
 python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1
 
@@ -54,6 +54,11 @@ for stage in "${stages[@]}"; do
       training=cuda; [ "$provider" != cpu ] || training=cpu
       "$python" -m benchmarks.training --provider "$training" "${quick[@]}" "${trained[@]}" "${options[@]}" \
         ${videos:+--videos "$videos"} "${into[@]}" ;;
+    accuracy)
+      [ "$provider" != cpu ] || export CUDA_VISIBLE_DEVICES=-1
+      small=(); [ ${#quick[@]} -eq 0 ] || small=(--clips 60 --epochs 1)
+      [ -z "$results" ] || into=(--json "$results/motion-jax.json")
+      KERAS_BACKEND=jax "$python" -m benchmarks.two_stream motion "${small[@]}" "${into[@]}" ;;
     report) if [ -n "$results" ]; then "$python" -m benchmarks.report --results "$results"; else "$python" -m benchmarks.report; fi ;;
   esac
 done

@@ -76,6 +76,7 @@ file; join.sh finds them wherever they lie in it, and says which is missing or d
       bash benchmarks/gpu.sh --models ../models --results ../results --only \$model --batch 1 --batch 8 --batch 32 inference
     done                                                             # 3 minutes a model; without --batch, 1 to 128
     bash benchmarks/gpu.sh --models ../models --results ../results training    # 8 minutes; --quick: 3
+    bash benchmarks/gpu.sh --models ../models --results ../results accuracy    # 3 minutes
     bash benchmarks/gpu.sh --models ../models --results ../results report      # seconds
 
 Bring \`gpu/results\` back and put its files into \`benchmarks/results/<machine>/\`, as their first lines name it. If a host

@@ -16,9 +16,13 @@ from pathlib import Path
 from benchmarks.results import FOLDER, Kind, Setup
 
 ROOT = Path(__file__).resolve().parents[1]
+CUDA_LIBRARIES = (
+    "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-cuda-runtime-cu12", "nvidia-cublas-cu12",
+    "nvidia-cudnn-cu12", "tensorrt",
+)  # fmt: skip
 VERSIONED = (
     "clipzoo", "keras", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu", "openvino", "tf2onnx", "onnx",
-    "numpy", "opencv-python-headless",
+    "numpy", "opencv-python-headless", *CUDA_LIBRARIES,
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.contestants import MATRIX, OURS
 from benchmarks.results import Results, Row, times_as_fast
@@ -49,12 +49,13 @@ def draw(results: Results) -> list[Path]:
 
 
 def _peers(rows: Sequence[Row]) -> Figure:
-    """How fast each runner is beside ONNX Runtime, whose bar is 1: every model, batch 1 and the largest."""
+    """How fast each runner is beside ONNX Runtime, which is the line at 1: every model, batch 1 and the largest."""
     batches = sorted(
         {min(row.batch for row in rows), max((row.batch for row in rows if row.runner == OURS), default=1)}
     )
     models = list(dict.fromkeys(row.model for row in rows))
-    names = list(dict.fromkeys(row.name for row in rows))
+    first = next(row.name for row in rows if row.runner == OURS)
+    names = [name for name in dict.fromkeys(row.name for row in rows) if name != first]
     figure = Figure(figsize=(5.2 * len(batches), 0.9 + 0.95 * len(models)), layout="constrained")
     panels: Any = figure.subplots(1, len(batches), sharey=True, squeeze=False)
     for axes, batch in zip(panels[0], batches, strict=True):
@@ -63,18 +64,19 @@ def _peers(rows: Sequence[Row]) -> Figure:
             spots, speeds = [], []
             for spot, model in enumerate(models):
                 found = [row for row in rows if (row.model, row.batch) == (model, batch)]
-                own = next((row for row in found if row.runner == OURS), None)
+                own = next((row for row in found if row.name == first), None)
                 row = next((row for row in found if row.name == name), None)
                 if own is not None and row is not None:
                     spots.append(spot + 0.8 * (place + 0.5) / len(names) - 0.4)
-                    speeds.append(1.0 if row is own else times_as_fast(row, own).value)
-            axes.barh(spots, speeds, height=0.8 / len(names), color=color, label=name)
-        axes.axvline(1, color="black", linewidth=0.8)
-        _log(axes.xaxis, axes, "x")
-        axes.set(title=f"batch {batch}", xlabel=f"times as fast as {names[0]}", yticks=range(len(models)))
+                    speeds.append(times_as_fast(row, own).value - 1)
+            axes.barh(spots, speeds, height=0.8 / len(names), left=1, color=color, label=name)
+        axes.axvline(1, color="black", linewidth=1)
+        axes.set_xscale("log")
+        _plain(axes.xaxis)
+        axes.set(title=f"batch {batch}", xlabel=f"times as fast as {first}", yticks=range(len(models)))
         axes.set_yticklabels(models)
-        axes.invert_yaxis()
         axes.grid(alpha=0.3, axis="x")
+    panels[0][0].invert_yaxis()  # for all of them: they share it
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -99,14 +101,14 @@ def _curves(rows: Sequence[Row], *, latency: bool) -> Figure:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=7, which="both")
+        axes.tick_params(labelsize=7)
+        axes.set_xlabel("clips/s" if latency else "batch", fontsize=8)
+        for axis in (axes.xaxis, axes.yaxis):
+            _plain(axis)
         if not latency:
             axes.xaxis.set_major_locator(FixedLocator(sorted({row.batch for row in rows})))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     for axes in panels[len(models) :]:
         axes.set_axis_off()
-    figure.supxlabel("clips/s" if latency else "batch", fontsize=9)
     figure.supylabel("p95 latency, ms" if latency else "clips/s", fontsize=9)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     return figure
@@ -130,11 +132,12 @@ def _training(rows: Sequence[Row]) -> Figure:
             named = "folded, float32, from memory" if way == plain else ", ".join(set_apart(way, plain))
             spots, rates = zip(*found, strict=True) if found else ((), ())
             axes.barh(spots, rates, height=0.8 / len(ways), color=STYLES[place % len(STYLES)][0], label=named)
-        _log(axes.xaxis, axes, "x")
+        axes.set_xscale("log")
+        _plain(axes.xaxis)
         axes.set(title=runner, xlabel="clips/s of training", yticks=range(len(models)))
         axes.set_yticklabels([f"{model}, {next(r.batch for r in rows if r.model == model)}" for model in models])
-        axes.invert_yaxis()
         axes.grid(alpha=0.3, axis="x")
+    panels[0][0].invert_yaxis()
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -144,6 +147,8 @@ def set_apart(way: tuple[str, ...], plain: tuple[str, ...]) -> list[str]:
     return [value for value, usual in zip(way, plain, strict=True) if value != usual]
 
 
-def _log(axis: Any, axes: Any, which: str) -> None:
-    axes.set_xscale("log") if which == "x" else axes.set_yscale("log")
+def _plain(axis: Any) -> None:
+    """0.5, 1, 2 in the place of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -60,6 +60,9 @@ WAYS = (
 class TrainingRunner(Runner):
     """Training steps of a model, by `model.fit` as `zoo.training.fit` calls it. A turn is an epoch of some steps.
 
+    Its facts are `data_wait`, the share of the time spent waiting for clips; `compile_seconds`; and, on JAX,
+    `compilations`, how often XLA compiled anything after the first two epochs.
+
     Args:
         model: name in the zoo.
         options: of `create_model`.
@@ -102,6 +105,7 @@ class TrainingRunner(Runner):
         self.steps = steps
         self._folder = tempfile.TemporaryDirectory(prefix="clipzoo-cache-")
         self._waits: list[float] = []
+        self._compilations = _count_compilations()
 
     def prepare(self, batch: int) -> Round:
         from zoo.feed import Clock, Feed
@@ -117,6 +121,8 @@ class TrainingRunner(Runner):
         self._epoch()
         self.facts["first_run_seconds"] = time.perf_counter() - begun
         seconds = self._epoch()
+        if self._compilations is not None:
+            self._compilations.clear()
         self.facts["compile_seconds"] = max(0.0, self.facts["first_run_seconds"] - seconds * self.steps)
         return seconds
 
@@ -127,6 +133,8 @@ class TrainingRunner(Runner):
             samples.append(self._epoch())
             self._waits.append(self._clock.wait())
         self.facts["data_wait"] = float(np.median(self._waits))
+        if self._compilations is not None:
+            self.facts["compilations"] = len(self._compilations)
         return samples
 
     def _epoch(self) -> float:
@@ -251,6 +259,24 @@ def _in_memory(model: Any, batch: int, steps: int) -> Any:
             return given, targets
 
     return InMemory()
+
+
+def _count_compilations() -> list[str] | None:
+    """A list that grows by one whenever XLA compiles something, on JAX; None on TensorFlow."""
+    import keras
+
+    if keras.config.backend() != "jax":
+        return None
+    import jax
+
+    seen: list[str] = []
+
+    def note(event: str, _: float, **__: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    return seen
 
 
 def _keep(logs: dict[str, float]) -> Any:

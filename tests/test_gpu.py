@@ -58,6 +58,8 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert exact.facts["from_cpu"] == 0
     assert {"ONNX Runtime", "Keras JAX", "Keras TensorFlow"} <= {row.runner for row in found["inference"].rows}
     assert len(found["training"].rows) == len(BACKENDS) * len(WAYS)
+    compiled = [row.facts["compilations"] for row in found["training"].rows if row.runner == "Keras JAX"]
+    assert compiled == [0] * len(WAYS)
     for results in found.values():
         assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
     assert {path.name for path in tmp_path.glob("*.png")} == {
@@ -124,3 +126,25 @@ def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> N
     refusing = bash("benchmarks/gpu_parcel.sh", out)
     assert refusing.returncode == 2
     assert "is not empty" in refusing.stderr
+
+
+def test_the_gpu_package_works_on_a_cpu_and_names_the_library_that_is_missing(models: Path, tmp_path: Path) -> None:
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this host has a GPU: nothing is missing")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path, "onnxruntime-gpu>=1.23"]
+    installed = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=280)
+    assert installed.returncode == 0, installed.stderr
+
+    def bench(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "clipzoo", "bench", str(models / "convnet_gru.onnx"), "--seconds", "0.1", *options],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = bench()
+    assert done.returncode == 0, done.stderr
+    assert "ONNX Runtime, CPU" in done.stdout
+    done = bench("--provider", "cuda")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "'cuda' was asked for, but CPUExecutionProvider is in use: libcublas" in done.stderr
