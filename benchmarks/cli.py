@@ -58,15 +58,15 @@ def bench(
             threads=threads,
             done=results.add if results else lambda _: None,
         )
-    table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {rows[0].name}")
-    for row in rows:
-        figures = row.summary()
-        table.add_row(
-            str(row.batch),
-            f"{figures['p50_ms']:.2f}",
-            f"{figures['p95_ms']:.2f}",
-            f"{figures['clips_per_second']:.1f}",
-            f"{figures['frames_per_second']:.1f}",
-            str(figures["rounds"]),
-        )
-    console.print(table)
+        table = Table("batch", "p50 ms", "p95 ms", "clips/s", "frames/s", "rounds", title=f"{model}: {rows[0].name}")
+        for row in rows:
+            figures = row.summary()
+            table.add_row(
+                str(row.batch),
+                f"{figures['p50_ms']:.2f}",
+                f"{figures['p95_ms']:.2f}",
+                f"{figures['clips_per_second']:.1f}",
+                f"{figures['frames_per_second']:.1f}",
+                str(figures["rounds"]),
+            )
+        console.print(table)
