@@ -23,7 +23,7 @@ from benchmarks.inference import (
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, prepare, stored_answers
 from benchmarks.results import Row, times_as_fast
-from benchmarks.script import recording, run_script
+from benchmarks.script import PreparedFolder, Quick, ResultFile, recording, run_script
 from export.session import require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
@@ -36,12 +36,10 @@ def suite(
     ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Sizes; 1 and 8 on a CPU, 1 to 128 on a GPU.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")] = None,
-    quick: Annotated[bool, typer.Option(help="Two models, batch 1, a second each: a look, not a result.")] = False,
+    folder: PreparedFolder = None,
+    quick: Quick = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime and OpenVINO on the CPU.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
-    ] = None,
+    json_file: ResultFile = None,
 ) -> None:
     """Measure ONNX files beside Keras, OpenVINO and Keras's own export, all taking turns."""
     console = text_console()

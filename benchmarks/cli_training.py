@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from benchmarks.machine import default_path, gpu, setup
 from benchmarks.models import motion_clips
 from benchmarks.results import Row, times_as_fast
-from benchmarks.script import recording, run_script
+from benchmarks.script import Quick, ResultFile, recording, run_script
 from benchmarks.training import BACKENDS, LIMITS, QUICK, batch_for, training
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
@@ -29,10 +29,8 @@ def suite(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
     set_: OptionPairs = [],  # noqa: B006  Typer copies it
-    quick: Annotated[bool, typer.Option(help="One model, half a second each: a look, not a result.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
-    ] = None,
+    quick: Quick = False,
+    json_file: ResultFile = None,
 ) -> None:
     """Measure training steps on JAX and TensorFlow: from memory, from the disk cache, from videos."""
     console = text_console()

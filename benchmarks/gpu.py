@@ -13,11 +13,11 @@ import typer
 from rich.table import Column, Table
 
 from benchmarks.contestants import OURS, sha256
-from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup, versions
+from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup
 from benchmarks.models import Prepared, matrix_file, stored_answers
 from benchmarks.results import Row
 from benchmarks.runners import OnnxRuntimeRunner
-from benchmarks.script import recording, run_group
+from benchmarks.script import ResultFile, recording, run_group
 from benchmarks.workers import Worker, WorkerError
 from export.metadata import Precision
 from export.parity import Parity, compare
@@ -25,6 +25,7 @@ from export.runtime import Classifier
 from export.session import Provider, onnxruntime, open_session, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
+from zoo.run import versions
 
 # Beside Keras in float32. TF32 rounds the factors of every product to 11 bits, as float16 does.
 BOUNDS = {
@@ -71,7 +72,7 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     if not matrix.is_file():
         raise ClipzooError(f"{matrix}: no such file; write it with: python -m benchmarks.models {folder} --float16")
     session = open_session(matrix, provider=provider)
-    libraries = {name: found for name, found in versions().items() if name in CUDA_LIBRARIES}
+    libraries = {name: found for name, found in versions(CUDA_LIBRARIES).items() if name != "python"}
     console.print(
         f"CUDA libraries: {', '.join(f'{n} {v}' for n, v in libraries.items()) or 'none from Python packages'}"
     )
@@ -93,9 +94,7 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
 def correctness(
     provider: ProviderOption = "cuda",
     folder: FolderOption = Path("models"),
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
-    ] = None,
+    json_file: ResultFile = None,
 ) -> None:
     """Hold every file's answers on this provider against Keras's stored ones, and against the CPU provider."""
     console = text_console()

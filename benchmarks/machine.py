@@ -10,10 +10,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.results import FOLDER, Kind, Setup
+from zoo.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA_LIBRARIES = (
@@ -83,7 +83,7 @@ def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None) -> Setup:
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         driver=found.driver if found else None,
         load=round(os.getloadavg()[0], 2),
-        versions=versions(),
+        versions=versions(VERSIONED),
         threads=threads,
         commit=commit(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,17 +96,6 @@ def default_path(setup: Setup, *, quick: bool = False) -> Path:
     are no results, go to `.models/quick/`."""
     folder = ROOT / ".models" / "quick" if quick else FOLDER / setup.machine
     return folder / f"{setup.kind}-{setup.started[:19].replace(':', '')}.jsonl"
-
-
-def versions() -> dict[str, str]:
-    """Python, and the libraries that are installed."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str | None:

@@ -19,13 +19,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.machine import ROOT, versions
+from benchmarks.machine import ROOT, VERSIONED
 from benchmarks.script import run_script
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from loaders.motion import draw_motion_clips
 from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import card, list_models
+from zoo.run import versions
 
 CLASSES = 51  # HMDB51
 CLIPS = 2
@@ -256,7 +257,7 @@ def with_time_distributed(model: Any) -> Any:
 
 def _digest() -> str:
     """Of the code and the versions that decide what the files are."""
-    digest = hashlib.sha256(str(sorted(versions().items())).encode())
+    digest = hashlib.sha256(str(sorted(versions(VERSIONED).items())).encode())
     for pattern in ("zoo/**/*.py", "export/*.py", "loaders/spec.py", "benchmarks/models*.py"):
         for path in sorted(ROOT.glob(pattern)):
             if path.stem not in ("cli", "runtime"):

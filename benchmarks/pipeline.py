@@ -17,7 +17,7 @@ from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, motion_clips, prepare
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import Round, Runner
-from benchmarks.script import recording, run_script
+from benchmarks.script import PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches
@@ -113,11 +113,9 @@ def suite(
     clips: Annotated[int, typer.Option(min=1, help="This many of them.")] = 24,
     provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
-    folder: Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")] = None,
-    quick: Annotated[bool, typer.Option(help="One model, half a second each: a look, not a result.")] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
-    ] = None,
+    folder: PreparedFolder = None,
+    quick: Quick = False,
+    json_file: ResultFile = None,
 ) -> None:
     """Measure video file to label: decoding alone, inference alone, one after the other, overlapped."""
     console = text_console()

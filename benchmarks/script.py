@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +14,12 @@ from rich.console import Console
 from benchmarks.results import Results, Setup
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
+
+ResultFile = Annotated[
+    Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
+]
+Quick = Annotated[bool, typer.Option(help="Few models, a second or less each: a look, not a result.")]
+PreparedFolder = Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")]
 
 
 def run_script(command: Callable[..., object]) -> None:

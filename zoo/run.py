@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -103,10 +104,10 @@ class Run:
         return ["label"] if record.get("task", "classification") == "classification" else list(record["labels"])
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the parts that decide what a run computes; what is not installed is left out."""
+def versions(names: Sequence[str] = VERSIONED) -> dict[str, str]:
+    """Versions of Python and of those of `names` that are installed; by default what decides what a run computes."""
     found = {"python": platform.python_version()}
-    for name in VERSIONED:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
