@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.results import Row
 from benchmarks.script import run_script
-from benchmarks.training import TrainingRunner, Way
+from benchmarks.trainers import TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import card

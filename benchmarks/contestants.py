@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,3 +212,31 @@ def sha256(path: Path) -> str:
     """Of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The matrix product in the same precision that was measured beside a row, or else with another of its batches."""
+    precision = row.settings.get("precision", "")
+    found = [r for r in rows if r.runner == MATRIX and r.model == row.model]
+    found = [r for r in found if r.settings.get("precision", "") == precision]
+    return next((r for r in found if r.batch == row.batch), found[0] if found else None)
+
+
+def missing_export(subject: Subject, batch: int) -> Row | None:
+    """A labelled row where Keras has no ONNX file of the model."""
+    prepared = subject.prepared
+    if prepared is None or not prepared.keras_onnx_missing.is_file():
+        return None
+    note = prepared.keras_onnx_missing.read_text(encoding="utf-8").strip()
+    return Row(model=prepared.model, runner=KERAS_EXPORT, batch=batch, status="not available", note=note)
+
+
+def share_of_matrix_rate(row: Row, rows: Sequence[Row]) -> float | None:
+    """The multiply-adds of a row's clips a second, as a share of those of the matrix product beside it."""
+    matrix = matrix_beside(row, rows)
+    if matrix is None:
+        return None
+    operations, product = row.facts.get("multiply_adds"), matrix.facts.get("floating_point_operations")
+    if not operations or not product or not row.measured or not matrix.measured:
+        return None
+    return float(2 * operations * row.clips_per_second / (product / matrix.median.value))

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from benchmarks.contestants import KERAS_EXPORT, MATRIX, Subject, own, own_row, peers
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from benchmarks.contestants import (
+    MATRIX,
+    OURS,
+    Subject,
+    missing_export,
+    own,
+    own_row,
+    peers,
+    share_of_matrix_rate,
+)
 from benchmarks.groups import Limits, measure
-from benchmarks.results import Row
+from benchmarks.machine import default_path, setup
+from benchmarks.models import Prepared, prepare, stored_answers
+from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import OnnxRuntimeRunner
-from export.session import Provider
+from benchmarks.script import PreparedFolder, Quick, ResultFile, recording, run_script
+from export.session import Provider, require_provider
 from loaders.errors import ClipzooError
+from loaders.terminal import text_console
+from zoo.registry import card, list_models
 
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK = Limits(rounds=5, seconds=1.0, most=1.5, turn=0.25)
@@ -85,35 +104,90 @@ def compare_runtimes(
     measure(contestants, batches, limits=limits, done=done, on_gpu=provider != "cpu")
 
 
-def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The matrix product in the same precision that was measured beside a row, or else with another of its batches."""
-    precision = row.settings.get("precision", "")
-    found = [r for r in rows if r.runner == MATRIX and r.model == row.model]
-    found = [r for r in found if r.settings.get("precision", "") == precision]
-    return next((r for r in found if r.batch == row.batch), found[0] if found else None)
+def suite(
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="Names in the zoo, or ONNX files; the whole zoo if left out.")
+    ] = None,
+    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Sizes; 1 and 8 on a CPU, 1 to 128 on a GPU.")] = None,
+    folder: PreparedFolder = None,
+    quick: Quick = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime and OpenVINO on the CPU.")] = None,
+    json_file: ResultFile = None,
+) -> None:
+    """Measure ONNX files beside Keras, OpenVINO and Keras's own export, all taking turns."""
+    console = text_console()
+    require_provider(provider)
+    names = models or (["convnet_gru", "mobilenet_gru"] if quick else list_models())
+    for name in names:
+        if not name.endswith(".onnx"):
+            card(name)
+    limits = QUICK if quick else Limits()
+    batches = sorted(set(batch or ((1,) if quick else CPU_BATCHES if provider == "cpu" else GPU_BATCHES)))
+    subjects = []
+    for name in names:
+        console.print(f"{name}: finding its files, or making them")
+        subjects.append(_subject(name, folder, provider))
+    found = setup("inference", on_gpu=provider != "cpu", threads=threads)
+    console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
+    path = json_file or default_path(found, quick=quick)
+    with recording(path, found, console) as results:
+        for subject in subjects:
+            begun = len(results.rows)
+            missing = missing_export(subject, batches[0])
+            if missing:
+                results.add(missing)
+            compare_runtimes(
+                subject,
+                provider=provider,  # type: ignore[arg-type]
+                batches=batches,
+                limits=limits,
+                threads=threads,
+                done=results.add,
+            )
+            _print(console, results.rows[begun:])
 
 
-def missing_export(subject: Subject, batch: int) -> Row | None:
-    """A labelled row where Keras has no ONNX file of the model."""
-    prepared = subject.prepared
-    if prepared is None or not prepared.keras_onnx_missing.is_file():
-        return None
-    note = prepared.keras_onnx_missing.read_text(encoding="utf-8").strip()
-    return Row(model=prepared.model, runner=KERAS_EXPORT, batch=batch, status="not available", note=note)
+def _subject(name: str, folder: Path | None, provider: str) -> Subject:
+    if name.endswith(".onnx"):
+        return Subject(onnx=Path(name))
+    prepared = Prepared(folder, name) if folder else prepare(name)
+    if not prepared.onnx.is_file():
+        raise ClipzooError(f"{prepared.onnx}: no such file; write it with: python -m benchmarks.models {folder} {name}")
+    half = prepared.half if provider != "cpu" and prepared.half.is_file() else None
+    cost = stored_answers(prepared.answers)[2]
+    return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
 
 
-def share_of_matrix_rate(row: Row, rows: Sequence[Row]) -> float | None:
-    """The multiply-adds of a row's clips a second, as a share of those of the matrix product beside it."""
-    matrix = matrix_beside(row, rows)
-    if matrix is None:
-        return None
-    operations, product = row.facts.get("multiply_adds"), matrix.facts.get("floating_point_operations")
-    if not operations or not product or not row.measured or not matrix.measured:
-        return None
-    return float(2 * operations * row.clips_per_second / (product / matrix.median.value))
+def _print(console: Console, rows: Sequence[Row]) -> None:
+    columns = ("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "time", "memory")
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=rows[-1].model)
+    for row in rows:
+        if not row.measured:
+            table.add_row(str(row.batch), row.name, row.status, row.note[:60])
+            continue
+        if row.runner == MATRIX:
+            rate = row.facts["floating_point_operations"] / row.median.value / 1e9
+            table.add_row(str(row.batch), f"{row.runner}, {rate:.0f} GFLOP/s")
+            continue
+        own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)
+        ratio = "1" if own is row else f"{times_as_fast(own, row).value:.2f} times"
+        share = share_of_matrix_rate(row, rows)
+        if own is row and share:
+            ratio = f"1 ({share:.0%} of matrix rate)"
+        figures = row.summary()
+        table.add_row(
+            str(row.batch),
+            row.name,
+            f"{figures['p50_ms']:.2f}",
+            f"{figures['p95_ms']:.2f}",
+            f"{figures['clips_per_second']:.1f}",
+            f"{figures['frames_per_second']:.0f}",
+            ratio,
+            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
+        )
+    console.print(table)
 
 
 if __name__ == "__main__":
-    from benchmarks.cli_inference import main
-
-    main()
+    run_script(suite)

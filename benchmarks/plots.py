@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from benchmarks.contestants import MATRIX, OURS
 from benchmarks.results import Results, Row, times_as_fast
-from benchmarks.training import Way
+from benchmarks.trainers import Way
 from loaders.atomic import replacing
 
 # Okabe and Ito's colours, told apart by the colour-blind too; markers say it again.

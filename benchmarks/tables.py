@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS
-from benchmarks.inference import share_of_matrix_rate
+from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
 from benchmarks.results import FOLDER, Kind, Results, Row, newest, times_as_fast
-from benchmarks.training import Way
+from benchmarks.trainers import Way
 
 PEERS = (
     ("Keras TensorFlow", ""),

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from benchmarks import bench, tables
 from benchmarks.cluster import LATENCY, Plan
 from benchmarks.compare import compare
-from benchmarks.contestants import MATRIX, OURS, Subject
+from benchmarks.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
 from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.inference import compare_runtimes, share_of_matrix_rate
+from benchmarks.inference import compare_runtimes
 from benchmarks.machine import setup
 from benchmarks.models import matrix_file, write_matrices
 from benchmarks.pipeline import STEPS, pipeline
@@ -30,7 +30,8 @@ from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
 from benchmarks.runners import DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
 from benchmarks.statistics import median_interval, unpaired_ratio
-from benchmarks.training import BACKENDS, WAYS, Way, training
+from benchmarks.trainers import BACKENDS, WAYS, Way
+from benchmarks.training import training
 from benchmarks.workers import Worker, WorkerError
 from export import Classifier
 from loaders import ClipIndex, ClipSpec, ClipzooError
