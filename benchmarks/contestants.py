@@ -13,12 +13,14 @@ from benchmarks.groups import Contestant
 from benchmarks.models import Prepared, matrix_file
 from benchmarks.results import Row
 from benchmarks.runners import (
+    BACKENDS,
     DeviceMatrixRunner,
     FileRunner,
     KerasRunner,
     MatrixRunner,
     OnnxRuntimeRunner,
     OpenVinoRunner,
+    keras_environment,
 )
 from benchmarks.workers import Worker, WorkerError
 from export.runtime import Classifier
@@ -160,12 +162,9 @@ def _keras(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]
     if prepared is None:
         return []
     found = []
-    for backend, name in (("jax", "Keras JAX"), ("tensorflow", "Keras TensorFlow")):
+    for backend, name in BACKENDS.items():
         if find_spec(backend):
-            environment = {
-                "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-                "TF_FORCE_GPU_ALLOW_GROWTH": "true", **({"CUDA_VISIBLE_DEVICES": "-1"} if provider == "cpu" else {}),
-            }  # fmt: skip
+            environment = keras_environment(backend, gpu=provider != "cpu")
             # On a GPU both backends let the matrix units round factors to TF32 unless they are told otherwise.
             settings = {} if provider == "cpu" else {"precision": TF32, "binding": "host"}
             row = replace(plain, runner=name, settings=settings, sha256=sha256(prepared.keras))

@@ -103,9 +103,10 @@ def prepare(
         ClipzooError: no such model, or its export failed.
     """
     card(name)
-    prepared = Prepared(folder or ROOT / ".models" / _digest(), name)
+    digest, given = _digest(), dict(options or {})
+    prepared = Prepared(folder or ROOT / ".models" / digest, name)
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    made = json.dumps({"digest": _digest(), "options": dict(options or {})})
+    made = json.dumps({"digest": digest, "options": given})
     if not prepared.made.is_file() or prepared.made.read_text(encoding="utf-8") != made:
         for stale in prepared.folder.glob(f"{name}.*"):
             stale.unlink()
@@ -119,7 +120,7 @@ def prepare(
         "benchmarks.models_process",
         str(prepared.folder),
         name,
-        json.dumps(dict(options or {})),
+        json.dumps(given),
     ]
     wanted = {"ours": (prepared.keras, prepared.onnx, prepared.answers), **({"half": (prepared.half,)} if half else {})}
     for what, files in wanted.items():
@@ -127,9 +128,7 @@ def prepare(
             done = subprocess.run([*command, what], env=environment, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
                 raise ClipzooError(f"{name}: its files could not be made:\n{done.stderr[-1500:]}")
-    if prepared.keras_onnx.is_file() or prepared.keras_onnx_missing.is_file():
-        return prepared
-    if not keras_export:
+    if not keras_export or prepared.keras_onnx.is_file() or prepared.keras_onnx_missing.is_file():
         return prepared
     try:
         done = subprocess.run(
@@ -190,6 +189,11 @@ def random_clips(specs: Any, count: int, *, seed: int = 0) -> dict[str, np.ndarr
     """Clips of noise by input name, uint8 (count, frames, height, width, channels)."""
     rng = np.random.default_rng(seed)
     return {name: rng.integers(0, 256, (count, *spec.shape), np.uint8) for name, spec in specs.items()}
+
+
+def model_input(clips: Mapping[str, np.ndarray]) -> Any:
+    """Clips as Keras takes them without a warning: by name where a model has several inputs, else the array."""
+    return dict(clips) if len(clips) > 1 else next(iter(clips.values()))
 
 
 def motion_clips() -> Path:

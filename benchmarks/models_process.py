@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.models import CLASSES, CLIPS, Prepared, enliven, random_clips, with_time_distributed
+from benchmarks.models import CLASSES, CLIPS, Prepared, enliven, model_input, random_clips, with_time_distributed
 from export.convert import to_onnx
 from loaders.atomic import replacing
 from zoo.contract import specs, with_logits
@@ -26,7 +26,7 @@ def ours(prepared: Prepared, options: dict[str, Any]) -> None:
         model.save(partial)
     clips = random_clips(specs(model), CLIPS)
     to_onnx(prepared.keras, prepared.onnx, clips=clips)
-    answers = with_logits(model).predict(_given(clips), verbose=0)
+    answers = with_logits(model).predict(model_input(clips), verbose=0)
     arrays = {f"in:{name}": values for name, values in clips.items()}
     arrays |= {f"out:{name}": np.asarray(values) for name, values in answers.items()}
     arrays["multiply_adds"] = np.array(multiply_adds(model))
@@ -45,13 +45,9 @@ def keras_export(prepared: Prepared, _: dict[str, Any]) -> None:
     """What a Keras user gets who writes TimeDistributed and calls `model.export(format="onnx")`."""
     model = load_model(prepared.keras)
     copy = with_time_distributed(model)
-    copy.predict_on_batch(_given(random_clips(specs(model), 1)))  # Keras exports no model that was never called
+    copy.predict_on_batch(model_input(random_clips(specs(model), 1)))  # Keras exports no model that was never called
     with replacing(prepared.keras_onnx) as partial:
         copy.export(partial, format="onnx", verbose=False)
-
-
-def _given(clips: dict[str, np.ndarray]) -> object:
-    return clips if len(clips) > 1 else next(iter(clips.values()))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Setup:
         driver: of the GPU; None without one.
         load: of the machine in the minute before, in busy cores: how quiet it was.
         versions: library -> version, of those that are installed.
-        threads: of each runner; None: its own choice.
+        threads: of ONNX Runtime and OpenVINO; None: their own choice.
         commit: of the checkout; ends in `+` where files differed from it; None outside a checkout.
         started: when, UTC, ISO 8601.
         arguments: of the command.

@@ -20,6 +20,7 @@ from loaders.errors import ClipzooError
 
 Round = Callable[[], object]
 WARM_UP, LONG = 2, 2.0  # rounds, and seconds of a first one behind which one more is enough
+BACKENDS = {"jax": "Keras JAX", "tensorflow": "Keras TensorFlow"}
 SHORT = 0.5  # seconds: a round shorter than this is run once, uncounted, at the start of each turn
 
 
@@ -187,11 +188,10 @@ class KerasRunner(Runner):
         self.facts["session_seconds"] = time.perf_counter() - begun
 
     def prepare(self, batch: int) -> Round:
-        from benchmarks.models import random_clips
+        from benchmarks.models import model_input, random_clips
         from zoo.contract import specs
 
-        clips = random_clips(specs(self.model), batch)
-        given = clips if len(clips) > 1 else next(iter(clips.values()))
+        given = model_input(random_clips(specs(self.model), batch))
         return lambda: np.asarray(self.model.predict_on_batch(given))
 
 
@@ -320,6 +320,14 @@ def _peak_mib() -> float:
             return float(found.split()[1]) / 1024
     unit = 2**20 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def keras_environment(backend: str, *, gpu: bool) -> dict[str, str]:
+    """Variables of a process that runs Keras on a backend beside others that do, on the GPU or on the CPU alone."""
+    return {
+        "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true", **({} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
+    }  # fmt: skip
 
 
 def keras_device(*, gpu: bool) -> str:

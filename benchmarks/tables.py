@@ -108,8 +108,7 @@ def _ratio(row: Row, beside: Sequence[Row], runner: str, precision: str) -> str:
     if not other.measured:
         slow = other.status == "too slow" and other.turns
         return f"over {row.batch / other.batch * other.turns[0][0] / row.median.value:.1f}" if slow else other.status
-    ratio = times_as_fast(row, other)
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return _times(row, other)
 
 
 def _start_up(results: Results) -> Iterable[str]:
@@ -180,7 +179,11 @@ def _speed(row: Row | None, first: Row) -> str:
         return ""
     if not row.measured:
         return row.status
-    ratio = times_as_fast(row, first)
+    return _times(row, first)
+
+
+def _times(row: Row, other: Row) -> str:
+    ratio = times_as_fast(row, other)
     return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 

@@ -10,14 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.models import CLASSES, random_clips, with_time_distributed
+from benchmarks.models import CLASSES, model_input, random_clips, with_time_distributed
 from benchmarks.runners import Round, Runner, keras_device
 from loaders.lists import index_folder
 
 Source = Literal["memory", "disk cache", "videos"]
 Time = Literal["folded", "TimeDistributed"]
 PRECISIONS = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
-BACKENDS = {"jax": "Keras JAX", "tensorflow": "Keras TensorFlow"}
 CPU_STEPS, GPU_STEPS = 4, 32
 
 
@@ -167,9 +166,8 @@ def _in_memory(model: Any, batch: int, steps: int) -> Any:
 
     from zoo.contract import labels, specs
 
-    clips = random_clips(specs(model), batch)
+    given = model_input(random_clips(specs(model), batch))
     targets = np.eye(len(labels(model)), dtype=np.float32)[np.arange(batch) % len(labels(model))]
-    given = clips if len(clips) > 1 else next(iter(clips.values()))
 
     class InMemory(keras.utils.PyDataset):
         @property

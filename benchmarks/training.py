@@ -15,8 +15,9 @@ from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.machine import default_path, gpu, setup
 from benchmarks.models import motion_clips
 from benchmarks.results import Row, times_as_fast
+from benchmarks.runners import BACKENDS, keras_environment
 from benchmarks.script import Quick, ResultFile, recording, run_script
-from benchmarks.trainers import BACKENDS, CPU_STEPS, GPU_STEPS, WAYS, TrainingRunner, Way
+from benchmarks.trainers import CPU_STEPS, GPU_STEPS, WAYS, TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
@@ -61,10 +62,7 @@ def training(
     for backend in backends:
         if not find_spec(backend):
             continue
-        environment = {
-            "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true", **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": "-1"}),
-        }  # fmt: skip
+        environment = keras_environment(backend, gpu=on_gpu)
         contestants = [
             Contestant(
                 row=Row(

@@ -28,9 +28,9 @@ from benchmarks.models import matrix_file, write_matrices
 from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
-from benchmarks.runners import DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
+from benchmarks.runners import BACKENDS, DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
 from benchmarks.statistics import median_interval, unpaired_ratio
-from benchmarks.trainers import BACKENDS, WAYS, Way
+from benchmarks.trainers import WAYS, Way
 from benchmarks.training import training
 from benchmarks.workers import Worker, WorkerError
 from export import Classifier

@@ -13,7 +13,8 @@ import pytest
 from benchmarks.gpu import prepared_models
 from benchmarks.models import Prepared, prepare, write_matrices
 from benchmarks.results import Results
-from benchmarks.trainers import BACKENDS, WAYS
+from benchmarks.runners import BACKENDS
+from benchmarks.trainers import WAYS
 from loaders import ClipzooError
 from tests.test_benchmarks import script
 from tests.test_cli import ROOT, refused
