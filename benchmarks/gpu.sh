@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The GPU proof, in stages that run alone, start again, and take minutes each. See GPU.md beside this file.
 # usage: bash benchmarks/gpu.sh [--provider cuda|tensorrt|cpu] [--models FOLDER] [--results FOLDER] [--videos FOLDER]
-#                               [--only MODEL ...] [--batch N ...]
+#                               [--only MODEL ...] [--batch N ...] [--seconds S]
 #                               [--quick] [--set OPTION=VALUE ...] [check|correctness|inference|training|accuracy|report ...]
 set -euo pipefail
-provider=cuda models=models results= videos= quick=() options=() stages=() names=() batches=()
+provider=cuda models=models results= videos= quick=() options=() stages=() names=() batches=() seconds=()
 while [ $# -gt 0 ]; do
   case $1 in
     --provider) provider=$2; shift 2 ;;
@@ -13,6 +13,7 @@ while [ $# -gt 0 ]; do
     --videos) videos=$2; shift 2 ;;
     --only) names+=("$2"); shift 2 ;;
     --batch) batches+=(--batch "$2"); shift 2 ;;
+    --seconds) seconds=(--seconds "$2"); shift 2 ;;
     --set) options+=(--set "$2"); shift 2 ;;
     --quick) quick=(--quick); shift ;;
     check|correctness|inference|training|accuracy|report) stages+=("$1"); shift ;;
@@ -47,7 +48,7 @@ for stage in "${stages[@]}"; do
     check) "$python" -m benchmarks.gpu check --provider "$provider" --folder "$models" ;;
     correctness) "$python" -m benchmarks.gpu correctness --provider "$provider" --folder "$models" "${into[@]}" ;;
     inference)
-      "$python" -m benchmarks.inference --provider "$provider" --folder "$models" "${quick[@]}" "${batches[@]}" \
+      "$python" -m benchmarks.inference --provider "$provider" --folder "$models" "${quick[@]}" "${batches[@]}" "${seconds[@]}" \
         "${measured[@]}" "${into[@]}" ;;
     training)
       [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }

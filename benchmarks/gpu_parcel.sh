@@ -14,7 +14,7 @@ python=${PYTHON:-python3} version=${PYTHON_VERSION:-3.12} mib=${PART_MIB:-56}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 mkdir "$work/all"
 
-echo "models with stored answers: ${models[*]}"
+echo "models, decoded clips and their stored answers: ${models[*]}"
 "$python" -m benchmarks.models "$work/models" --float16 --no-keras-export "${models[@]}"
 tar -C "$work" -cf "$work/all/models.tar" models
 
@@ -31,6 +31,8 @@ if [ -z "${WITHOUT_WHEELS:-}" ]; then
   wanted=(keras onnxruntime-gpu opencv-python-headless typer rich matplotlib pebble)
   [ -z "${WITH_CUDA:-}" ] || wanted+=("onnxruntime-gpu[cuda,cudnn]" "jax[cuda13]")
   platforms=(); for n in 2_39 2_35 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform "manylinux_${n}_x86_64"); done
+  "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" ||
+    echo "note: pip asks this Python, not $version, what else packages need; PYTHON=python$version packs exactly that"
   "$python" -m pip download -q --only-binary=:all: --python-version "$version" --implementation cp "${platforms[@]}" \
     --platform manylinux2014_x86_64 --platform manylinux1_x86_64 --platform any -d "$work/wheels" "${wanted[@]}"
   tar -C "$work" -cf "$work/all/wheels.tar" wheels
@@ -73,7 +75,7 @@ file; join.sh finds them wherever they lie in it, and says which is missing or d
     export PYTHONPATH=\$PWD/gpu/site:\$PWD/gpu/clipzoo; cd gpu/clipzoo
     bash benchmarks/gpu.sh --models ../models check correctness      # 3 minutes
     for model in ${models[*]}; do
-      bash benchmarks/gpu.sh --models ../models --results ../results --only \$model --batch 1 --batch 8 --batch 32 inference
+      bash benchmarks/gpu.sh --models ../models --results ../results --only \$model --batch 1 --batch 8 --batch 32 --seconds 2 inference
     done                                                             # 3 minutes a model; without --batch, 1 to 128
     bash benchmarks/gpu.sh --models ../models --results ../results training    # 8 minutes; --quick: 3
     bash benchmarks/gpu.sh --models ../models --results ../results accuracy    # 3 minutes

@@ -64,6 +64,8 @@ def measure(
 ) -> None:
     """Measures contestants side by side, batch size by batch size.
 
+    One for whom memory runs out beside the others is measured again when they have gone, alone.
+
     Args:
         contestants: who take turns; the first is the one that the others are compared with, and goes on until all are
             settled.
@@ -72,39 +74,64 @@ def measure(
         done: called with each row as soon as its figures are whole.
         on_gpu: whether to note the GPU's memory.
     """
-    entries = []
+    for starved, left in _side_by_side(contestants, batches, limits, done, on_gpu):
+        row = replace(starved.row, note="measured alone: beside the others memory ran out")
+        _side_by_side([replace(starved, row=row)], left, limits, done, on_gpu)
+
+
+def _side_by_side(
+    contestants: Sequence[Contestant],
+    batches: Sequence[int],
+    limits: Limits,
+    done: Callable[[Row], object],
+    on_gpu: bool,
+) -> list[tuple[Contestant, Sequence[int]]]:
+    """Those whom memory ran out while others held some of it, with the batch sizes that are left of their sweep."""
+    entries: list[_Entry] = []
+    starved: list[tuple[Contestant, Sequence[int]]] = []
+
+    def failed(entry: _Entry, batch: int, error: WorkerError) -> None:
+        if error.status == "out of memory" and any(other.alive for other in entries):
+            starved.append((entry.contestant, [size for size in batches if size >= batch]))
+        else:
+            done(replace(entry.row(batch), status=error.status, note=str(error)))
+
     try:
         for contestant in contestants:
-            entry = _Entry(contestant, on_gpu)
-            if entry.attempt(entry.begin, batches[0], limits, done):
+            entry = _Entry(contestant, on_gpu, failed)
+            if entry.attempt(entry.begin, batches[0], limits):
                 entries.append(entry)
         for batch in batches:
-            entries = [entry for entry in entries if entry.attempt(entry.start, batch, limits, done)]
-            _take_turns(entries, batch, limits, done)
+            entries = [entry for entry in entries if entry.attempt(entry.start, batch, limits)]
+            _take_turns(entries, batch, limits)
             entries = [entry for entry in entries if entry.alive]
             for entry in entries:
-                entry.attempt(lambda *given, e=entry: done(e.finish(*given)), batch, limits, done)
+                entry.attempt(lambda *given, e=entry: done(e.finish(*given)), batch, limits)
             for entry in [entry for entry in entries if entry.contestant.once]:
                 entry.close()
                 entries.remove(entry)
     finally:
         for entry in entries:
             entry.close()
+    return starved
 
 
-def _take_turns(entries: list[_Entry], batch: int, limits: Limits, done: Callable[[Row], object]) -> None:
+def _take_turns(entries: list[_Entry], batch: int, limits: Limits) -> None:
     while any(entry.alive and not entry.settled(limits) for entry in entries):
         for place, entry in enumerate(entries):
             if entry.alive and (place == 0 or not entry.settled(limits)):
-                entry.attempt(entry.turn, batch, limits, done)
+                entry.attempt(entry.turn, batch, limits)
 
 
 class _Entry:
     """A contestant at work."""
 
-    def __init__(self, contestant: Contestant, on_gpu: bool) -> None:
+    def __init__(
+        self, contestant: Contestant, on_gpu: bool, failed: Callable[[_Entry, int, WorkerError], object]
+    ) -> None:
         self.contestant = contestant
         self.on_gpu = on_gpu
+        self.failed = failed
         self.worker: Worker | None = None
         self.turns: list[list[float]] = []
         self.spent = 0.0
@@ -114,15 +141,13 @@ class _Entry:
     def alive(self) -> bool:
         return self.worker is not None
 
-    def attempt(
-        self, step: Callable[[int, Limits], object], batch: int, limits: Limits, done: Callable[[Row], object]
-    ) -> bool:
-        """Does a step; where it fails, that is a labelled row, and the sweep of this contestant ends."""
+    def attempt(self, step: Callable[[int, Limits], object], batch: int, limits: Limits) -> bool:
+        """Does a step; where it fails, the sweep of this contestant ends."""
         try:
             step(batch, limits)
         except WorkerError as error:
             self.close()
-            done(replace(self._row(batch), status=error.status, note=str(error)))
+            self.failed(self, batch, error)
             return False
         return True
 
@@ -154,14 +179,14 @@ class _Entry:
     def settled(self, limits: Limits) -> bool:
         if sum(map(len, self.turns)) < limits.rounds or self.spent < limits.seconds:
             return False
-        return self.spent >= limits.most or self._row(0).median.width < limits.interval
+        return self.spent >= limits.most or self.row(0).median.width < limits.interval
 
     def finish(self, batch: int, limits: Limits) -> Row:
         assert self.worker is not None
         facts = {**self.contestant.row.facts, **self.worker.call("finish")}
         if self.on_gpu:
             facts["gpu_memory_mib"] = self.gpu_mib
-        row = replace(self._row(batch), facts=facts)
+        row = replace(self.row(batch), facts=facts)
         width = row.median.width
         note = "" if width < limits.interval else f"not settled: the median's interval is {width:.1%} wide"
         return replace(row, note=row.note or note)
@@ -171,7 +196,8 @@ class _Entry:
             self.worker.close()
             self.worker = None
 
-    def _row(self, batch: int) -> Row:
+    def row(self, batch: int) -> Row:
+        """What is known of it so far."""
         return replace(self.contestant.row, batch=batch, turns=self.turns)
 
     def _gpu_used(self) -> float:

@@ -112,6 +112,9 @@ def suite(
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Sizes; 1 and 8 on a CPU, 1 to 128 on a GPU.")] = None,
     folder: PreparedFolder = None,
     quick: Quick = False,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Least time of a runner and batch; 5, or 1 with --quick.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime and OpenVINO on the CPU.")] = None,
     json_file: ResultFile = None,
 ) -> None:
@@ -123,6 +126,8 @@ def suite(
         if not name.endswith(".onnx"):
             card(name)
     limits = QUICK if quick else Limits()
+    if seconds:
+        limits = replace(limits, seconds=seconds, most=seconds * limits.most / limits.seconds)
     batches = sorted(set(batch or ((1,) if quick else CPU_BATCHES if provider == "cpu" else GPU_BATCHES)))
     subjects = []
     for name in names:

@@ -11,7 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.models import CLASSES, CLIPS, Prepared, enliven, model_input, random_clips, with_time_distributed
+from benchmarks.models import (
+    CLASSES,
+    Prepared,
+    decoded_clips,
+    enliven,
+    model_input,
+    random_clips,
+    with_time_distributed,
+)
 from export.convert import to_onnx
 from loaders.atomic import replacing
 from zoo.contract import specs, with_logits
@@ -24,7 +32,7 @@ def ours(prepared: Prepared, options: dict[str, Any]) -> None:
     model = enliven(create_model(prepared.model, classes=CLASSES, **options))
     with replacing(prepared.keras) as partial:
         model.save(partial)
-    clips = random_clips(specs(model), CLIPS)
+    clips = decoded_clips(specs(model))
     to_onnx(prepared.keras, prepared.onnx, clips=clips)
     answers = with_logits(model).predict(model_input(clips), verbose=0)
     arrays = {f"in:{name}": values for name, values in clips.items()}
@@ -36,9 +44,8 @@ def ours(prepared: Prepared, options: dict[str, Any]) -> None:
 
 def half(prepared: Prepared, _: dict[str, Any]) -> None:
     """Our file in float16."""
-    to_onnx(
-        prepared.keras, prepared.half, clips=random_clips(specs(load_model(prepared.keras)), CLIPS), precision="float16"
-    )
+    clips = decoded_clips(specs(load_model(prepared.keras)))
+    to_onnx(prepared.keras, prepared.half, clips=clips, precision="float16")
 
 
 def keras_export(prepared: Prepared, _: dict[str, Any]) -> None:

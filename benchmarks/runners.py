@@ -265,7 +265,9 @@ class DeviceMatrixRunner(Runner):
             matrix = rng.random((self.size, self.size), np.float32).astype(kind)
             self._bound.append(ort.OrtValue.ortvalue_from_numpy(matrix, self.device, 0))
             binding.bind_ortvalue_input(value.name, self._bound[-1])
-        binding.bind_output(self.session.get_outputs()[0].name, "cpu")
+            product = ort.OrtValue.ortvalue_from_shape_and_type(matrix.shape, kind, self.device, 0)
+        self._bound.append(product)
+        binding.bind_ortvalue_output(self.session.get_outputs()[0].name, product)
 
         def run() -> None:
             self.session.run_with_iobinding(binding)

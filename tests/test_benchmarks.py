@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -293,6 +294,36 @@ def test_runners_take_turns_and_failures_are_labelled_rows() -> None:
         assert sum(row.seconds) >= 0.8 * SHORT.seconds  # what is between the rounds counts too
         assert {"first_run_seconds", "peak_memory_mib"} <= set(row.facts)
         assert 1.5 < times_as_fast(row, found["twice", batch]).value < 2.3
+
+
+class Hoarder(Runner):
+    """Needs, from batch 4 on, all the memory that there is."""
+
+    def __init__(self, *, memory: Path) -> None:
+        super().__init__()
+        self.memory = memory.open("w")
+
+    def prepare(self, batch: int) -> Round:
+        if batch >= 4:
+            try:
+                fcntl.flock(self.memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MemoryError from None
+        return lambda: time.sleep(0.001)
+
+
+def test_whom_memory_runs_out_beside_others_is_measured_alone(tmp_path: Path) -> None:
+    rows: list[Row] = []
+    contestants = [
+        Contestant(row=Row(model="m", runner=name, batch=0), make=Hoarder, arguments={"memory": tmp_path / "memory"})
+        for name in ("first", "second")
+    ]
+    measure(contestants, [1, 4, 8], limits=SHORT, done=rows.append)
+    assert [(row.runner, row.batch, row.status) for row in rows] == [
+        ("first", 1, "ok"), ("second", 1, "ok"), ("first", 4, "ok"), ("first", 8, "ok"),
+        ("second", 4, "ok"), ("second", 8, "ok"),
+    ]  # fmt: skip
+    assert ["alone" in row.note for row in rows] == [False, False, False, False, True, True]
 
 
 # === Inference ===
