@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ def run_script(command: Callable[..., object]) -> None:
 
 def run_group(app: typer.Typer) -> None:
     """Runs commands that share a script."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "200")  # a log file has room for whole tables
     try:
         app()
     except ClipzooError as error:
