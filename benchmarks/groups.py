@@ -36,10 +36,11 @@ class Limits:
     """How long to measure one batch size.
 
     Attributes:
-        rounds: at the least.
+        rounds: at the least, while there is time.
+        few: at the least, when `most` seconds have passed.
         seconds: at the least, of all turns together.
         interval: of the median, as a share of it, at which it is settled.
-        most: seconds after which it is not waited for any longer, once the two least are reached.
+        most: seconds after which it is not waited for any longer.
         round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
         turn: seconds of a turn.
         pause: seconds before a turn: threads of whoever ran before go on spinning for a while, which made a ConvNet's
@@ -48,6 +49,7 @@ class Limits:
     """
 
     rounds: int = 10
+    few: int = 10
     seconds: float = 5.0
     interval: float = 0.03
     most: float = 8.0
@@ -181,9 +183,11 @@ class _Entry:
         self.spent += time.perf_counter() - begun
 
     def settled(self, limits: Limits) -> bool:
-        if sum(map(len, self.turns)) < limits.rounds or self.spent < limits.seconds:
+        late = self.spent >= limits.most
+        least = min(limits.few, limits.rounds) if late else limits.rounds
+        if sum(map(len, self.turns)) < least or self.spent < limits.seconds:
             return False
-        return self.spent >= limits.most or self.row(0).median.width < limits.interval
+        return late or self.row(0).median.width < limits.interval
 
     def finish(self, batch: int, limits: Limits) -> Row:
         assert self.worker is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +18,15 @@ from benchmarks.models import motion_clips
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import BACKENDS, keras_environment
 from benchmarks.script import Quick, ResultFile, recording, run_script
-from benchmarks.trainers import CPU_STEPS, GPU_STEPS, WAYS, TrainingRunner, Way
+from benchmarks.trainers import CPU_STEPS, GPU_STEPS, HEAVY_CPU_STEPS, WAYS, TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import card, list_models
 
-LIMITS = Limits(rounds=6, seconds=3.0, most=6.0, turn=0.5, patience=150.0)
+# A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
+LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
+GPU_LIMITS = replace(LIMITS, patience=150.0)
 QUICK = Limits(rounds=3, seconds=0.5, most=1.0, turn=0.2)
 
 
@@ -79,7 +82,7 @@ def training(
                     "way": way,
                     "videos": videos,
                     "workers": workers,
-                    "steps": GPU_STEPS if on_gpu else CPU_STEPS,
+                    "steps": GPU_STEPS if on_gpu else CPU_STEPS if light(model) else HEAVY_CPU_STEPS,
                     "gpu": on_gpu,
                 },
                 environment=environment,
@@ -92,8 +95,12 @@ def training(
 
 def batch_for(model: str, *, on_gpu: bool) -> int:
     """Clips in a step: fewer of those that cost much, so that a step ends within a round's limit."""
-    light = card(model).multiply_adds < 20e9
-    return (32 if light else 8) if on_gpu else (4 if light else 1)
+    return (32 if light(model) else 8) if on_gpu else (2 if light(model) else 1)
+
+
+def light(model: str) -> bool:
+    """Whether a step of a few clips ends within seconds on a CPU."""
+    return card(model).multiply_adds < 20e9
 
 
 def suite(
@@ -132,7 +139,7 @@ def suite(
             training(
                 name,
                 batch=batch or batch_for(name, on_gpu=on_gpu),
-                limits=QUICK if quick else LIMITS,
+                limits=QUICK if quick else GPU_LIMITS if on_gpu else LIMITS,
                 videos=clips,
                 backends=backend or tuple(BACKENDS),
                 options=options,
