@@ -35,6 +35,10 @@ file() { into=(); [ -z "$results" ] || into=(--json "$results/$1-$(date -u +%Y-%
 if [ ${#names[@]} -eq 0 ]; then
   for path in "$models"/*.npz; do [ ! -e "$path" ] || names+=("$(basename "$path" .npz)"); done
 fi
+measure() {
+  "$python" -m benchmarks.inference --provider "$1" --folder "$models" "${quick[@]}" "${batches[@]}" "${seconds[@]}" \
+    "${measured[@]}" "${into[@]}"
+}
 trained=()
 for name in "${names[@]}"; do
   case $name in convnet_gru|mobilenet_gru|dtpp_rgb) trained+=(--models "$name") ;; esac
@@ -48,8 +52,11 @@ for stage in "${stages[@]}"; do
     check) "$python" -m benchmarks.gpu check --provider "$provider" --folder "$models" ;;
     correctness) "$python" -m benchmarks.gpu correctness --provider "$provider" --folder "$models" "${into[@]}" ;;
     inference)
-      "$python" -m benchmarks.inference --provider "$provider" --folder "$models" "${quick[@]}" "${batches[@]}" "${seconds[@]}" \
-        "${measured[@]}" "${into[@]}" ;;
+      measure "$provider"
+      # Its libraries are a package of their own, which ONNX Runtime lists whether they are there or not.
+      if [ "$provider" = cuda ] && "$python" -m benchmarks.gpu check --provider tensorrt --folder "$models" >/dev/null 2>&1; then
+        file tensorrt; measure tensorrt
+      fi ;;
     training)
       [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }
       training=cuda; [ "$provider" != cpu ] || training=cpu
@@ -58,8 +65,10 @@ for stage in "${stages[@]}"; do
     accuracy)
       [ "$provider" != cpu ] || export CUDA_VISIBLE_DEVICES=-1
       small=(); [ ${#quick[@]} -eq 0 ] || small=(--clips 60 --epochs 1)
-      [ -z "$results" ] || into=(--json "$results/motion-jax.json")
-      KERAS_BACKEND=jax "$python" -m benchmarks.two_stream motion "${small[@]}" "${into[@]}" ;;
+      folder=$results
+      [ -n "$folder" ] || [ ${#quick[@]} -gt 0 ] ||
+        folder=$("$python" -c "from benchmarks.machine import default_path as path, setup; print(path(setup('training', on_gpu=True)).parent)")
+      KERAS_BACKEND=jax "$python" -m benchmarks.two_stream motion "${small[@]}" ${folder:+--json "$folder/motion-jax.json"} ;;
     report) if [ -n "$results" ]; then "$python" -m benchmarks.report --results "$results"; else "$python" -m benchmarks.report; fi ;;
   esac
 done
