@@ -171,16 +171,17 @@ class _Entry:
         self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
         if seconds > limits.round_seconds:
             self.turns = [[seconds]]
-            raise WorkerError(
-                f"a round takes {seconds:.1f} s, over the limit of {limits.round_seconds:g} s", "too slow"
-            )
+            raise _too_slow(seconds, limits)
 
     def turn(self, batch: int, limits: Limits) -> None:
         assert self.worker is not None
         time.sleep(limits.pause)
         begun = time.perf_counter()
-        self.turns.append(self.worker.call("turn", limits.turn))
+        seconds = self.worker.call("turn", limits.turn)
+        self.turns.append(seconds)
         self.spent += time.perf_counter() - begun
+        if min(seconds) > limits.round_seconds:
+            raise _too_slow(min(seconds), limits)
 
     def settled(self, limits: Limits) -> bool:
         late = self.spent >= limits.most
@@ -211,3 +212,7 @@ class _Entry:
     def _gpu_used(self) -> float:
         found = gpu() if self.on_gpu else None
         return found.used_mib if found else 0.0
+
+
+def _too_slow(seconds: float, limits: Limits) -> WorkerError:
+    return WorkerError(f"a round takes {seconds:.1f} s, over the limit of {limits.round_seconds:g} s", "too slow")

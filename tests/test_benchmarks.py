@@ -245,16 +245,20 @@ def test_a_worker_that_cannot_start_or_hangs_is_ended() -> None:
 
 
 class Sleeper(Runner):
-    """Rounds of a known length; some batches fail."""
+    """Rounds of a known length; some batches fail; some grow slower with every round."""
 
-    def __init__(self, *, seconds: float, fails_at: int = 0) -> None:
+    def __init__(self, *, seconds: float, fails_at: int = 0, grows: float = 0.0) -> None:
         super().__init__()
-        self.seconds, self.fails_at = seconds, fails_at
+        self.seconds, self.fails_at, self.grows = seconds, fails_at, grows
 
     def prepare(self, batch: int) -> Round:
         if batch == self.fails_at:
             raise MemoryError
-        return lambda: time.sleep(self.seconds * batch)
+        return lambda: self.sleep(batch)
+
+    def sleep(self, batch: int) -> None:
+        time.sleep(self.seconds * batch)
+        self.seconds += self.grows
 
 
 def test_runners_take_turns_and_failures_are_labelled_rows() -> None:
@@ -268,6 +272,7 @@ def test_runners_take_turns_and_failures_are_labelled_rows() -> None:
             contestant("twice", seconds=0.004),
             contestant("no memory at 4", seconds=0.001, fails_at=4),
             contestant("slow at 4", seconds=0.08),
+            contestant("slow in the end", seconds=0.01, grows=0.04),
             contestant("no such option", minutes=1),
         ],
         [1, 4, 8],
@@ -284,6 +289,7 @@ def test_runners_take_turns_and_failures_are_labelled_rows() -> None:
         ("no memory at 4", 4): "out of memory",
         ("slow at 4", 1): "ok",
         ("slow at 4", 4): "too slow",
+        ("slow in the end", 1): "too slow",
         ("no such option", 1): "failed",
     }
     assert "over the limit of 0.2 s" in found["slow at 4", 4].note
