@@ -83,7 +83,7 @@ def cluster(
     card(model)
     if bandwidth <= 0 or batch % 4:
         raise ClipzooError(f"bandwidth ({bandwidth}) must be > 0, batch ({batch}) a multiple of 4")
-    options = {"frames": 5, "size": 48} if quick else {}
+    options = {"frames": 5, "size": 32} if quick else {}
     limits = Limits(rounds=3, seconds=0.5, most=1.0) if quick else Limits(rounds=6, seconds=3.0, most=6.0)
     rows: list[Row] = []
     measure(_contestants(model, batch, options), [batch], limits=limits, done=rows.append)

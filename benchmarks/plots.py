@@ -60,7 +60,7 @@ def _peers(rows: Sequence[Row]) -> Figure:
     panels: Any = figure.subplots(1, len(batches), sharey=True, squeeze=False)
     for axes, batch in zip(panels[0], batches, strict=True):
         for place, name in enumerate(names):
-            color, _ = STYLES[place % len(STYLES)]
+            color, _ = STYLES[(place + 1) % len(STYLES)]  # the colours of the other pictures, where `first` has one too
             spots, speeds = [], []
             for spot, model in enumerate(models):
                 found = [row for row in rows if (row.model, row.batch) == (model, batch)]
@@ -76,7 +76,7 @@ def _peers(rows: Sequence[Row]) -> Figure:
         axes.set(title=f"batch {batch}", xlabel=f"times as fast as {first}", yticks=range(len(models)))
         axes.set_yticklabels(models)
         axes.grid(alpha=0.3, axis="x")
-    panels[0][0].invert_yaxis()  # for all of them: they share it
+    panels[0][0].set_ylim(len(models) - 0.5, -0.5)  # for all of them: they share it
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
@@ -137,7 +137,7 @@ def _training(rows: Sequence[Row]) -> Figure:
         axes.set(title=runner, xlabel="clips/s of training", yticks=range(len(models)))
         axes.set_yticklabels([f"{model}, {next(r.batch for r in rows if r.model == model)}" for model in models])
         axes.grid(alpha=0.3, axis="x")
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(models) - 0.5, -0.5)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 

@@ -31,8 +31,7 @@ from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
 from benchmarks.runners import BACKENDS, DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
 from benchmarks.statistics import median_interval, unpaired_ratio
-from benchmarks.trainers import WAYS, Way
-from benchmarks.training import training
+from benchmarks.trainers import WAYS
 from benchmarks.workers import Worker, WorkerError
 from export import Classifier
 from loaders import ClipIndex, ClipSpec, ClipzooError
@@ -482,22 +481,6 @@ def test_the_way_from_file_to_label_is_measured_in_parts(file: Path, motion: Cli
 
 
 # === Training, planning, tables ===
-
-
-def test_training_is_measured_from_memory_and_through_the_loader(motion: ClipIndex) -> None:
-    rows: list[Row] = []
-    options = {"frames": 3, "size": 16, "width": 0.125}
-    ways = (Way(), Way(source="disk cache"))  # tests/test_gpu.py does them all, on both backends
-    training(
-        "convnet_gru", batch=4, limits=SHORT, videos=motion.root.resolve(), ways=ways, options=options,
-        backends=("tensorflow",), done=rows.append,
-    )  # fmt: skip
-    assert [(row.runner, row.settings) for row in rows] == [("Keras TensorFlow", way.settings) for way in ways]
-    assert all(row.measured and row.frames == 3 for row in rows), [row.note for row in rows]
-    for row in rows:
-        assert row.facts["first_run_seconds"] > row.facts["compile_seconds"] >= 0
-        assert 0 <= row.facts["data_wait"] <= 1
-        assert 0 < row.median.value < row.facts["first_run_seconds"]
 
 
 def test_an_exchange_of_gradients_costs_what_the_ring_costs() -> None:

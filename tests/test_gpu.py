@@ -1,7 +1,8 @@
-"""The GPU proof's stages, tried on the CPU with a small model: the same scripts, files and failures."""
+"""The GPU proof and training in every way, tried on the CPU with a small model: the same scripts, files, failures."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,7 +43,7 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
     done = bash(
         "benchmarks/gpu.sh", "--provider", "cpu", "--models", models, "--results", tmp_path, "--quick", *options,
-        "check", "correctness", "inference", "training", "report",
+        "check", "correctness", "inference", "training", "accuracy", "report",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CPUExecutionProvider is in use" in done.stdout
@@ -59,8 +60,15 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert exact.facts["from_cpu"] == 0
     assert {"ONNX Runtime", "Keras JAX", "Keras TensorFlow"} <= {row.runner for row in found["inference"].rows}
     assert len(found["training"].rows) == len(BACKENDS) * len(WAYS)
+    for row in found["training"].rows:
+        assert row.facts["first_run_seconds"] > row.facts["compile_seconds"] >= 0
+        assert 0 <= row.facts["data_wait"] <= 1
+        assert 0 < row.median.value < row.facts["first_run_seconds"]
     compiled = [row.facts["compilations"] for row in found["training"].rows if row.runner == "Keras JAX"]
     assert compiled == [0] * len(WAYS)
+    learned = json.loads((tmp_path / "motion-jax.json").read_text())
+    assert learned["backend"] == "jax"
+    assert all(0 <= row["top1"] <= 1 and row["clips"] == 15 for row in learned["rows"].values())
     for results in found.values():
         assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
     assert {path.name for path in tmp_path.glob("*.png")} == {
