@@ -99,11 +99,13 @@ def _ways(subject: Subject, provider: Provider) -> list[_Way]:
         ways += [
             _Way(path=path, settings=_named(EXACT, "host"), options=exact),
             _Way(path=path, settings=_named(EXACT, "device"), binding="device", options=exact),
+            _Way(path=path, settings=_named(TF32, "host"), options=tf32),
             _Way(path=path, settings=_named(TF32, "device"), binding="device", options=tf32),
             _Way(path=path, settings=_named(TF32, "device, graph"), binding="device", options={**tf32, **graph}),
         ]
     for path in whole if provider == "tensorrt" else []:
         ways += [
+            _Way(path=path, settings=_named("TensorRT's choice", "host")),
             _Way(path=path, settings=_named("TensorRT's choice", "device"), binding="device"),
             _Way(path=path, settings=_named(HALF, "device"), binding="device", options={"trt_fp16_enable": "1"}),
         ]

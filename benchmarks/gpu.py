@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -33,6 +33,7 @@ BOUNDS = {
     "TensorRT's choice": 2e-2,
 }  # fmt: skip
 BUSY_PERCENT, BUSY_MIB = 10.0, 2048.0
+_LIMIT = 300.0  # seconds that a file may take
 SHAPE_BYTES = 256  # nodes that compute shapes, a few numbers each, run on the CPU on purpose
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -40,13 +41,18 @@ ProviderOption = Annotated[str, typer.Option(help="cuda, or cpu to try the stage
 FolderOption = Annotated[Path, typer.Option(help="What `python -m benchmarks.models FOLDER --float16` wrote.")]
 
 
-class DevicesProbe:
-    """Asks a backend for its devices, in a process of its own, so that the GPU is free again."""
+class Probe:
+    """What is asked of the GPU in processes of their own: so it is free again, and an error spoils nothing after it."""
 
     def devices(self) -> str:
+        """JAX's."""
         import jax
 
         return ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())
+
+    def answers(self, row: Row, path: Path, options: dict[str, str], stored: Path) -> Row:
+        """A row with how far a file's answers are from the stored ones."""
+        return _check(row, path, options, *stored_answers(stored)[:2])
 
 
 @app.command()
@@ -78,7 +84,7 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     )
     console.print(f"ONNX Runtime {onnxruntime().__version__}: {session.get_providers()[0]} is in use")
     if find_spec("jax"):
-        worker = Worker(DevicesProbe, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)
+        worker = Worker(Probe, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)
         devices = worker.call("devices")
         worker.close()
         console.print(f"JAX: {devices}")
@@ -108,8 +114,8 @@ def correctness(
         for name in names:
             for row in check_answers(Prepared(folder, name), provider, done=results.add):
                 facts = row.facts
-                failed = "" if row.status == "ok" else "WRONG"
-                wrong += [f"{row.model} in {row.settings['precision']}: {row.note}"] if failed else []
+                failed = {"ok": "", "not available": "not available"}.get(row.status, "WRONG")
+                wrong += [f"{row.model} in {row.settings['precision']}: {row.note}"] if failed == "WRONG" else []
                 cells = [f"{facts[k]:.1e}" if k in facts else "-" for k in ("from_keras", "from_cpu", "allowed")]
                 same = f"{facts['same_decision']:.0%}" if "same_decision" in facts else "-"
                 table.add_row(
@@ -130,9 +136,9 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
 
     Returns:
         A row for each precision: `failed` where an answer is out of its bound, a class differs, or nodes other than
-        those that compute shapes ran on another provider.
+        those that compute shapes ran on another provider; `not available` where a graph cannot be captured.
     """
-    clips, answers, _ = stored_answers(prepared.answers)
+    clips = stored_answers(prepared.answers)[0]
     ways: list[tuple[str, Path, dict[str, str]]] = [("float32", prepared.onnx, {})]
     if provider == "cuda":
         ways = [
@@ -150,12 +156,18 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
             model=prepared.model, runner=OURS, settings={"provider": str(provider), "precision": precision},
             batch=len(next(iter(clips.values()))), sha256=sha256(path),
         )  # fmt: skip
+        worker = None
         try:
-            rows.append(_check(row, path, provider, options, clips, answers))
-        except Exception as error:  # memory that runs out, a graph that cannot be captured: a row, not the end
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            rows.append(replace(row, status="failed", note=reason))
-        done(rows[-1])
+            worker = Worker(Probe, {}, limit=_LIMIT)
+            row = worker.call("answers", row, path, options, prepared.answers)
+        except WorkerError as error:
+            graph = "enable_cuda_graph" in options and error.status == "failed"
+            row = replace(row, status="not available" if graph else error.status, note=str(error))
+        finally:
+            if worker is not None:
+                worker.close()
+        rows.append(row)
+        done(row)
     return rows
 
 
@@ -176,12 +188,13 @@ def prepared_models(folder: Path) -> list[str]:
 def _check(
     row: Row,
     path: Path,
-    provider: Any,
     options: dict[str, str],
     clips: Mapping[str, np.ndarray],
     answers: Mapping[str, np.ndarray],
 ) -> Row:
-    bound = OnnxRuntimeRunner(path=path, provider=provider, binding="device", options=options, threads=None)
+    bound = OnnxRuntimeRunner(
+        path=path, provider=row.settings["provider"], binding="device", options=options, threads=None
+    )
     bound.start(len(next(iter(clips.values()))))  # with noise; a graph is captured here
     found = bound.bound_answers(dict(clips))
     on_cpu = Classifier(path).scores(clips)

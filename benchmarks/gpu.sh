@@ -54,8 +54,10 @@ for stage in "${stages[@]}"; do
     inference)
       measure "$provider"
       # Its libraries are a package of their own, which ONNX Runtime lists whether they are there or not.
-      if [ "$provider" = cuda ] && "$python" -m benchmarks.gpu check --provider tensorrt --folder "$models" >/dev/null 2>&1; then
-        file tensorrt; measure tensorrt
+      if [ "$provider" = cuda ]; then
+        if why=$("$python" -m benchmarks.gpu check --provider tensorrt --folder "$models" 2>&1); then
+          file inference; measure tensorrt
+        else echo "TensorRT is left out: $(tail -1 <<< "$why")"; fi
       fi ;;
     training)
       [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }

@@ -73,15 +73,15 @@ file; join.sh finds them wherever they lie in it, and says which is missing or d
 
     bash join.sh pieces gpu                                          # 2 minutes
     export PYTHONPATH=\$PWD/gpu/site:\$PWD/gpu/clipzoo; cd gpu/clipzoo
-    bash benchmarks/gpu.sh --models ../models check correctness      # 3 minutes
-    for model in ${models[*]}; do
-      bash benchmarks/gpu.sh --models ../models --results ../results --only \$model --batch 1 --batch 8 --batch 32 --seconds 2 inference
-    done                                                             # 3 minutes a model; without --batch, 1 to 128
-    bash benchmarks/gpu.sh --models ../models --results ../results training    # 8 minutes; --quick: 3
-    bash benchmarks/gpu.sh --models ../models --results ../results accuracy    # 3 minutes
-    bash benchmarks/gpu.sh --models ../models --results ../results report      # seconds
+    gpu() { bash benchmarks/gpu.sh --models ../models --results ../results "\$@"; }
+    gpu check correctness                                            # 3 minutes
+    for model in ${models[*]}; do gpu --only \$model --batch 1 --batch 8 --batch 32 --seconds 2 inference; done     # 3 each
+    for model in ${models[*]}; do gpu --only \$model training; done   # 4 each; --quick: 2
+    gpu accuracy                                                     # 3 minutes
+    gpu report                                                       # seconds
+    for model in ${models[*]}; do gpu --only \$model --batch 2 --batch 4 --batch 16 --batch 64 --batch 128 inference; done
 
-Bring \`gpu/results\` back and put its files into \`benchmarks/results/<machine>/\`, as their first lines name it. If a host
+Each turn of a loop is a command of its own. Minutes are estimates. Bring \`gpu/results\` back and put its files into \`benchmarks/results/<machine>/\`, as their first lines name it. If a host
 was installed with an onnxruntime of its own, the packed one on PYTHONPATH comes first; \`check\` says which provider is in
 use. See benchmarks/GPU.md.
 COMMANDS

@@ -43,8 +43,7 @@ class Limits:
         most: seconds after which it is not waited for any longer.
         round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
         turn: seconds of a turn.
-        pause: seconds before a turn: threads of whoever ran before go on spinning for a while, which made a ConvNet's
-            round of 0.6 s 10 % slower.
+        pause: seconds before a turn: threads of whoever ran before go on spinning for a while.
         patience: seconds that anything else may take: a start with its compilation, a turn.
     """
 

@@ -23,10 +23,10 @@ from benchmarks.contestants import (
 )
 from benchmarks.groups import Limits, measure
 from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, prepare, stored_answers
+from benchmarks.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import OnnxRuntimeRunner
-from benchmarks.script import PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
@@ -133,8 +133,8 @@ def suite(
     for name in names:
         console.print(f"{name}: finding its files, or making them")
         subjects.append(_subject(name, folder, provider))
-    found = setup("inference", on_gpu=provider != "cpu", threads=threads)
-    console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
+    found = setup("inference", on_gpu=provider != "cpu", threads=threads, watch=0 if quick else WATCH)
+    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
     path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for subject in subjects:
@@ -156,10 +156,13 @@ def suite(
 def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     if name.endswith(".onnx"):
         return Subject(onnx=Path(name))
-    prepared = Prepared(folder, name) if folder else prepare(name)
+    on_gpu = provider != "cpu"
+    prepared = Prepared(folder, name) if folder else prepare(name, half=on_gpu)
+    if on_gpu and not folder and not matrix_file(prepared.folder, "float32").is_file():
+        write_matrices(prepared.folder)
     if not prepared.onnx.is_file():
         raise ClipzooError(f"{prepared.onnx}: no such file; write it with: python -m benchmarks.models {folder} {name}")
-    half = prepared.half if provider != "cpu" and prepared.half.is_file() else None
+    half = prepared.half if on_gpu and prepared.half.is_file() else None
     cost = stored_answers(prepared.answers)[2]
     return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
 

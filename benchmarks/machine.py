@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,13 +39,14 @@ class Gpu:
 
 
 def gpu() -> Gpu | None:
-    """The first NVIDIA GPU; None where there is none."""
+    """The NVIDIA GPU that this process sees first; None where there is none."""
     if not shutil.which("nvidia-smi"):
         return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     asked = "name,driver_version,memory.used,memory.total,utilization.gpu"
-    done = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"], capture_output=True, text=True
-    )
+    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
+    command += ["-i", visible] if visible.isdigit() or visible.startswith("GPU-") else []
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode or not done.stdout.strip():
         return None
     name, driver, *figures = (cell.strip() for cell in done.stdout.splitlines()[0].split(","))
@@ -64,13 +66,35 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None) -> Setup:
+def busy_cores(seconds: float) -> float:
+    """How many cores others use, watched for some seconds in which this process sleeps; where that cannot be seen, or
+    for 0 seconds, the load of the minute before."""
+    before = _ticks()
+    if before is None or not seconds:
+        return os.getloadavg()[0]
+    time.sleep(seconds)
+    busy, every = (now - then for now, then in zip(_ticks() or before, before, strict=True))
+    return (os.cpu_count() or 1) * busy / max(1, every)
+
+
+def _ticks() -> tuple[int, int] | None:
+    """Of all processors since they started: busy, by this machine's programs or the host's others; and in all."""
+    try:
+        user, nice, system, idle, waiting, *other = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    except (OSError, ValueError):
+        return None
+    busy = user + nice + system + sum(other)
+    return busy, busy + idle + waiting
+
+
+def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None, watch: float = 0.0) -> Setup:
     """Describes the machine as it is now.
 
     Args:
         kind: of the benchmark.
         on_gpu: whether the GPU computes.
         threads: of each runner, where they were asked for.
+        watch: seconds to look how quiet it is.
     """
     found = gpu() if on_gpu else None
     device = found.name if found else _processor()
@@ -82,7 +106,7 @@ def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None) -> Setup:
         cores=cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         driver=found.driver if found else None,
-        load=round(os.getloadavg()[0], 2),
+        load=round(busy_cores(watch), 2),
         versions=versions(VERSIONED),
         threads=threads,
         commit=commit(),

@@ -17,7 +17,7 @@ from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, motion_clips, prepare
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import Round, Runner
-from benchmarks.script import PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches
@@ -123,7 +123,7 @@ def suite(
     names = models or (["mobilenet_gru"] if quick else ["convnet_gru", "mobilenet_gru", "mobilenetv2_gru"])
     files = _files(videos, clips)
     paths = [_onnx(name, folder) for name in names]
-    found = setup("pipeline", on_gpu=provider != "cpu")
+    found = setup("pipeline", on_gpu=provider != "cpu", watch=0 if quick else WATCH)
     path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for onnx in paths:

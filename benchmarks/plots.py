@@ -22,25 +22,26 @@ STYLES = (
 )  # fmt: skip
 
 
-def draw(results: Results) -> list[Path]:
-    """Draws the pictures of a result file beside it, and returns their paths."""
-    folder, kind = results.path.parent, results.setup.kind
-    drawn: list[Path] = []
-    rows = [row for row in results.rows if row.measured and row.runner != MATRIX]
+def draw(files: Sequence[Results]) -> list[Path]:
+    """Draws the pictures of the result files of a folder, all of one kind, beside them, and returns their paths."""
+    rows = [row for results in files for row in results.rows if row.measured and row.runner != MATRIX]
+    if not rows:
+        return []
+    setup, folder = files[-1].setup, files[-1].path.parent
+    kind = setup.kind
     if kind == "inference" and any(row.runner == OURS for row in rows):
         figures = {
             "peers": _peers(rows),
             "throughput": _curves(rows, latency=False),
             "latency": _curves(rows, latency=True),
         }
-    elif kind == "training" and rows:
+    elif kind == "training":
         figures = {"training": _training(rows)}
     else:
-        return drawn
+        return []
+    drawn: list[Path] = []
     for name, figure in figures.items():
-        figure.suptitle(
-            f"{results.setup.device}, {results.setup.cores} cores, {results.setup.started[:10]}", fontsize=9
-        )
+        figure.suptitle(f"{setup.device}, {setup.cores} cores, {setup.started[:10]}", fontsize=9)
         path = folder / f"{name}.png"
         with replacing(path) as partial:
             figure.savefig(partial, dpi=110, facecolor="white")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import tables
-from benchmarks.results import Kind, Results, newest
+from benchmarks.results import KINDS, newest, side_by_side
 from benchmarks.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
@@ -123,19 +124,19 @@ def main(
     from benchmarks.plots import draw
 
     if results is not None:
-        for file in sorted(results.glob("*.jsonl")):
-            found = Results.load(file)
-            typer.echo(f"{tables.table(found)}\n")
+        for kind in KINDS:
+            found = side_by_side(kind, results)
+            for file in found:
+                typer.echo(f"{tables.table(file)}\n")
             for picture in draw(found):
                 typer.echo(f"wrote {picture}")
         return
     path = ROOT / "README.md"
     write_text(path, render(path.read_text(encoding="utf-8")))
     typer.echo(f"wrote {path}: {', '.join(TABLES)}")
-    kinds: tuple[Kind, ...] = ("inference", "training")
-    for kind in kinds:
-        for found in newest(kind):
-            for picture in draw(found):
+    for kind in KINDS:
+        for _, files in groupby(newest(kind), key=lambda results: results.path.parent):
+            for picture in draw(list(files)):
                 typer.echo(f"wrote {picture}")
 
 

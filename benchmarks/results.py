@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from loaders.errors import ClipzooError
 SCHEMA = 1
 FOLDER = Path(__file__).resolve().parent / "results"
 Kind = Literal["inference", "training", "pipeline", "correctness"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 
 
@@ -30,7 +31,7 @@ class Setup:
         cores: that this process may use.
         memory_gib: of the host.
         driver: of the GPU; None without one.
-        load: of the machine in the minute before, in busy cores: how quiet it was.
+        load: busy cores before anything was measured, those that the host took away included: how quiet it was.
         versions: library -> version, of those that are installed.
         threads: of ONNX Runtime and OpenVINO; None: their own choice.
         commit: of the checkout; ends in `+` where files differed from it; None outside a checkout.
@@ -215,18 +216,26 @@ class Results:
 
 
 def newest(kind: Kind, folder: Path = FOLDER) -> list[Results]:
-    """What is known of every machine, by its name: of each model, the rows of the newest file that has it.
+    """What is known of every machine: its result files, each with the rows that `side_by_side` leaves it."""
+    machines = sorted({path.parent for path in folder.glob(f"*/{kind}-*.jsonl")})
+    return [results for machine in machines for results in side_by_side(kind, machine)]
 
-    Rows of one model always come from one file: only there were they measured side by side.
+
+def side_by_side(kind: Kind, folder: Path) -> list[Results]:
+    """The result files of a folder, oldest first, each with the rows that no newer one measured again.
+
+    Rows of one model, batch and provider always come from one file: only there were they measured side by side.
     """
-    found: dict[str, Results] = {}
-    for path in sorted(folder.glob(f"*/{kind}-*.jsonl")):  # named by their time
-        newer = Results.load(path)
-        before = found[path.parent.name].rows if path.parent.name in found else []
-        models = {row.model for row in newer.rows}
-        rows = [row for row in before if row.model not in models] + newer.rows
-        found[path.parent.name] = Results(path, newer.setup, rows)
-    return [found[name] for name in sorted(found)]
+    kept: list[Results] = []
+    known: set[tuple[str, str, int]] = set()
+    for path in sorted(folder.glob(f"{kind}-*.jsonl"), reverse=True):  # named by their time
+        found = Results.load(path)
+        provider = next((row.settings["provider"] for row in found.rows if "provider" in row.settings), "")
+        groups = [(provider, row.model, row.batch) for row in found.rows]
+        rows = [row for row, group in zip(found.rows, groups, strict=True) if group not in known]
+        known.update(groups)
+        kept += [Results(path, found.setup, rows)] if rows else []
+    return kept[::-1]
 
 
 def _row(record: dict[str, Any]) -> Row:

@@ -22,6 +22,8 @@ ResultFile = Annotated[
 Quick = Annotated[bool, typer.Option(help="Few models, a second or less each: a look, not a result.")]
 PreparedFolder = Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")]
 
+WATCH = 5.0  # seconds before a result: how quiet is the machine?
+
 
 def run_script(command: Callable[..., object]) -> None:
     """Runs a function as a command of its own."""

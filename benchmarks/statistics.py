@@ -9,6 +9,7 @@ from math import comb, inf
 import numpy as np
 
 LEVEL = 0.95
+FEWEST = 6  # values whose smallest and largest enclose the median with that probability
 PERCENTILES = (50, 90, 95, 99)
 
 
@@ -34,8 +35,8 @@ class Interval:
 def median_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
     """The median, and the order statistics between which it lies with at least this probability.
 
-    The number of values under the true median is binomial, whatever their distribution. With few values (under 6 for
-    95 %) no pair of them is sure enough: then the bounds are the smallest and the largest.
+    The number of values under the true median is binomial, whatever their distribution. With few values (under FEWEST
+    for 95 %) no pair of them is sure enough: then the bounds are the smallest and the largest.
 
     Args:
         values: at least one, independent.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
 from benchmarks.results import FOLDER, Kind, Results, Row, newest, times_as_fast
+from benchmarks.statistics import FEWEST
 from benchmarks.trainers import Way
 
 PEERS = (
@@ -65,7 +66,7 @@ def setting(results: Results) -> str:
     )
     return (
         f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
-        f"How quiet it was: {found.load:g} cores were busy the minute before{matrix}. `{Path(where).as_posix()}`"
+        f"How quiet it was: {found.load:g} cores were busy before{matrix}. `{Path(where).as_posix()}`"
     )
 
 
@@ -75,7 +76,7 @@ def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
 
 def _inference(results: Results) -> Iterable[str]:
     heads = [", ".join(filter(None, peer)) for peer in PEERS]
-    yield "| model | batch | runs on | p50 ms | p99 ms | clips/s | frames/s | of matrix rate | times as fast as " + (
+    yield "| model | batch | runs on | p50 ms | p95 ms | clips/s | frames/s | of matrix rate | times as fast as " + (
         " | ".join(heads) + " |"
     )
     yield "|---" * (8 + len(heads)) + "|"
@@ -88,10 +89,10 @@ def _inference(results: Results) -> Iterable[str]:
             yield f"{name} | {row.status}: {row.note} |" + " |" * (4 + len(heads))
             continue
         figures = row.summary()
-        share = share_of_matrix_rate(row, beside)
+        share = share_of_matrix_rate(row, results.rows)  # on a GPU measured with the first batch size alone
         cells = [
-            f"{figures['p50_ms']:.1f}",
-            f"{figures['p99_ms']:.1f}",
+            f"{figures['p50_ms']:.1f}{mark(row)}",
+            f"{figures['p95_ms']:.1f}" if figures["rounds"] >= 20 else "",
             f"{figures['clips_per_second']:.1f}",
             f"{figures['frames_per_second']:.0f}",
             f"{share:.0%}" if share else "",
@@ -144,9 +145,9 @@ def _correctness(results: Results) -> Iterable[str]:
 
 def _training(results: Results) -> Iterable[str]:
     yield "| model | backend | batch | from memory, clips/s | compiled in, s | memory, MiB | TimeDistributed | " + (
-        "bfloat16 | from the disk cache | from videos | waiting, cache and videos |"
+        "bfloat16 | from the disk cache | from videos | waiting, cache and videos | compiled after the first epoch |"
     )
-    yield "|---" * 11 + "|"
+    yield "|---" * 12 + "|"
     ways = (
         Way(time="TimeDistributed"),
         Way(precision="mixed bfloat16"),
@@ -159,17 +160,18 @@ def _training(results: Results) -> Iterable[str]:
         beside = [row for row in results.rows if (row.model, row.runner) == (first.model, first.runner)]
         name = f"| {first.model} | {first.runner.removeprefix('Keras ')} | {first.batch}"
         if not first.measured:
-            yield f"{name} | {first.status}: {first.note} |" + " |" * 7
+            yield f"{name} | {first.status}: {first.note} |" + " |" * 8
             continue
         others = [next((row for row in beside if row.settings == way.settings), None) for way in ways]
         waits = ", ".join(f"{row.facts['data_wait']:.0%}" for row in others[2:] if row is not None and row.measured)
         facts = first.facts
         cells = [
-            f"{first.clips_per_second:.2f}",
+            f"{first.clips_per_second:.2f}{mark(first)}",
             f"{facts['compile_seconds']:.0f}",
-            f"{facts['peak_memory_mib']:.0f}",
+            f"{facts.get('gpu_memory_mib') or facts['peak_memory_mib']:.0f}",
             *(_speed(row, first) for row in others),
             waits,
+            str(max(row.facts.get("compilations", 0) for row in (first, *others) if row is not None)),
         ]
         yield f"{name} | {' | '.join(cells)} |"
 
@@ -183,19 +185,31 @@ def _speed(row: Row | None, first: Row) -> str:
 
 
 def _times(row: Row, other: Row) -> str:
+    """With its interval, where there are turns enough for one."""
     ratio = times_as_fast(row, other)
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    alone = " (alone)" if "alone" in row.note + other.note else ""
+    if min(len(row.turns), len(other.turns)) < FEWEST:
+        return f"{ratio.value:.2f}{alone}"
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){alone}"
+
+
+def mark(row: Row) -> str:
+    """A star where the figure is not settled."""
+    return "*" if row.note else ""
 
 
 def _pipeline(results: Results) -> Iterable[str]:
-    yield "| model | files | overlapped, clips/s | one after the other | decoding alone | inference alone |"
+    heads = ("overlapped, clips/s", "times as fast as one after the other", "decoding alone", "inference alone")
+    yield f"| model | files | {' | '.join(heads)} |"
     yield "|---|---|---|---|---|---|"
     for row in results.rows:
         if row.settings["step"] != "overlapped" or not row.measured:
             continue
-        rates = [f"{row.clips_per_second:.1f}"]
-        for step in ("one after the other", "decoding alone", "inference alone"):
-            settings = {**row.settings, "step": step}
-            other = next((r for r in results.select(model=row.model, settings=settings) if r.measured), None)
-            rates.append(f"{other.clips_per_second:.1f}" if other else "")
+        others = {
+            step: next((r for r in results.select(model=row.model, settings={**row.settings, "step": step})), None)
+            for step in ("one after the other", "decoding alone", "inference alone")
+        }
+        apart, *alone = (other if other is not None and other.measured else None for other in others.values())
+        rates = [f"{row.clips_per_second:.1f}{mark(row)}", _times(row, apart) if apart else ""]
+        rates += [f"{other.clips_per_second:.1f}" if other else "" for other in alone]
         yield f"| {row.model} | {row.batch} | {' | '.join(rates)} |"

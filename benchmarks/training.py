@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.machine import default_path, gpu, setup
+from benchmarks.machine import cores, default_path, gpu, setup
 from benchmarks.models import motion_clips
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import BACKENDS, keras_environment
-from benchmarks.script import Quick, ResultFile, recording, run_script
-from benchmarks.trainers import CPU_STEPS, GPU_STEPS, HEAVY_CPU_STEPS, WAYS, TrainingRunner, Way
+from benchmarks.script import WATCH, Quick, ResultFile, recording, run_script
+from benchmarks.trainers import CPU_STEPS, GPU_STEPS, GPU_WAYS, HEAVY_CPU_STEPS, WAYS, TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
@@ -37,7 +37,7 @@ def training(
     limits: Limits = LIMITS,
     videos: Path | None = None,
     backends: Sequence[str] = tuple(BACKENDS),
-    ways: Sequence[Way] = WAYS,
+    ways: Sequence[Way] | None = None,
     options: dict[str, Any] | None = None,
     workers: int = 2,
     on_gpu: bool = False,
@@ -51,7 +51,7 @@ def training(
         limits: how long.
         videos: a folder of clips, one sub-folder per action; without it, clips come from memory alone.
         backends: of Keras; those that are not installed are left out.
-        ways: the first is what the others are compared with.
+        ways: the first is what the others are compared with; those of this device if left out.
         options: of `create_model`, for small tries.
         workers: threads that read clips.
         on_gpu: whether the backend may use the GPU.
@@ -87,7 +87,7 @@ def training(
                 },
                 environment=environment,
             )
-            for way in ways
+            for way in ways or (GPU_WAYS if on_gpu else WAYS)
             if videos is not None or way.source == "memory"
         ]
         measure(contestants, [batch], limits=limits, done=done, on_gpu=on_gpu)
@@ -108,7 +108,7 @@ def suite(
     backend: Annotated[list[str] | None, typer.Option(help="jax or tensorflow; those installed if left out.")] = None,
     videos: Annotated[Path | None, typer.Option(help="Clips, a sub-folder per action; made ones if left out.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step; by the model's cost if left out.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read clips; one a core if left out.")] = None,
     provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
     set_: OptionPairs = [],  # noqa: B006  Typer copies it
     quick: Quick = False,
@@ -128,10 +128,10 @@ def suite(
     for name in names:
         card(name)
     options = parse_options(set_)
-    found = setup("training", on_gpu=on_gpu)
+    found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
     clips = (videos or motion_clips()).resolve()
     index_folder(clips)
-    console.print(f"{found.device}, {found.cores} cores; the minute before, {found.load:g} cores were busy")
+    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
     path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
         for name in names:
@@ -143,7 +143,7 @@ def suite(
                 videos=clips,
                 backends=backend or tuple(BACKENDS),
                 options=options,
-                workers=workers,
+                workers=workers or cores(),
                 on_gpu=on_gpu,
                 done=results.add,
             )
@@ -166,7 +166,7 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
             f"{times_as_fast(row, first).value:.2f}",
             f"{row.facts['data_wait']:.0%}",
             f"{row.facts['compile_seconds']:.1f}",
-            f"{row.facts['peak_memory_mib']:.0f} MiB",
+            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
         )
     console.print(table)
 

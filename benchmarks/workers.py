@@ -18,7 +18,7 @@ _SIGKILLED = -signal.SIGKILL
 # How the libraries say that memory ran out; they share no exception class.
 _OUT_OF_MEMORY = (
     "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "bad_alloc", "alloc_failed",
-    "memoryerror", "bfcarena", "cuda failure 2",
+    "memoryerror", "bfcarena", "cuda failure 2", "resourceexhausted", "oom when allocating",
 )  # fmt: skip
 
 
@@ -93,8 +93,7 @@ class Worker:
         except (EOFError, OSError):
             raise self._dead() from None
         if error is not None:
-            memory = any(sign in error.lower() for sign in _OUT_OF_MEMORY)
-            raise WorkerError(error, "out of memory" if memory else "failed")
+            raise WorkerError(error, "out of memory" if _of_memory(error) else "failed")
         return value
 
     def _dead(self) -> WorkerError:
@@ -127,6 +126,10 @@ def _attempt(function: Callable[..., Any], positional: Any, options: dict[str, A
         return None, function(*positional, **options)
     except Exception as error:  # whatever a library raises is a labelled row, not the end of the run
         sys.stderr.flush()
-        lines = str(error).strip().splitlines()
-        text = lines[0] if lines else ""
+        lines = str(error).strip().splitlines() or [""]
+        text = next((line for line in lines if _of_memory(line)), lines[0])
         return (text if isinstance(error, ClipzooError) else f"{type(error).__name__}: {text}"), None
+
+
+def _of_memory(text: str) -> bool:
+    return any(sign in text.lower() for sign in _OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""A float32 graph as float16: half the bytes, and twice the speed or more where a GPU has matrix units for it."""
+"""A float32 graph as float16: half the bytes, for GPUs, which have matrix units for it."""
 
 from __future__ import annotations
 

@@ -92,8 +92,8 @@ class Classifier:
         return self.metadata.labels
 
     def scores(self, clips: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the network. On a CPU, large clips go through it one by one: what the layers hand on then
-        stays in the cache, which is faster, and takes less memory.
+        """Runs the network. On a CPU, large clips go through it one by one: what the layers hand on then stays in the
+        cache.
 
         Args:
             clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.

@@ -118,7 +118,7 @@ def open_session(
 
 
 def preload_cuda() -> None:
-    """Loads the libraries of CUDA and cuDNN that Python packages brought, wherever on the path they lie.
+    """Loads the libraries of CUDA, cuDNN and TensorRT that Python packages brought, wherever on the path they lie.
 
     ONNX Runtime's own search looks beside itself alone; those of JAX or PyTorch may lie in another site folder.
     """
@@ -126,17 +126,19 @@ def preload_cuda() -> None:
     if hasattr(runtime, "preload_dlls"):
         with redirect_stdout(StringIO()):  # it prints what it does not find, which may lie in the folders below
             runtime.preload_dlls()
-    found = find_spec("nvidia")
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        for library in _in_order(Path(folder)):
-            with suppress(OSError):
-                ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    for package in ("nvidia", "tensorrt_libs"):
+        found = find_spec(package)
+        for folder in (found.submodule_search_locations or ()) if found else ():
+            for library in _in_order(Path(folder)):
+                with suppress(OSError):
+                    ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def _in_order(folder: Path) -> list[Path]:
-    """CUDA's libraries under a folder `nvidia`, those that others need first."""
+    """CUDA's libraries under a folder `nvidia`, or TensorRT's in theirs, those that others need first."""
     names = ("libcudart", "libnvrtc", "libnvJitLink", "libcublasLt", "libcublas", "libcufft", "libcurand", "libcudnn")
-    return [path for name in names for path in sorted(folder.glob(f"*/lib/{name}.so.*"))]
+    cuda = [path for name in names for path in sorted(folder.glob(f"*/lib/{name}.so.*"))]
+    return cuda + [path for name in ("libnvinfer", "libnvonnxparser") for path in sorted(folder.glob(f"{name}.so.*"))]
 
 
 def missing_library(provider: str) -> str:

@@ -140,6 +140,10 @@ class ClipDataset(keras.utils.PyDataset):
             raise IndexError(f"batch {batch} of {len(self)}")
         return self._ahead.get(self.epoch, batch + self._skip, self._batches())
 
+    def read_now(self, batch: int) -> Batch:
+        """A batch of this epoch as `dataset[batch]` gives it, read now, and nothing read ahead behind it."""
+        return self._read(self.epoch, batch + self._skip)
+
     def __iter__(self) -> Iterator[Batch]:
         """The batches that are left of this epoch; then the next epoch begins."""
         for batch in range(len(self)):

@@ -170,13 +170,20 @@ def test_the_newest_file_of_each_machine_counts(tmp_path: Path) -> None:
     ):
         results = Results.start(tmp_path / machine / f"inference-{time_of}.jsonl", a_setup(machine=machine))
         results.add(a_row(model=model))
-    again = Results.start(tmp_path / "a" / "inference-2026-03-01T000000.jsonl", a_setup(machine="a"))
-    again.add(a_row(model="new", batch=16))
+    again = Results.start(tmp_path / "a" / "inference-2026-03-01T000000.jsonl", a_setup(machine="a", load=9.0))
+    cuda, tensorrt = ({"provider": provider} for provider in ("CUDA", "Tensorrt"))
+    for batch in (4, 16):
+        again.add(a_row(model="new", batch=batch, settings=cuda))
+    once_more = Results.start(tmp_path / "a" / "inference-2026-04-01T000000.jsonl", a_setup(machine="a"))
+    once_more.add(a_row(model="new", batch=16, settings=cuda))
+    other = Results.start(tmp_path / "a" / "inference-2026-05-01T000000.jsonl", a_setup(machine="a"))
+    other.add(a_row(model="new", batch=16, settings=tensorrt))
     found = newest("inference", tmp_path)
-    assert [[(row.model, row.batch) for row in results.rows] for results in found] == [
-        [("old", 4), ("new", 16)],
-        [("x", 4)],
-    ]
+    assert [[(row.model, row.batch, row.settings.get("provider")) for row in results.rows] for results in found] == [
+        [("old", 4, None)], [("new", 4, None)], [("new", 4, "CUDA")], [("new", 16, "CUDA")], [("new", 16, "Tensorrt")],
+        [("x", 4, None)],
+    ]  # fmt: skip
+    assert found[2].setup.load == 9.0  # each keeps what it was measured on
     assert newest("training", tmp_path) == []
 
 
@@ -418,7 +425,7 @@ def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> No
     assert {row.batch for row in results.rows} == {1, 2}
     assert results.setup.versions["onnxruntime"]
     assert results.setup.arguments[0] == "--models"
-    pictures = draw(results)
+    pictures = draw([results])
     assert [path.name for path in pictures] == ["peers.png", "throughput.png", "latency.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
@@ -512,13 +519,13 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     results.add(a_row(settings=cpu, facts=counted, turns=[[0.2]] * 9))
     results.add(a_row(runner="Keras TensorFlow", turns=[[0.5]] * 9))
     results.add(a_row(runner="Keras JAX", status="too slow", note="over the limit", turns=[[12.0]]))
-    results.add(a_row(runner=MATRIX, facts={"floating_point_operations": 10**10}, turns=[[0.1]] * 9))
+    results.add(a_row(runner=MATRIX, batch=1, facts={"floating_point_operations": 10**10}, turns=[[0.1]] * 9))
     results.add(a_row(settings=cpu, batch=8, status="out of memory", note="9 GiB asked for", turns=[]))
     monkeypatch.setattr(tables, "newest", lambda kind: newest(kind, tmp_path))
     table = tables.inference()
     assert table.startswith("A Box, ")
     # 4 clips in 0.2 s; 2 x 10^9 x 20 a second, of 10^11
-    row = "| m | 4 | CPU | 200.0 | 200.0 | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
+    row = "| m | 4 | CPU | 200.0 |  | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
     assert row in table.splitlines()
     assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in table
     assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
@@ -530,5 +537,5 @@ def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:
     for runner in BACKENDS.values():
         for way in WAYS:
             results.add(a_row(runner=runner, settings=way.settings))
-    (picture,) = draw(results)
+    (picture,) = draw([results])
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 import zoo
 from loaders import Augmentation, Clip, ClipDataset, ClipIndex, ClipSpec, ClipzooError, VideoError
-from zoo.training import Recipe, fit
+from zoo.progress import RichProgress
+from zoo.training import Recipe, compile_model, fit
 
 pytestmark = pytest.mark.keras
 SPEC = ClipSpec(frames=4, height=16, width=16)
@@ -156,6 +159,30 @@ def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() ->
     dataset.round = 0
     assert len(fit(small(("a", "b")), dataset, recipe=Recipe(epochs=3))) == 3
     assert dataset.round == 2  # not Keras's extra call before the first epoch, nor one after the last
+
+
+@pytest.mark.timeout(120)
+def test_the_next_batch_is_fetched_before_a_step_s_figures_are_there() -> None:
+    """On JAX, Keras waits for the figures of every step unless each callback that sees them is said to be safe."""
+    from zoo.feed import Clock, Feed
+
+    threads = []
+
+    class Noting(Clock):
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            threads.append(threading.current_thread())
+            super().on_train_batch_end(batch, logs)
+
+    model = small(("a", "b"))
+    compile_model(model, Recipe())
+    feed = Feed(Foreign())
+    clock = Noting(feed)
+    model.fit(feed, epochs=2, verbose=0, callbacks=[clock, RichProgress(Console(quiet=True), epochs=2, batches=7)])
+    assert len(threads) == 14
+    if keras.config.backend() == "jax":
+        assert threading.main_thread() not in threads
+    assert 0 < clock.seconds(skip=1) < clock.seconds()
+    assert 0 <= clock.wait(skip=1) <= 1
 
 
 @pytest.mark.timeout(120)

@@ -18,7 +18,7 @@ class Feed(keras.utils.PyDataset):
         self.dataset = dataset
         self.resumed = bool(getattr(dataset, "resumed", False))
         self.first = dataset.epoch if self.resumed else 0
-        self.epoch = -1  # Keras reads and throws away before the first epoch begins
+        self.epoch = -1  # between epochs Keras reads to throw away: nothing is read ahead then
         self.ready: dict[int, float] = {}
         self.took: dict[int, float] = {}
         self._ahead = ReadAhead(lambda _, batch: dataset[batch], dataset.workers) if dataset.workers > 1 else None
@@ -30,11 +30,17 @@ class Feed(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> Any:
         asked = time.perf_counter()
-        many = self.num_batches
-        item = self._ahead.get(self.epoch, batch, many or batch + 1) if self._ahead else self.dataset[batch]
+        item = self._read(batch)
         self.ready[batch] = time.perf_counter()
         self.took[batch] = self.ready[batch] - asked
         return item
+
+    def _read(self, batch: int) -> Any:
+        if self.epoch < 0:
+            return getattr(self.dataset, "read_now", self.dataset.__getitem__)(batch)
+        if self._ahead is None:
+            return self.dataset[batch]
+        return self._ahead.get(self.epoch, batch, self.num_batches or batch + 1)
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch: Keras's own hooks come at different times on the two backends."""
@@ -46,46 +52,60 @@ class Feed(keras.utils.PyDataset):
         elif epoch:
             self.dataset.on_epoch_end()
 
+    def end(self) -> None:
+        """Called after each epoch."""
+        self.epoch = -1
+
 
 class Clock(keras.callbacks.Callback):
     """Tells the feed of each epoch, and measures the wait for data and, as `logs["seconds"]`, the epoch.
 
-    On JAX the thread that trains fetches batches itself, and waits for as long as that takes; on a GPU, where Keras
-    fetches one ahead of a step that is still being computed, that is the most that it can be. On TensorFlow another
-    thread fetches them, and the step waits from `on_train_batch_begin` until the batch is ready.
+    On JAX the thread that trains fetches batches itself, and waits for as long as that takes; where it fetches one
+    ahead of a step that is still being computed, that is the most that it can be. On TensorFlow another thread fetches
+    them, and the step waits from `on_train_batch_begin` until the batch is ready.
     """
+
+    # Else Keras on JAX waits for the figures of each step before it fetches the next batch. It calls
+    # `on_train_batch_end` from threads now, when the step has been computed, and all of them before `on_epoch_end`.
+    async_safe = True
 
     def __init__(self, feed: Feed) -> None:
         super().__init__()
         self.feed = feed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.first_epoch = not hasattr(self, "begun")
+        self.first_epoch = not hasattr(self, "began")
         self.feed.begin(epoch)
-        self.begun = time.perf_counter()
-        self.batch_begun: dict[int, float] = {}
-        self.trained = self.begun
+        self.began = time.perf_counter()
+        self.asked: dict[int, float] = {}
+        self.trained: dict[int, float] = {}
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.batch_begun[batch] = time.perf_counter()
+        self.asked[batch] = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.trained = time.perf_counter()
+        self.trained[batch] = time.perf_counter()
         if logs is not None:
             logs["data_wait"] = self.wait()
 
-    def wait(self) -> float:
-        """Share of the epoch's training time so far that was spent waiting for clips, 0 to 1."""
+    def seconds(self, *, skip: int = 0) -> float:
+        """Of the epoch's training so far, without its first `skip` steps."""
+        return max(dict(self.trained).values()) - (self.trained[skip - 1] if skip else self.began)
+
+    def wait(self, *, skip: int = 0) -> float:
+        """Share of `seconds` that was spent waiting for clips, 0 to 1."""
         if keras.config.backend() == "jax":
-            waited = sum(self.feed.took.values())
+            waits = dict(self.feed.took)
         else:
-            ready, begun = self.feed.ready, dict(self.batch_begun)
+            ready, asked = dict(self.feed.ready), dict(self.asked)
             if self.first_epoch:
-                begun.pop(0, None)  # the step is compiled before it fetches its first batch
-            waited = sum(max(0.0, ready[b] - start) for b, start in begun.items() if b in ready)
-        return min(1.0, waited / max(1e-9, self.trained - self.begun))
+                asked.pop(0, None)  # the step is compiled before it fetches its first batch
+            waits = {b: max(0.0, ready[b] - when) for b, when in asked.items() if b in ready}
+        waited = sum(seconds for batch, seconds in waits.items() if batch >= skip)
+        return min(1.0, waited / max(1e-9, self.seconds(skip=skip)))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.feed.end()
         if logs is not None:
             logs["data_wait"] = self.wait()
-            logs["seconds"] = time.perf_counter() - self.begun
+            logs["seconds"] = time.perf_counter() - self.began

@@ -18,6 +18,8 @@ class RichProgress(keras.callbacks.Callback):
         batches: how many an epoch has.
     """
 
+    async_safe = True  # a bar that a thread draws holds no step up
+
     def __init__(self, console: Console, *, epochs: int, batches: int) -> None:
         super().__init__()
         self.console = console
@@ -45,7 +47,8 @@ class RichProgress(keras.callbacks.Callback):
             f"loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}  "
             f"waiting for clips {logs.get('data_wait', 0.0):.0%}"
         )
-        self.progress.update(self.task, completed=batch + 1, figures=figures)
+        done = max(batch + 1, self.progress.tasks[self.task].completed)  # threads come in any order
+        self.progress.update(self.task, completed=done, figures=figures)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.stop()
