@@ -39,6 +39,7 @@ measure() {
   "$python" -m benchmarks.inference --provider "$1" --folder "$models" "${quick[@]}" "${batches[@]}" "${seconds[@]}" \
     "${measured[@]}" "${into[@]}"
 }
+training=cuda; [ "$provider" != cpu ] || training=cpu  # backends know no TensorRT
 trained=()
 for name in "${names[@]}"; do
   case $name in convnet_gru|mobilenet_gru|dtpp_rgb) trained+=(--models "$name") ;; esac
@@ -61,16 +62,11 @@ for stage in "${stages[@]}"; do
       fi ;;
     training)
       [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }
-      training=cuda; [ "$provider" != cpu ] || training=cpu
       "$python" -m benchmarks.training --provider "$training" "${quick[@]}" "${trained[@]}" "${options[@]}" \
         ${videos:+--videos "$videos"} "${into[@]}" ;;
     accuracy)
-      [ "$provider" != cpu ] || export CUDA_VISIBLE_DEVICES=-1
-      small=(); [ ${#quick[@]} -eq 0 ] || small=(--clips 60 --epochs 1)
-      folder=$results
-      [ -n "$folder" ] || [ ${#quick[@]} -gt 0 ] ||
-        folder=$("$python" -c "from benchmarks.machine import default_path as path, setup; print(path(setup('training', on_gpu=True)).parent)")
-      KERAS_BACKEND=jax "$python" -m benchmarks.two_stream motion "${small[@]}" ${folder:+--json "$folder/motion-jax.json"} ;;
+      [ ${#trained[@]} -gt 0 ] || { echo "error: none of convnet_gru, mobilenet_gru and dtpp_rgb is in $models" >&2; exit 2; }
+      "$python" -m benchmarks.accuracy --provider "$training" "${quick[@]}" "${trained[@]}" "${into[@]}" ;;
     report) if [ -n "$results" ]; then "$python" -m benchmarks.report --results "$results"; else "$python" -m benchmarks.report; fi ;;
   esac
 done

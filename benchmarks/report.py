@@ -81,6 +81,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "training": tables.training,
     "correctness": tables.correctness,
     "pipeline": tables.pipeline,
+    "accuracy": tables.accuracy,
 }
 
 

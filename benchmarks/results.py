@@ -15,7 +15,7 @@ from loaders.errors import ClipzooError
 
 SCHEMA = 1
 FOLDER = Path(__file__).resolve().parent / "results"
-Kind = Literal["inference", "training", "pipeline", "correctness"]
+Kind = Literal["inference", "training", "pipeline", "correctness", "accuracy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 

@@ -44,10 +44,16 @@ def correctness() -> str:
     return _per_machine("correctness", _correctness)
 
 
+def accuracy() -> str:
+    """How good models become on made clips."""
+    return _per_machine("accuracy", _accuracy)
+
+
 def table(results: Results) -> str:
     """The table of one result file, of whatever kind."""
     kinds: dict[Kind, Callable[[Results], Iterable[str]]] = {
         "inference": _inference, "training": _training, "pipeline": _pipeline, "correctness": _correctness,
+        "accuracy": _accuracy,
     }  # fmt: skip
     return "\n".join((setting(results), "", *kinds[results.setup.kind](results)))
 
@@ -174,6 +180,20 @@ def _training(results: Results) -> Iterable[str]:
             str(max(row.facts.get("compilations", 0) for row in (first, *others) if row is not None)),
         ]
         yield f"{name} | {' | '.join(cells)} |"
+
+
+def _accuracy(results: Results) -> Iterable[str]:
+    yield "| model | backend | precision | right (top-1) | 95 % interval | test clips | trained in, s |"
+    yield "|---" * 7 + "|"
+    for row in results.rows:
+        name = f"| {row.model} | {row.runner.removeprefix('Keras ')} | {row.settings['precision']}"
+        if not row.measured:
+            yield f"{name} | {row.status}: {row.note} | | | |"
+            continue
+        facts = row.facts
+        low, high = facts["interval"]
+        figures = (f"{facts['top1']:.1%}", f"{low:.1%} to {high:.1%}", str(facts["clips"]), f"{facts['seconds']:.0f}")
+        yield f"{name} | {' | '.join(figures)} |"
 
 
 def _speed(row: Row | None, first: Row) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -49,7 +48,8 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert "CPUExecutionProvider is in use" in done.stdout
     assert "JAX: cpu" in done.stdout
     found = {
-        kind: Results.load(next(tmp_path.glob(f"{kind}-*.jsonl"))) for kind in ("correctness", "inference", "training")
+        kind: Results.load(next(tmp_path.glob(f"{kind}-*.jsonl")))
+        for kind in ("correctness", "inference", "training", "accuracy")
     }
     assert {row.settings["precision"]: row.status for row in found["correctness"].rows} == {
         "float32": "ok",
@@ -66,9 +66,9 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
         assert 0 < row.median.value < row.facts["first_run_seconds"]
     compiled = [row.facts["compilations"] for row in found["training"].rows if row.runner == "Keras JAX"]
     assert compiled == [0] * len(WAYS)
-    learned = json.loads((tmp_path / "motion-jax.json").read_text())
-    assert learned["backend"] == "jax"
-    assert all(0 <= row["top1"] <= 1 and row["clips"] == 15 for row in learned["rows"].values())
+    learned = found["accuracy"].rows
+    assert [row.settings["precision"] for row in learned] == ["float32", "mixed bfloat16"]
+    assert all(0 <= row.facts["top1"] <= 1 and row.facts["clips"] == 12 for row in learned)
     for results in found.values():
         assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
     assert {path.name for path in tmp_path.glob("*.png")} == {

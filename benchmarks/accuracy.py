@@ -1,0 +1,148 @@
+"""How good models become in a few minutes, on every backend and in both precisions: `python -m benchmarks.accuracy`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Column, Table
+
+from benchmarks.machine import cores, default_path, setup
+from benchmarks.models import model_input
+from benchmarks.results import Row
+from benchmarks.runners import BACKENDS, keras_device, keras_environment
+from benchmarks.script import Quick, ResultFile, recording, run_script
+from benchmarks.trainers import PRECISIONS
+from benchmarks.workers import Worker, WorkerError
+from loaders.errors import ClipzooError
+from loaders.motion import MOTIONS, draw_motion_clips
+from loaders.terminal import text_console
+from zoo.registry import card
+
+SMALL: dict[str, Any] = {"size": 48, "dropout": 0.0}  # clips are drawn at 48x48
+OPTIONS: dict[str, dict[str, Any]] = {
+    "convnet_gru": {"frames": 6, "width": 0.25, **SMALL},
+    "mobilenet_gru": {"frames": 6, "alpha": 0.5, **SMALL},
+    "dtpp_rgb": {"frames": 8, "backbone": "convnet", "width": 0.25, **SMALL},
+}
+BATCH = 16
+
+
+class Learner:
+    """Trains one model on made motion clips, in a process of its own.
+
+    Args:
+        precision: of `benchmarks.trainers.PRECISIONS`.
+        gpu: whether the backend must be on a GPU.
+    """
+
+    def __init__(self, *, precision: str, gpu: bool) -> None:
+        import keras
+
+        self.device = keras_device(gpu=gpu)
+        keras.config.set_dtype_policy(PRECISIONS[precision])
+
+    def learn(self, model: str, folder: Path, *, epochs: int, seed: int) -> dict[str, Any]:
+        """The row's facts: `top1` after the last epoch on test clips that training never saw, its 95 % `interval`,
+        `clips`, the `seconds` of training, and the `keras_device`."""
+        from loaders.dataset import ClipDataset
+        from loaders.lists import index_folder
+        from zoo.contract import specs
+        from zoo.evaluation import evaluate
+        from zoo.registry import create_model
+        from zoo.training import Recipe, fit
+
+        index = index_folder(folder).split(seed=seed)
+        network = create_model(model, classes=index.labels, **OPTIONS.get(model, {}))
+        spec = specs(network)
+        common: dict[str, Any] = {"batch_size": BATCH, "cache": "memory", "workers": cores()}
+        train = ClipDataset(index.part("train"), spec, shuffle=True, seed=seed, **common)
+        validation = ClipDataset(index.part("validation"), spec, **common)
+        begun = time.perf_counter()
+        fit(network, train, validation, recipe=Recipe(epochs=epochs, patience=2, seed=seed))
+        seconds = time.perf_counter() - begun
+        test = index.part("test")
+        batches = ClipDataset(test, spec, **common)
+        answers = np.concatenate([np.asarray(network.predict_on_batch(model_input(_named(b[0])))) for b in batches])
+        result = evaluate(test.targets, answers.astype(np.float32), test.labels)
+        return {
+            "top1": result.top1, "interval": list(result.interval), "clips": result.clips, "seconds": seconds,
+            "epochs": epochs, "seed": seed, "keras_device": self.device,
+        }  # fmt: skip
+
+
+def _named(clips: Any) -> dict[str, Any]:
+    return clips if isinstance(clips, dict) else {"video": clips}
+
+
+def suite(
+    models: Annotated[list[str] | None, typer.Option("--models", help="Names in the zoo.")] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="jax or tensorflow; those installed if left out.")] = None,
+    provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
+    clips: Annotated[int, typer.Option(min=60, help="To draw; 15 % for validation, 15 % for the test.")] = 600,
+    epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Of clips, split, weights and order.")] = 0,
+    quick: Quick = False,
+    json_file: ResultFile = None,
+) -> None:
+    """Train small models on made clips that only motion tells apart, and classify clips they never saw."""
+    console = text_console()
+    names = models or list(OPTIONS)
+    for name in names:
+        card(name)
+    on_gpu = provider == "cuda"
+    clips, epochs = (60, 1) if quick else (clips, epochs)
+    installed = [name for name in backend or BACKENDS if find_spec(name)]
+    if not installed:
+        raise ClipzooError(f"none of {', '.join(backend or BACKENDS)} is installed")
+    found = setup("accuracy", on_gpu=on_gpu)
+    columns = ("model", "backend", "precision", "right (top-1)", "95 % interval", "trained in")
+    title = f"{clips} motion clips, chance {1 / len(MOTIONS):.1%}, {epochs} epochs, seed {seed}"
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title)
+    with (
+        recording(json_file or default_path(found, quick=quick), found, console) as results,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        draw_motion_clips(folder, clips=clips, seed=seed)
+        for name in names:
+            for keras_backend in installed[:1] if quick else installed:
+                for precision in PRECISIONS:
+                    row = Row(
+                        model=name, runner=BACKENDS[keras_backend], settings={"precision": precision}, batch=BATCH
+                    )
+                    row = learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu)
+                    results.add(row)
+                    table.add_row(name, keras_backend, precision, *_cells(row))
+    console.print(table)
+
+
+def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: bool) -> Row:
+    """Fills a row: a turn is the whole training."""
+    worker = None
+    try:
+        arguments = {"precision": row.settings["precision"], "gpu": gpu}
+        worker = Worker(Learner, arguments, environment=keras_environment(backend, gpu=gpu))
+        facts = worker.call("learn", row.model, folder, epochs=epochs, seed=seed)
+    except WorkerError as error:
+        return replace(row, status=error.status, note=str(error))
+    finally:
+        if worker is not None:
+            worker.close()
+    return replace(row, turns=[[facts["seconds"]]], facts=facts)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if not row.measured:
+        return row.status, row.note[:60], ""
+    low, high = row.facts["interval"]
+    return f"{row.facts['top1']:.1%}", f"{low:.1%} to {high:.1%}", f"{row.facts['seconds']:.0f} s"
+
+
+if __name__ == "__main__":
+    run_script(suite)
