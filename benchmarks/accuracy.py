@@ -28,7 +28,7 @@ from zoo.registry import card
 SMALL: dict[str, Any] = {"size": 48, "dropout": 0.0}  # clips are drawn at 48x48
 OPTIONS: dict[str, dict[str, Any]] = {
     "convnet_gru": {"frames": 6, "width": 0.25, **SMALL},
-    "mobilenet_gru": {"frames": 6, "alpha": 0.5, **SMALL},
+    "mobilenet_gru": {"frames": 6, "alpha": 0.5, **SMALL, "size": 96},
     "dtpp_rgb": {"frames": 8, "backbone": "convnet", "width": 0.25, **SMALL},
 }
 BATCH = 16
@@ -86,7 +86,7 @@ def suite(
     backend: Annotated[list[str] | None, typer.Option(help="jax or tensorflow; those installed if left out.")] = None,
     provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
     clips: Annotated[int, typer.Option(min=60, help="To draw; 15 % for validation, 15 % for the test.")] = 600,
-    epochs: Annotated[int, typer.Option(min=1, help="Of training.")] = 12,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of training; 12, or 60 on a GPU, if left out.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of clips, split, weights and order.")] = 0,
     quick: Quick = False,
     json_file: ResultFile = None,
@@ -97,7 +97,7 @@ def suite(
     for name in names:
         card(name)
     on_gpu = provider == "cuda"
-    clips, epochs = (60, 1) if quick else (clips, epochs)
+    clips, epochs = (60, 1) if quick else (clips, epochs or (60 if on_gpu else 12))
     installed = [name for name in backend or BACKENDS if find_spec(name)]
     if not installed:
         raise ClipzooError(f"none of {', '.join(backend or BACKENDS)} is installed")

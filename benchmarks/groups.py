@@ -51,7 +51,7 @@ class Limits:
     few: int = 10
     seconds: float = 5.0
     interval: float = 0.03
-    most: float = 8.0
+    most: float = 7.0
     round_seconds: float = 10.0
     turn: float = 0.5
     pause: float = 0.1
@@ -168,6 +168,8 @@ class _Entry:
         used = self._gpu_used()
         seconds = self.worker.call("start", batch)
         self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
+        if seconds > limits.round_seconds:  # with its compilation, perhaps
+            seconds = min(self.worker.call("turn", 0.0))
         if seconds > limits.round_seconds:
             self.turns = [[seconds]]
             raise _too_slow(seconds, limits)

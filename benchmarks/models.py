@@ -206,11 +206,11 @@ def decoded_clips(specs: Any) -> dict[str, np.ndarray]:
     return dict(given) if isinstance(given, Mapping) else {next(iter(specs)): given}
 
 
-def motion_clips() -> Path:
-    """A folder of made clips, drawn once, for benchmarks that were given no videos."""
-    folder = ROOT / ".models" / "motion"
+def motion_clips(size: int = 48) -> Path:
+    """A folder of made clips of this height and width, drawn once, for benchmarks that were given no videos."""
+    folder = ROOT / ".models" / f"motion-{size}"
     if not folder.is_dir():
-        draw_motion_clips(folder, clips=60, frames=30, size=48, seed=0)
+        draw_motion_clips(folder, clips=60, frames=30, size=size, seed=0)
     return folder
 
 

@@ -19,7 +19,7 @@ from export.session import PROVIDERS, onnxruntime, open_session
 from loaders.errors import ClipzooError
 
 Round = Callable[[], object]
-WARM_UP, LONG = 2, 2.0  # rounds, and seconds of a first one behind which one more is enough
+WARM_UP, LONG = 2, 2.0  # rounds, and seconds of a first one that is warm-up enough
 BACKENDS = {"jax": "Keras JAX", "tensorflow": "Keras TensorFlow"}
 SHORT = 0.5  # seconds: a round shorter than this is run once, uncounted, at the start of each turn
 
@@ -44,11 +44,12 @@ class Runner:
         """Prepares a batch size and warms it up.
 
         Returns:
-            Seconds of a warm round. What the first one took, compilation included, is a fact.
+            Seconds of a warm round, or of the first one where that is long. What the first one took, compilation
+            included, is a fact.
         """
         self._round = self.prepare(batch)
         first = self.facts["first_run_seconds"] = _timed(self._round)
-        self._seconds = min(_timed(self._round) for _ in range(WARM_UP if first < LONG else 1))
+        self._seconds = min(_timed(self._round) for _ in range(WARM_UP)) if first < LONG else first
         return self._seconds
 
     def turn(self, seconds: float) -> list[float]:

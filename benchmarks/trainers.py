@@ -116,11 +116,10 @@ class TrainingRunner(Runner):
     def start(self, batch: int) -> float:
         self._round = self.prepare(batch)
         begun = time.perf_counter()
-        self._epoch()
+        seconds = self._epoch()
         self.facts["first_run_seconds"] = time.perf_counter() - begun
         if self._compilations is not None:
             self._compilations.clear()
-        seconds = self._epoch()
         self.facts["compile_seconds"] = max(0.0, self.facts["first_run_seconds"] - seconds * self.steps)
         return seconds
 

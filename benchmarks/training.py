@@ -26,6 +26,7 @@ from zoo.registry import card, list_models
 
 # A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
 LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
+CPU_VIDEO, GPU_VIDEO = 48, 240  # pixels of made clips: on a GPU, decoding should cost what it costs
 GPU_LIMITS = replace(LIMITS, patience=150.0)
 QUICK = Limits(rounds=3, seconds=0.5, most=1.0, turn=0.2)
 
@@ -129,7 +130,7 @@ def suite(
         card(name)
     options = parse_options(set_)
     found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
-    clips = (videos or motion_clips()).resolve()
+    clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
     console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
     path = json_file or default_path(found, quick=quick)
