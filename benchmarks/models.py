@@ -10,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -210,7 +212,11 @@ def motion_clips(size: int = 48) -> Path:
     """A folder of made clips of this height and width, drawn once, for benchmarks that were given no videos."""
     folder = ROOT / ".models" / f"motion-{size}"
     if not folder.is_dir():
-        draw_motion_clips(folder, clips=60, frames=30, size=size, seed=0)
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".motion-") as partial:
+            draw_motion_clips(Path(partial) / "clips", clips=60, frames=30, size=size, seed=0)
+            with suppress(OSError):  # another process was faster
+                (Path(partial) / "clips").rename(folder)
     return folder
 
 
