@@ -11,14 +11,12 @@ from typing import Any
 
 from benchmarks.groups import Contestant
 from benchmarks.models import Prepared, matrix_file
+from benchmarks.onnx_runners import DeviceMatrixRunner, FileRunner, OnnxRuntimeRunner
 from benchmarks.results import Row
 from benchmarks.runners import (
     BACKENDS,
-    DeviceMatrixRunner,
-    FileRunner,
     KerasRunner,
     MatrixRunner,
-    OnnxRuntimeRunner,
     OpenVinoRunner,
     keras_environment,
 )

@@ -15,8 +15,8 @@ from rich.table import Column, Table
 from benchmarks.contestants import OURS, sha256
 from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup
 from benchmarks.models import Prepared, matrix_file, stored_answers
+from benchmarks.onnx_runners import OnnxRuntimeRunner
 from benchmarks.results import Row
-from benchmarks.runners import OnnxRuntimeRunner
 from benchmarks.script import ResultFile, recording, run_group
 from benchmarks.workers import Worker, WorkerError
 from export.metadata import Precision

@@ -24,8 +24,8 @@ from benchmarks.contestants import (
 from benchmarks.groups import Limits, measure
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
+from benchmarks.onnx_runners import OnnxRuntimeRunner
 from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import OnnxRuntimeRunner
 from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError

@@ -26,10 +26,11 @@ from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.inference import compare_runtimes
 from benchmarks.machine import setup
 from benchmarks.models import matrix_file, write_matrices
+from benchmarks.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
 from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.plots import draw
 from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
-from benchmarks.runners import BACKENDS, DeviceMatrixRunner, OnnxRuntimeRunner, Round, Runner, read_profile
+from benchmarks.runners import BACKENDS, Round, Runner
 from benchmarks.statistics import median_interval, unpaired_ratio
 from benchmarks.trainers import WAYS
 from benchmarks.workers import Worker, WorkerError
