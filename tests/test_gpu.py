@@ -68,7 +68,7 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert compiled == [0] * len(WAYS)
     learned = found["accuracy"].rows
     assert [row.settings["precision"] for row in learned] == ["float32", "mixed bfloat16"]
-    assert all(0 <= row.facts["top1"] <= 1 and row.facts["clips"] == 12 for row in learned)
+    assert all(0 <= row.facts["top1"] <= 1 and 0 < row.facts["clips"] < 60 for row in learned)
     for results in found.values():
         assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
     assert {path.name for path in tmp_path.glob("*.png")} == {
