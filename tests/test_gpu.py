@@ -59,8 +59,11 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert exact.facts["from_keras"] <= 1e-4 < half.facts["from_keras"] <= 2e-2
     assert exact.facts["from_cpu"] == 0
     assert {"ONNX Runtime", "Keras JAX", "Keras TensorFlow"} <= {row.runner for row in found["inference"].rows}
-    assert len(found["training"].rows) == len(BACKENDS) * len(WAYS)
+    assert [(row.runner, row.settings) for row in found["training"].rows] == [
+        (runner, way.settings) for runner in BACKENDS.values() for way in WAYS
+    ]
     for row in found["training"].rows:
+        assert row.frames == SMALL["frames"]
         assert row.facts["first_run_seconds"] > row.facts["compile_seconds"] >= 0
         assert 0 <= row.facts["data_wait"] <= 1
         assert 0 < row.median.value < row.facts["first_run_seconds"]

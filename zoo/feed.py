@@ -90,7 +90,7 @@ class Clock(keras.callbacks.Callback):
 
     def seconds(self, *, skip: int = 0) -> float:
         """Of the epoch's training so far, without its first `skip` steps."""
-        return max(dict(self.trained).values()) - (self.trained[skip - 1] if skip else self.began)
+        return max(dict(self.trained).values(), default=self.began) - (self.trained[skip - 1] if skip else self.began)
 
     def wait(self, *, skip: int = 0) -> float:
         """Share of `seconds` that was spent waiting for clips, 0 to 1."""
