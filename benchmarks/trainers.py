@@ -17,7 +17,7 @@ from loaders.lists import index_folder
 Source = Literal["memory", "disk cache", "videos"]
 Time = Literal["folded", "TimeDistributed"]
 PRECISIONS = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
-CPU_STEPS, HEAVY_CPU_STEPS, GPU_STEPS = 5, 3, 32
+CPU_STEPS, HEAVY_CPU_STEPS, GPU_STEPS = 5, 2, 32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from zoo.registry import card, list_models
 # A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
 LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
 CPU_VIDEO, GPU_VIDEO = 48, 240  # pixels of made clips: on a GPU, decoding should cost what it costs
+HEAVY_CPU_LIMITS = replace(LIMITS, rounds=3, seconds=0.0, round_seconds=20.0, patience=120.0)
 GPU_LIMITS = replace(LIMITS, patience=150.0)
 QUICK = Limits(rounds=3, seconds=0.5, most=1.0, turn=0.2)
 
@@ -99,6 +100,11 @@ def batch_for(model: str, *, on_gpu: bool) -> int:
     return (32 if light(model) else 8) if on_gpu else (2 if light(model) else 1)
 
 
+def limits_for(model: str, *, on_gpu: bool) -> Limits:
+    """How long: the big two-stream models take a minute to compile on two cores, and ten seconds for a step."""
+    return GPU_LIMITS if on_gpu else LIMITS if light(model) else HEAVY_CPU_LIMITS
+
+
 def light(model: str) -> bool:
     """Whether a step of a few clips ends within seconds on a CPU."""
     return card(model).multiply_adds < 20e9
@@ -140,7 +146,7 @@ def suite(
             training(
                 name,
                 batch=batch or batch_for(name, on_gpu=on_gpu),
-                limits=QUICK if quick else GPU_LIMITS if on_gpu else LIMITS,
+                limits=QUICK if quick else limits_for(name, on_gpu=on_gpu),
                 videos=clips,
                 backends=backend or tuple(BACKENDS),
                 options=options,
