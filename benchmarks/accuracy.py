@@ -43,10 +43,8 @@ class Learner:
     """
 
     def __init__(self, *, precision: str, gpu: bool) -> None:
-        import keras
-
         self.device = keras_device(gpu=gpu)
-        keras.config.set_dtype_policy(PRECISIONS[precision])
+        self.precision = PRECISIONS[precision]
 
     def learn(self, model: str, folder: Path, *, epochs: int, seed: int) -> dict[str, Any]:
         """The row's facts: `top1` after the last epoch on test clips that training never saw, its 95 % `interval`,
@@ -65,7 +63,8 @@ class Learner:
         train = ClipDataset(index.part("train"), spec, shuffle=True, seed=seed, **common)
         validation = ClipDataset(index.part("validation"), spec, **common)
         begun = time.perf_counter()
-        fit(network, train, validation, recipe=Recipe(epochs=epochs, patience=2, seed=seed))
+        recipe = Recipe(epochs=epochs, patience=2, precision=self.precision, seed=seed)
+        fit(network, train, validation, recipe=recipe)
         seconds = time.perf_counter() - begun
         test = index.part("test")
         batches = ClipDataset(test, spec, **common)

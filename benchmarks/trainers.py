@@ -6,7 +6,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,12 @@ from benchmarks.models import CLASSES, model_input, random_clips, with_time_dist
 from benchmarks.runners import Round, Runner, keras_device
 from loaders.lists import index_folder
 
+if TYPE_CHECKING:
+    from zoo.precision import Precision
+
 Source = Literal["memory", "disk cache", "videos"]
 Time = Literal["folded", "TimeDistributed"]
-PRECISIONS = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
+PRECISIONS: dict[str, Precision] = {"float32": "float32", "mixed bfloat16": "mixed_bfloat16"}
 CPU_STEPS, HEAVY_CPU_STEPS, GPU_STEPS = 5, 2, 32
 
 
@@ -89,7 +92,6 @@ class TrainingRunner(Runner):
         from zoo.training import Recipe, compile_model
 
         self.facts["keras_device"] = keras_device(gpu=gpu)
-        keras.config.set_dtype_policy(PRECISIONS[way.precision])
         keras.utils.set_random_seed(0)
         self.way, self.videos, self.workers = way, videos, workers
         labels = list(map(str, range(CLASSES)))
@@ -99,7 +101,7 @@ class TrainingRunner(Runner):
         self.model = create_model(model, classes=labels, **options)
         if way.time == "TimeDistributed":
             self.model = with_time_distributed(self.model)
-        compile_model(self.model, Recipe())
+        compile_model(self.model, Recipe(precision=PRECISIONS[way.precision]))
         self.steps = steps
         self._folder = tempfile.TemporaryDirectory(prefix="clipzoo-cache-")
         self._waits: list[float] = []

@@ -166,6 +166,7 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     refused(clipzoo("train", videos, "--model", "convnet_gro", "--out", tmp_path / "r"), "did you mean convnet_gru")
     refused(clipzoo("train", videos, *small, "--set", "depth=3", "--out", tmp_path / "r"), "no option 'depth'")
     refused(clipzoo("train", videos, *small, "--set", "depth", "--out", tmp_path / "r"), "OPTION=VALUE")
+    refused(clipzoo("train", videos, *small, "--precision", "half", "--out", tmp_path / "r"), "precision ('half')")
     refused(clipzoo("train", videos, "--out", tmp_path / "r"), "--model NAME")
     refused(clipzoo("train", videos, *small, "--validation", 0, "--out", tmp_path / "r"), "--validation 0")
     refused(clipzoo("train", videos, *small, "--out", bad / "a" / "x.mp4"), "is a file; --out takes a folder")

@@ -127,6 +127,19 @@ def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
+def test_a_model_made_for_mixed_precision_is_exported_in_float32(tmp_path: Path) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = live("convnet_gru")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.get_layer("frames").compute_dtype == "bfloat16"
+    assert to_onnx(model, tmp_path / "model.onnx").precision == "float32"
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [node.type for node in session.get_outputs()] == ["tensor(float)"] * 2
+
+
 def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
     model = live("convnet_gru")
     metadata = to_onnx(model, tmp_path / "m.onnx", clips=clips_for(model, count=2))

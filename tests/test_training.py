@@ -14,6 +14,7 @@ from rich.console import Console
 
 import zoo
 from loaders import Augmentation, Clip, ClipDataset, ClipIndex, ClipSpec, ClipzooError, VideoError
+from zoo.layers import Answer
 from zoo.progress import RichProgress
 from zoo.training import Recipe, compile_model, fit
 
@@ -228,6 +229,25 @@ def test_fit_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, tm
     assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_mixed_precision_is_that_of_training_not_of_the_files(motion: ClipIndex, tmp_path: Path) -> None:
+    model = small(motion.labels)
+    dataset = ClipDataset(motion, zoo.specs(model), batch_size=16)
+    recipe = Recipe(epochs=2, precision="mixed_bfloat16")
+    history = fit(model, dataset, dataset, recipe=recipe, out=tmp_path)
+    assert history[-1]["loss"] < history[0]["loss"]
+    frames = {layer.compute_dtype for layer in model.get_layer("frames")._flatten_layers()}
+    over_time = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.GRU | Answer)}
+    assert (frames, over_time) == ({"bfloat16"}, {"float32"})
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+
+    saved = zoo.load_model(tmp_path / "last.keras")
+    assert {layer.compute_dtype for layer in saved._flatten_layers()} == {"float32"}
+    clips, _ = dataset[0]
+    mixed, plain = (each.predict_on_batch(clips) for each in (model, saved))
+    assert mixed.dtype == np.float32
+    assert 0 < np.abs(mixed - plain).max() < 0.02
+
+
 def test_labels_that_do_not_fit_are_an_error(motion: ClipIndex) -> None:
     model = small(("a", "b"))
     with pytest.raises(ClipzooError, match="labels do not fit"):
@@ -251,11 +271,19 @@ def test_a_bad_dataset_is_refused(motion: ClipIndex, options: dict[str, int], sa
 
 
 @pytest.mark.parametrize(
-    "options", [{"epochs": 0}, {"optimizer": "adamw"}, {"learning_rate": -1.0}, {"factor": 1.0}, {"patience": 0}]
+    ("option", "value"),
+    [
+        ("epochs", 0),
+        ("optimizer", "adamw"),
+        ("learning_rate", -1.0),
+        ("factor", 1.0),
+        ("patience", 0),
+        ("precision", "half"),
+    ],
 )
-def test_a_bad_recipe_is_named(options: dict[str, object]) -> None:
-    with pytest.raises(ClipzooError, match=next(iter(options))):
-        Recipe(**options)  # type: ignore[arg-type]
+def test_a_bad_recipe_is_named(option: str, value: object) -> None:
+    with pytest.raises(ClipzooError, match=option):
+        Recipe(**{option: value})  # type: ignore[arg-type]
 
 
 def test_a_loss_that_is_no_number_stops_with_a_sentence(motion: ClipIndex) -> None:

@@ -80,6 +80,7 @@ def train(
     patience: Annotated[int | None, typer.Option(help="Epochs without progress before the rate falls.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Cut the gradients' norm to this.")] = None,
     accumulate: Annotated[int | None, typer.Option(help="Batches that make one step.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, or mixed_bfloat16: frames in bfloat16.")] = None,
     augment: Annotated[str, typer.Option(help="all, noflip (a mirror changes the class), multiscale or none.")] = "all",
     validation: Annotated[float, typer.Option(help="Share for validation, where no list gives it.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share kept apart for testing, where no list gives it.")] = 0.15,
@@ -151,7 +152,7 @@ def train(
     from zoo.training import Recipe, fit
 
     given = {"optimizer": optimizer, "learning_rate": learning_rate, "patience": patience,
-             "clip_norm": clip_norm, "accumulate": accumulate}  # fmt: skip
+             "clip_norm": clip_norm, "accumulate": accumulate, "precision": precision}  # fmt: skip
     fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     keras.utils.set_random_seed(seed)
     network = _model(model, weights, index, frames=frames, size=size, changes=changes, options=options)

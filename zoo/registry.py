@@ -142,7 +142,8 @@ def create_model(
 
 
 def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
-    """Loads a model that was saved as a `.keras` file, on whichever backend Keras runs now.
+    """Loads a model that was saved as a `.keras` file, on whichever backend Keras runs now. It computes in float32,
+    whatever precision it was trained in.
 
     Args:
         path: the file, or a run's folder, which holds `model.keras`.
@@ -152,11 +153,13 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
         ClipzooError: no such file, not a Keras file, or not one of clipzoo's.
     """
     from zoo.contract import specs
+    from zoo.precision import set_precision
 
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
     model = load_keras(file, compile=compile)
     specs(model)
+    set_precision(model, "float32")
     return model
 
 

@@ -18,6 +18,7 @@ from loaders.errors import ClipzooError
 from zoo.contract import labels, task
 from zoo.feed import Clock, Feed
 from zoo.pictures import draw_curves
+from zoo.precision import Precision, check_precision, set_precision
 from zoo.run import Run
 from zoo.sgd import CaffeSGD, MeanClassAccuracy
 from zoo.tasks import TASKS, task_kind
@@ -42,6 +43,8 @@ class Recipe:
         clip_norm: what the norm of all gradients together is cut to: of the mean over the accumulated batches, or, for
             `caffe`, of their sum, as Caffe does it. None: they are not cut.
         accumulate: batches whose gradients make one step.
+        precision: `float32`; `mixed_bfloat16`: what is done to every frame is done in bfloat16 (`set_precision`); None:
+            what the model's layers have, which is float32 unless they were made otherwise.
         seed: of order, augmentation and dropout.
     """
 
@@ -54,6 +57,7 @@ class Recipe:
     l2: float = 5e-4
     clip_norm: float | None = None
     accumulate: int = 1
+    precision: Precision | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,6 +70,8 @@ class Recipe:
                 f"l2 ({self.l2}) must be >= 0, accumulate ({self.accumulate}) >= 1, "
                 f"clip_norm ({self.clip_norm}) above 0"
             )
+        if self.precision is not None:
+            check_precision(self.precision)
         if self.epochs < 1 or self.patience < 1:
             raise ClipzooError(f"epochs ({self.epochs}) and patience ({self.patience}) must be >= 1")
         if not 0 < self.factor < 1 or not 0 < self.rate < math.inf:
@@ -110,7 +116,7 @@ class Recipe:
 
 
 def compile_model(model: keras.Model, recipe: Recipe) -> None:
-    """Gives a model the optimizer of the recipe, and loss and metrics of its task.
+    """Gives a model the optimizer and the precision of the recipe, and loss and metrics of its task.
 
     Raises:
         ClipzooError: the recipe watches what the task does not have.
@@ -120,6 +126,8 @@ def compile_model(model: keras.Model, recipe: Recipe) -> None:
     metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if kind is TASKS["classification"] else [])]
     if recipe.monitor == "class_accuracy" and kind is not TASKS["classification"]:
         raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {task(model)}")
+    if recipe.precision is not None:
+        set_precision(model, recipe.precision)
     model.compile(optimizer=recipe.make_optimizer(), loss=kind.loss, metrics=metrics)
 
 
@@ -136,7 +144,8 @@ def fit(
     """Compiles and trains a model of the zoo.
 
     Args:
-        model: from `create_model` or `load_model`.
+        model: from `create_model` or `load_model`. It goes on computing in the recipe's precision; what `load_model`
+            reads back of `out` computes in float32.
         train: batches of (clips, labels); a ClipDataset, or any other PyDataset. Where it has an attribute `epoch`,
             that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called between epochs.
             A ClipDataset that was resumed goes on from there. More than one worker are threads, never processes, and
