@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
@@ -77,7 +79,14 @@ def setting(results: Results) -> str:
 
 
 def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
-    return "\n\n".join("\n".join((setting(results), "", *table(results))) for results in newest(kind))
+    """One table for each machine, of all its files: rows that are held against each other come from one file anyway."""
+    tables: list[str] = []
+    for _, found in groupby(newest(kind), key=lambda results: results.path.parent):
+        files = list(found)
+        rows = sorted((row for results in files for row in results.rows), key=lambda row: row.model)
+        lines = [line for results in files for line in (setting(results), "")]
+        tables.append("\n".join((*lines, *table(replace(files[-1], rows=rows)))))
+    return "\n\n".join(tables)
 
 
 def _inference(results: Results) -> Iterable[str]:
@@ -163,7 +172,8 @@ def _training(results: Results) -> Iterable[str]:
     for first in results.rows:
         if first.settings != Way().settings:
             continue
-        beside = [row for row in results.rows if (row.model, row.runner) == (first.model, first.runner)]
+        same = (first.model, first.runner, first.batch)
+        beside = [row for row in results.rows if (row.model, row.runner, row.batch) == same]
         name = f"| {first.model} | {first.runner.removeprefix('Keras ')} | {first.batch}"
         if not first.measured:
             yield f"{name} | {first.status}: {first.note} |" + " |" * 8

@@ -532,6 +532,12 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
     assert tables.training() == tables.pipeline() == ""
 
+    later = Results.start(tmp_path / "box" / "inference-2.jsonl", a_setup(device="A Box", machine="box"))
+    later.add(a_row(model="a", settings=cpu, turns=[[0.4]] * 9))
+    lines = tables.inference().splitlines()
+    assert sum(line.startswith("A Box, ") for line in lines) == 2
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == ["| model", "| a", "| m", "| m"]
+
 
 def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:
     results = Results.start(tmp_path / "training-1.jsonl", a_setup(kind="training"))
