@@ -122,7 +122,7 @@ def _training(rows: Sequence[Row]) -> Figure:
     ways = list(dict.fromkeys(tuple(row.settings.values()) for row in rows))
     plain = tuple(Way().settings.values())
     figure = Figure(figsize=(5.2 * len(runners), 0.9 + 0.8 * len(models)), layout="constrained")
-    panels: Any = figure.subplots(1, len(runners), sharey=True, squeeze=False)
+    panels: Any = figure.subplots(1, len(runners), sharex=True, sharey=True, squeeze=False)
     for axes, runner in zip(panels[0], runners, strict=True):
         for place, way in enumerate(ways):
             found = [
@@ -136,7 +136,7 @@ def _training(rows: Sequence[Row]) -> Figure:
         axes.set_xscale("log")
         _plain(axes.xaxis)
         axes.set(title=runner, xlabel="clips/s of training", yticks=range(len(models)))
-        axes.set_yticklabels([f"{model}, {next(r.batch for r in rows if r.model == model)}" for model in models])
+        axes.set_yticklabels([f"{m}\nbatch {next(r.batch for r in rows if r.model == m)}" for m in models])
         axes.grid(alpha=0.3, axis="x")
     panels[0][0].set_ylim(len(models) - 0.5, -0.5)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)

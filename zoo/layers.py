@@ -83,7 +83,7 @@ class FrameWise(keras.layers.Wrapper):
 
     It folds on every backend and device, though `python -m benchmarks.training` shows unrolled steps to be faster in
     one place, JAX on a CPU: there batch normalisation sees one frame of each clip at a time, which is another model.
-    VGG16 has none, but would gain a seventh where TensorFlow gains more than half.
+    VGG16 has none, but would gain a seventh, on a backend that there takes more than twice TensorFlow's time.
 
     Args:
         layer: the layer or model, (B, ...) -> (B, ...), without a mask.
