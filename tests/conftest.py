@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from loaders import ClipIndex, draw_motion_clips
 
 DATA = Path(os.environ.get("CLIPZOO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, which the programs under test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For what runs in a process of its own, or ends before Keras computes: once is enough, and JAX starts slowest.
 not_the_backend_s = pytest.mark.skipif(
