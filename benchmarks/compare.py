@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -73,6 +74,7 @@ def show(
     for difference in found:
         row, ratio = difference.row, difference.ratio
         said = ("faster" if ratio.value > 1 else "slower") if difference.differs else "no difference shown"
+        said = said if ratio.high < inf else "too few turns to tell"
         interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
         table.add_row(row.model, str(row.batch), row.name, f"{ratio.value:.2f} times as fast", interval, said)
     console.print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +64,8 @@ def bench(
     Raises:
         ClipzooError: the file cannot be used, or the provider is not in use.
     """
-    if not batches or min(batches) < 1 or seconds <= 0:
-        raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0")
+    if not batches or min(batches) < 1 or not 0 < seconds < inf:
+        raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0, but finite")
     runner = OnnxRuntimeRunner(path=Path(path), provider=provider, binding="host", options={}, threads=threads)
     rows = []
     for batch in batches:

@@ -206,7 +206,10 @@ class Results:
             age = "an older" if isinstance(schema, int) and schema < SCHEMA else "another"
             raise ClipzooError(f"{path}: is of {age} schema ({schema}, not {SCHEMA}); measure again")
         try:
-            return cls(path, Setup(**head), [_row(row) for row in rows])
+            setup = Setup(**head)
+            if not isinstance(setup.versions, dict):
+                raise ValueError("versions are not a table")
+            return cls(path, setup, [_row(row) for row in rows])
         except (TypeError, ValueError, AttributeError) as error:
             raise ClipzooError(f"{path}: is a damaged result file ({error})") from None
 
@@ -243,4 +246,8 @@ def _row(record: dict[str, Any]) -> Row:
     strange: Sequence[str] = sorted(set(record) - known)
     if strange:
         raise ValueError(f"unknown fields {', '.join(strange)}")
-    return Row(**{name: value for name, value in record.items() if name != "summary"})
+    row = Row(**{name: value for name, value in record.items() if name != "summary"})
+    tables = isinstance(row.settings, dict) and isinstance(row.facts, dict)
+    if not tables or not all(turn and all(isinstance(value, int | float) for value in turn) for turn in row.turns):
+        raise ValueError(f"settings, facts or turns of a row of {row.model} are not what they must be")
+    return row

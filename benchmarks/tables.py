@@ -92,7 +92,7 @@ def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
 def _inference(results: Results) -> Iterable[str]:
     heads = [", ".join(filter(None, peer)) for peer in PEERS]
     yield "| model | batch | runs on | p50 ms | p95 ms | clips/s | frames/s | of matrix rate | times as fast as " + (
-        " | ".join(heads) + " |"
+        " | as ".join(heads) + " |"
     )
     yield "|---" * (8 + len(heads)) + "|"
     for row in results.rows:
@@ -159,8 +159,9 @@ def _correctness(results: Results) -> Iterable[str]:
 
 
 def _training(results: Results) -> Iterable[str]:
-    yield "| model | backend | batch | from memory, clips/s | compiled in, s | memory, MiB | TimeDistributed | " + (
-        "bfloat16 | from the disk cache | from videos | waiting, cache and videos | compiled after the first epoch |"
+    yield "| model | backend | batch | from memory, clips/s | compiled in, s | memory, MiB | " + (
+        "with TimeDistributed: times as fast | in bfloat16: times as fast | from the disk cache: times as fast | "
+        "from videos: times as fast | waiting, cache and videos | compiled after the first epoch |"
     )
     yield "|---" * 12 + "|"
     ways = (
@@ -224,8 +225,8 @@ def _times(row: Row, other: Row) -> str:
 
 
 def mark(row: Row) -> str:
-    """A star where the figure is not settled."""
-    return "*" if row.note else ""
+    """A star where the figure is not settled, or too few turns could tell."""
+    return "*" if row.note or len(row.turns) < FEWEST else ""
 
 
 def _pipeline(results: Results) -> Iterable[str]:

@@ -124,10 +124,10 @@ def suite(
     """Measure training steps on JAX and TensorFlow: from memory, from the disk cache, from videos."""
     console = text_console()
     unknown = sorted(set(backend or ()) - set(BACKENDS))
-    if unknown or provider not in ("cpu", "cuda"):
-        raise ClipzooError(
-            f"backend ({', '.join(unknown) or 'known'}) must be jax or tensorflow, provider ({provider!r}) cpu or cuda"
-        )
+    if unknown:
+        raise ClipzooError(f"--backend {', '.join(unknown)} must be jax or tensorflow")
+    if provider not in ("cpu", "cuda"):
+        raise ClipzooError(f"--provider {provider} must be cpu or cuda: Keras trains on no other")
     on_gpu = provider == "cuda"
     if on_gpu and gpu() is None:
         raise ClipzooError("provider 'cuda': nvidia-smi finds no GPU on this host")
@@ -139,7 +139,7 @@ def suite(
     clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
     console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
-    path = json_file or default_path(found, quick=quick)
+    path = json_file or default_path(found, quick=quick or bool(options))  # of another model, nearly
     with recording(path, found, console) as results:
         for name in names:
             begun = len(results.rows)

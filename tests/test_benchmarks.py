@@ -163,6 +163,25 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, said: str) -> N
         Results.load(tmp_path / "none.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"turns": [[', '"turns": [["x", '),
+        ('"turns": [[', '"turns": [[], ['),
+        ('"facts": {', '"facts": [], "summary": {'),
+        ('"versions": {}', '"versions": null'),
+    ],
+)
+def test_a_damaged_result_file_is_named(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "a.jsonl"
+    Results.start(path, a_setup(versions={})).add(a_row())
+    whole = path.read_text()
+    assert old in whole
+    path.write_text(whole.replace(old, new, 1))
+    with pytest.raises(ClipzooError, match=r"a\.jsonl: is a damaged result file"):
+        Results.load(path)
+
+
 def test_the_newest_file_of_each_machine_counts(tmp_path: Path) -> None:
     for machine, time_of, model in (
         ("a", "2026-01-01T000000", "old"),
