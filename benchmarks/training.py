@@ -14,11 +14,12 @@ from rich.table import Column, Table
 
 from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.machine import cores, default_path, gpu, setup
-from benchmarks.models import motion_clips
+from benchmarks.models import CLASSES, motion_clips
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import BACKENDS, keras_environment
 from benchmarks.script import WATCH, Quick, ResultFile, recording, run_script
 from benchmarks.trainers import CPU_STEPS, GPU_STEPS, GPU_WAYS, HEAVY_CPU_STEPS, WAYS, TrainingRunner, Way
+from benchmarks.workers import Worker, WorkerError
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
@@ -135,6 +136,8 @@ def suite(
     for name in names:
         card(name)
     options = parse_options(set_)
+    if options:
+        _check_options(names, options)
     found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
     clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
@@ -155,6 +158,27 @@ def suite(
                 done=results.add,
             )
             print_rows(console, results.rows[begun:])
+
+
+class _Maker:
+    """Makes models in a process of its own: the one that measures others imports no Keras."""
+
+    def make(self, model: str, options: dict[str, Any]) -> None:
+        from zoo.registry import create_model
+
+        create_model(model, classes=CLASSES, **options)
+
+
+def _check_options(models: Sequence[str], options: dict[str, Any]) -> None:
+    backend = next(name for name in BACKENDS if find_spec(name))
+    worker = Worker(_Maker, {}, environment=keras_environment(backend, gpu=False))
+    try:
+        for model in models:
+            worker.call("make", model, options)
+    except WorkerError as error:
+        raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
+    finally:
+        worker.close()
 
 
 def print_rows(console: Console, rows: Sequence[Row]) -> None:

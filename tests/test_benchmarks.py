@@ -494,6 +494,7 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refused(script("inference", "--models", "convnet_gru", "--folder", tmp_path, *to), "python -m benchmarks.models")
     refused(script("training", "--models", "convnet_gru", "--provider", "cuda", *to), "finds no GPU")
     refused(script("training", "--backend", "torch", *to), "torch")
+    refused(script("training", "--models", "convnet_gru", "--set", "nosuch=3", *to), "no option 'nosuch'")
     refused(script("compare", tmp_path / "old.jsonl", tmp_path / "old.jsonl"), "older schema")
     refused(script("pipeline", "--models", file, "--videos", tmp_path / "nowhere", *to), "nowhere")
     refused(script("cluster", "--bandwidth", "0"), "bandwidth (0.0) must be > 0")
