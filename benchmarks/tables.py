@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -79,14 +78,21 @@ def setting(results: Results) -> str:
 
 
 def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
-    """One table for each machine, of all its files: rows that are held against each other come from one file anyway."""
-    tables: list[str] = []
+    """One table for each machine, of all its files that fill the same columns. What a row is held against is of its own
+    file: of two providers, each has its peers beside it."""
+    parts: list[str] = []
     for _, found in groupby(newest(kind), key=lambda results: results.path.parent):
-        files = list(found)
-        rows = sorted((row for results in files for row in results.rows), key=lambda row: row.model)
-        lines = [line for results in files for line in (setting(results), "")]
-        tables.append("\n".join((*lines, *table(replace(files[-1], rows=rows)))))
-    return "\n\n".join(tables)
+        bodies: dict[tuple[str, ...], list[str]] = {}
+        for results in found:
+            parts.append(setting(results))
+            first, second, *rows = table(results)
+            bodies.setdefault((first, second), []).extend(rows)
+        parts += ["\n".join((*head, *sorted(rows, key=_model))) for head, rows in bodies.items()]
+    return "\n\n".join(parts)
+
+
+def _model(line: str) -> str:
+    return line.split(" | ")[0]
 
 
 def _inference(results: Results) -> Iterable[str]:

@@ -558,6 +558,13 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(line.startswith("A Box, ") for line in lines) == 2
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == ["| model", "| a", "| m", "| m"]
 
+    other = Results.start(tmp_path / "box" / "inference-3.jsonl", a_setup(device="A Box", machine="box"))
+    other.add(a_row(settings={"provider": "CUDA"}, turns=[[0.1]] * 9))
+    other.add(a_row(runner="Keras TensorFlow", turns=[[0.9]] * 9))
+    lines = tables.inference().splitlines()
+    assert row in lines  # each beside the peers of its own file
+    assert any(line.startswith("| m | 4 | CUDA |") and "| 9.00 (9.00 to 9.00) |" in line for line in lines)
+
 
 def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:
     results = Results.start(tmp_path / "training-1.jsonl", a_setup(kind="training"))
