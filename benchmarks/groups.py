@@ -51,10 +51,10 @@ class Limits:
     few: int = 10
     seconds: float = 5.0
     interval: float = 0.03
-    most: float = 7.0
+    most: float = 5.5
     round_seconds: float = 10.0
     turn: float = 0.5
-    pause: float = 0.1
+    pause: float = 0.05
     patience: float = 300.0
 
 
