@@ -49,6 +49,8 @@ class Learner:
     def learn(self, model: str, folder: Path, *, epochs: int, seed: int) -> dict[str, Any]:
         """The row's facts: `top1` after the last epoch on test clips that training never saw, its 95 % `interval`,
         `clips`, the `seconds` of training, and the `keras_device`."""
+        import keras
+
         from loaders.dataset import ClipDataset
         from loaders.lists import index_folder
         from zoo.contract import specs
@@ -57,6 +59,7 @@ class Learner:
         from zoo.training import Recipe, fit
 
         index = index_folder(folder).split(seed=seed)
+        keras.utils.set_random_seed(seed)  # of the first weights; `fit` sets it again
         network = create_model(model, classes=index.labels, **OPTIONS.get(model, {}))
         spec = specs(network)
         common: dict[str, Any] = {"batch_size": BATCH, "cache": "memory", "workers": cores()}

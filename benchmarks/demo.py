@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -50,6 +51,7 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
         drawn = draw_motion_clips(out / "clips", clips=clips, seed=seed, advance=advance)
     index = drawn.split(seed=seed)
     console.print(f"drew {len(index)} clips of {len(MOTIONS)} motions in {out / 'clips'}")
+    keras.utils.set_random_seed(seed)  # of the first weights; `fit` sets it again
     model = create_model(MODEL, classes=index.labels, frames=FRAMES, size=SIZE, **OPTIONS)
     spec = specs(model)
     grid = _draw_grid(index, spec["video"], out / "clips.png")

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.machine import gpu
 from benchmarks.results import Row
+from benchmarks.statistics import FEWEST
 from benchmarks.workers import Worker, WorkerError
 
 
@@ -36,7 +37,7 @@ class Limits:
     """How long to measure one batch size.
 
     Attributes:
-        rounds: at the least, while there is time.
+        rounds: at the least, while there is time, in as many turns as an interval needs.
         few: at the least, when `most` seconds have passed.
         seconds: at the least, of all turns together.
         interval: of the median, as a share of it, at which it is settled.
@@ -187,7 +188,7 @@ class _Entry:
     def settled(self, limits: Limits) -> bool:
         late = self.spent >= limits.most
         least = min(limits.few, limits.rounds) if late else limits.rounds
-        if sum(map(len, self.turns)) < least or self.spent < limits.seconds:
+        if sum(map(len, self.turns)) < least or len(self.turns) < min(least, FEWEST) or self.spent < limits.seconds:
             return False
         return late or self.row(0).median.width < limits.interval
 

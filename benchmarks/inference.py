@@ -28,6 +28,7 @@ from benchmarks.models import Prepared, matrix_file, prepare, stored_answers, wr
 from benchmarks.onnx_runners import OnnxRuntimeRunner
 from benchmarks.results import Row, times_as_fast
 from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
@@ -124,7 +125,9 @@ def suite(
     require_provider(provider)
     names = models or (["convnet_gru", "mobilenet_gru"] if quick else list_models())
     for name in names:
-        if not name.endswith(".onnx"):
+        if name.endswith(".onnx"):
+            Classifier(name)  # before the files of others are made
+        else:
             card(name)
     limits = QUICK if quick else Limits()
     if seconds:
@@ -138,8 +141,9 @@ def suite(
     console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
     path = json_file or default_path(found, quick=quick)
     with recording(path, found, console) as results:
-        for subject in subjects:
+        for name, subject in zip(names, subjects, strict=True):
             begun = len(results.rows)
+            console.print(f"{name}: measuring, all runners taking turns, batch {', '.join(map(str, batches))}")
             missing = missing_export(subject, batches[0])
             if missing:
                 results.add(missing)
@@ -161,8 +165,7 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     prepared = Prepared(folder, name) if folder else prepare(name, half=on_gpu)
     if on_gpu and not folder and not matrix_file(prepared.folder, "float32").is_file():
         write_matrices(prepared.folder)
-    if not prepared.onnx.is_file():
-        raise ClipzooError(f"{prepared.onnx}: no such file; write it with: python -m benchmarks.models {folder} {name}")
+    prepared.require_onnx()
     half = prepared.half if on_gpu and prepared.half.is_file() else None
     cost = stored_answers(prepared.answers)[2]
     return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)

@@ -57,6 +57,13 @@ class Prepared:
         """Our export of it."""
         return self.folder / f"{self.model}.onnx"
 
+    def require_onnx(self) -> Path:
+        """`onnx`; raises a ClipzooError that says how to make it, where it is not there."""
+        if not self.onnx.is_file():
+            command = f"python -m benchmarks.models {self.folder} {self.model}"
+            raise ClipzooError(f"{self.onnx}: no such file; write it with: {command}")
+        return self.onnx
+
     @property
     def half(self) -> Path:
         """Our export of it in float16."""

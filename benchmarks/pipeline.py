@@ -144,7 +144,9 @@ def _files(videos: Path | None, clips: int) -> list[Path]:
 def _onnx(name: str, folder: Path | None) -> Path:
     if name.endswith(".onnx"):
         return Path(name)
-    return (Prepared(folder, name) if folder else prepare(name, keras_export=False)).onnx
+    if folder is None:
+        return prepare(name, keras_export=False).onnx
+    return Prepared(folder, name).require_onnx()
 
 
 def _print(console: Console, rows: Sequence[Row]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -164,8 +164,7 @@ class Results:
             ClipzooError: it is there already, or cannot be written.
         """
         path = Path(path)
-        if path.exists():
-            raise ClipzooError(f"{path}: is there already, and results are not written over; give another name")
+        require_new(path)
         line = json.dumps({"schema": SCHEMA, **asdict(setup)}, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +193,8 @@ class Results:
         try:
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         except (OSError, UnicodeDecodeError) as error:
-            raise ClipzooError(f"{path}: cannot be read as a result file ({error})") from None
+            why = getattr(error, "strerror", None) or "it is not text"
+            raise ClipzooError(f"{path}: cannot be read as a result file ({why})") from None
         if lines and not lines[-1].endswith("\n"):
             lines.pop()
         try:
@@ -205,6 +205,9 @@ class Results:
         if schema != SCHEMA:
             age = "an older" if isinstance(schema, int) and schema < SCHEMA else "another"
             raise ClipzooError(f"{path}: is of {age} schema ({schema}, not {SCHEMA}); measure again")
+        missing = sorted({f.name for f in fields(Setup)} - set(head))
+        if missing:
+            raise ClipzooError(f"{path}: is a damaged result file (its first line lacks {', '.join(missing)})")
         try:
             setup = Setup(**head)
             if not isinstance(setup.versions, dict):
@@ -218,6 +221,12 @@ class Results:
         return [row for row in self.rows if all(getattr(row, name) == value for name, value in wanted.items())]
 
 
+def require_new(path: Path) -> None:
+    """Raises a ClipzooError where a result file of this name is there already."""
+    if path.exists():
+        raise ClipzooError(f"{path}: is there already, and results are not written over; give another name")
+
+
 def newest(kind: Kind, folder: Path = FOLDER) -> list[Results]:
     """What is known of every machine: its result files, each with the rows that `side_by_side` leaves it."""
     machines = sorted({path.parent for path in folder.glob(f"*/{kind}-*.jsonl")})
@@ -227,18 +236,31 @@ def newest(kind: Kind, folder: Path = FOLDER) -> list[Results]:
 def side_by_side(kind: Kind, folder: Path) -> list[Results]:
     """The result files of a folder, oldest first, each with the rows that no newer one measured again.
 
-    Rows of one model, batch and provider always come from one file: only there were they measured side by side.
+    Rows of one model, batch and provider always come from one file: only there were they measured side by side. Where
+    all of them failed, an older file that has figures counts.
     """
-    kept: list[Results] = []
-    known: set[tuple[str, str, int]] = set()
-    for path in sorted(folder.glob(f"{kind}-*.jsonl"), reverse=True):  # named by their time
-        found = Results.load(path)
-        provider = next((row.settings["provider"] for row in found.rows if "provider" in row.settings), "")
-        groups = [(provider, row.model, row.batch) for row in found.rows]
-        rows = [row for row, group in zip(found.rows, groups, strict=True) if group not in known]
-        known.update(groups)
-        kept += [Results(path, found.setup, rows)] if rows else []
-    return kept[::-1]
+    files = [Results.load(path) for path in sorted(folder.glob(f"{kind}-*.jsonl"))]  # named by their time
+    best: dict[tuple[str, str, int], tuple[bool, Path]] = {}
+    for found in files:
+        for row in found.rows:
+            known = best.get(_group(found, row), (False, found.path))
+            best[_group(found, row)] = max(known, (row.measured, found.path))
+    kept = [
+        replace(found, rows=[row for row in found.rows if best[_group(found, row)][1] == found.path]) for found in files
+    ]
+    return [found for found in kept if found.rows]
+
+
+def _group(found: Results, row: Row) -> tuple[str, str, int]:
+    """Rows with the same were measured side by side, where one file has them."""
+    provider = next((row.settings["provider"] for row in found.rows if "provider" in row.settings), "")
+    return provider, row.model, row.batch
+
+
+def of_batch(rows: Iterable[Row], batch: int) -> Row | None:
+    """Of one runner's rows of a model, that of a batch size, or else the failed one that ended its sweep before."""
+    found = [row for row in rows if row.batch == batch or (row.batch < batch and not row.measured)]
+    return max(found, key=lambda row: row.batch, default=None)
 
 
 def _row(record: dict[str, Any]) -> Row:

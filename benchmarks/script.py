@@ -12,12 +12,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.results import Results, Setup
+from benchmarks.results import Results, Setup, require_new
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 
+
+def _new(path: Path | None) -> Path | None:
+    """Before anything is measured."""
+    if path is not None:
+        require_new(path)
+    return path
+
+
 ResultFile = Annotated[
-    Path | None, typer.Option("--json", help="The result file; benchmarks/results/MACHINE/ if left out.")
+    Path | None,
+    typer.Option("--json", callback=_new, help="The result file; benchmarks/results/MACHINE/ if left out."),
 ]
 Quick = Annotated[bool, typer.Option(help="Few models, a second or less each: a look, not a result.")]
 PreparedFolder = Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")]

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
-from benchmarks.results import FOLDER, Kind, Results, Row, newest, times_as_fast
+from benchmarks.results import FOLDER, Kind, Results, Row, newest, of_batch, times_as_fast
 from benchmarks.statistics import FEWEST
 from benchmarks.trainers import Way
 
@@ -104,7 +104,7 @@ def _inference(results: Results) -> Iterable[str]:
     for row in results.rows:
         if row.runner != OURS:
             continue
-        beside = [other for other in results.rows if (other.model, other.batch) == (row.model, row.batch)]
+        of_model = results.select(model=row.model)
         name = f"| {row.model} | {row.batch} | {', '.join(row.settings.values())}"
         if not row.measured:
             yield f"{name} | {row.status}: {row.note} |" + " |" * (4 + len(heads))
@@ -117,18 +117,18 @@ def _inference(results: Results) -> Iterable[str]:
             f"{figures['clips_per_second']:.1f}",
             f"{figures['frames_per_second']:.0f}",
             f"{share:.0%}" if share else "",
-            *(_ratio(row, beside, *peer) for peer in PEERS),
+            *(_ratio(row, of_model, *peer) for peer in PEERS),
         ]
         yield f"{name} | {' | '.join(cells)} |"
 
 
-def _ratio(row: Row, beside: Sequence[Row], runner: str, precision: str) -> str:
-    found = [r for r in beside if r.runner == runner and precision in ("", r.settings.get("precision"))]
-    if not found:
+def _ratio(row: Row, of_model: Sequence[Row], runner: str, precision: str) -> str:
+    found = [r for r in of_model if r.runner == runner and precision in ("", r.settings.get("precision"))]
+    other = of_batch(found, row.batch)
+    if other is None:
         return ""
-    other = found[0]
     if not other.measured:
-        slow = other.status == "too slow" and other.turns
+        slow = other.status == "too slow" and other.turns and other.batch == row.batch
         return f"over {row.batch / other.batch * other.turns[0][0] / row.median.value:.1f}" if slow else other.status
     return _times(row, other)
 

@@ -124,9 +124,15 @@ def suite(
 ) -> None:
     """Measure training steps on JAX and TensorFlow: from memory, from the disk cache, from videos."""
     console = text_console()
+    installed = [name for name in BACKENDS if find_spec(name)]
+    if not installed:
+        raise ClipzooError("neither jax nor tensorflow is installed here, and Keras trains on no other: install one")
     unknown = sorted(set(backend or ()) - set(BACKENDS))
     if unknown:
         raise ClipzooError(f"--backend {', '.join(unknown)} must be jax or tensorflow")
+    absent = sorted(set(backend or ()) - set(installed))
+    if absent:
+        raise ClipzooError(f"--backend {', '.join(absent)} is not installed here")
     if provider not in ("cpu", "cuda"):
         raise ClipzooError(f"--provider {provider} must be cpu or cuda: Keras trains on no other")
     on_gpu = provider == "cuda"
@@ -137,7 +143,7 @@ def suite(
         card(name)
     options = parse_options(set_)
     if options:
-        _check_options(names, options)
+        _check_options(names, options, backend=installed[0])
     found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
     clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
@@ -145,19 +151,21 @@ def suite(
     path = json_file or default_path(found, quick=quick or bool(options))  # of another model, nearly
     with recording(path, found, console) as results:
         for name in names:
-            begun = len(results.rows)
-            training(
-                name,
-                batch=batch or batch_for(name, on_gpu=on_gpu),
-                limits=QUICK if quick else limits_for(name, on_gpu=on_gpu),
-                videos=clips,
-                backends=backend or tuple(BACKENDS),
-                options=options,
-                workers=workers or cores(),
-                on_gpu=on_gpu,
-                done=results.add,
-            )
-            print_rows(console, results.rows[begun:])
+            for one in backend or installed:
+                begun = len(results.rows)
+                console.print(f"{name}: measuring on {BACKENDS[one]}, all ways taking turns")
+                training(
+                    name,
+                    batch=batch or batch_for(name, on_gpu=on_gpu),
+                    limits=QUICK if quick else limits_for(name, on_gpu=on_gpu),
+                    videos=clips,
+                    backends=[one],
+                    options=options,
+                    workers=workers or cores(),
+                    on_gpu=on_gpu,
+                    done=results.add,
+                )
+                print_rows(console, results.rows[begun:])
 
 
 class _Maker:
@@ -169,8 +177,7 @@ class _Maker:
         create_model(model, classes=CLASSES, **options)
 
 
-def _check_options(models: Sequence[str], options: dict[str, Any]) -> None:
-    backend = next(name for name in BACKENDS if find_spec(name))
+def _check_options(models: Sequence[str], options: dict[str, Any], *, backend: str) -> None:
     worker = Worker(_Maker, {}, environment=keras_environment(backend, gpu=False))
     try:
         for model in models:

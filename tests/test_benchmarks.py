@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import bench, tables
+from benchmarks import bench, plots, tables, training
 from benchmarks.cluster import LATENCY, Plan
 from benchmarks.compare import compare
 from benchmarks.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
@@ -29,7 +29,7 @@ from benchmarks.models import matrix_file, write_matrices
 from benchmarks.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
 from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.plots import draw
-from benchmarks.results import SCHEMA, Results, Row, Setup, newest, times_as_fast
+from benchmarks.results import SCHEMA, Results, Row, Setup, newest, of_batch, times_as_fast
 from benchmarks.runners import BACKENDS, Round, Runner
 from benchmarks.statistics import median_interval, unpaired_ratio
 from benchmarks.trainers import WAYS
@@ -150,7 +150,7 @@ def test_a_torn_last_line_costs_that_row_alone(tmp_path: Path) -> None:
         ("{}\n", "is not a result file"),
         ("[1]\n", "is not a result file"),
         ('{"schema": 0, "kind": "inference"}\n', "older schema (0, not 1)"),
-        (f'{{"schema": {SCHEMA}, "kind": "inference"}}\n', "damaged"),
+        (f'{{"schema": {SCHEMA}, "kind": "inference"}}\n', "its first line lacks arguments, commit, cores"),
     ],
 )
 def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -159,7 +159,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, said: str) -> N
     with pytest.raises(ClipzooError, match=r"a\.jsonl") as caught:
         Results.load(path)
     assert said in str(caught.value)
-    with pytest.raises(ClipzooError, match="cannot be read"):
+    with pytest.raises(ClipzooError, match=r"cannot be read as a result file \(No such file or directory\)"):
         Results.load(tmp_path / "none.jsonl")
 
 
@@ -205,6 +205,26 @@ def test_the_newest_file_of_each_machine_counts(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found[2].setup.load == 9.0  # each keeps what it was measured on
     assert newest("training", tmp_path) == []
+
+
+def test_figures_are_not_displaced_by_a_later_failure(tmp_path: Path) -> None:
+    for name, *rows in (
+        ("1", a_row(model="a"), a_row(model="b", status="failed", turns=[])),
+        ("2", a_row(model="a", status="failed", turns=[]), a_row(model="b", status="too slow", turns=[])),
+    ):
+        results = Results.start(tmp_path / "box" / f"inference-{name}.jsonl", a_setup(machine="box"))
+        for row in rows:
+            results.add(row)
+    found = newest("inference", tmp_path)
+    assert [[(row.model, row.status) for row in results.rows] for results in found] == [
+        [("a", "ok")], [("b", "too slow")],
+    ]  # fmt: skip
+
+
+def test_a_sweep_that_ended_says_so_of_every_larger_batch() -> None:
+    rows = [a_row(batch=1), a_row(batch=8, status="too slow", turns=[[12.0]])]
+    found = [of_batch(rows, batch) for batch in (1, 4, 8, 16)]
+    assert [row and row.batch for row in found] == [1, None, 8, 8]
 
 
 # === Workers ===
@@ -497,6 +517,11 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refused(script("training", "--models", "convnet_gru", "--set", "nosuch=3", *to), "no option 'nosuch'")
     refused(script("compare", tmp_path / "old.jsonl", tmp_path / "old.jsonl"), "older schema")
     refused(script("pipeline", "--models", file, "--videos", tmp_path / "nowhere", *to), "nowhere")
+    refused(script("pipeline", "--folder", tmp_path, *to), "python -m benchmarks.models")
+    there = ("--json", tmp_path / "old.jsonl")
+    refused(script("inference", *there), "is there already")
+    # before the files of the whole zoo are made
+    refused(script("inference", "--models", "dtpp", "--models", tmp_path / "none.onnx", *to), "no such file")
     refused(script("cluster", "--bandwidth", "0"), "bandwidth (0.0) must be > 0")
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -564,6 +589,34 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     lines = tables.inference().splitlines()
     assert row in lines  # each beside the peers of its own file
     assert any(line.startswith("| m | 4 | CUDA |") and "| 9.00 (9.00 to 9.00) |" in line for line in lines)
+
+
+def test_pictures_say_why_there_is_no_figure() -> None:
+    cpu = {"provider": "CPU"}
+    used = {**a_row().facts, "precision_in_use": "<Type: 'bfloat16'>"}
+    rows = [
+        a_row(settings=cpu), a_row(settings=cpu, batch=8), a_row(runner="Keras JAX"),
+        a_row(runner="Keras JAX", batch=8, status="too slow", turns=[[12.0]]),
+        a_row(runner="OpenVINO", settings={"precision": "default"}, facts=used),
+    ]  # fmt: skip
+    small, large = plots._peers(rows).axes
+    assert [text.get_text() for text in small.texts] == []
+    assert [text.get_text() for text in large.texts] == ["too slow"]
+    assert [bars.get_label() for bars in small.containers] == ["Keras JAX", "OpenVINO, default (bfloat16)"]
+
+    ways = [a_row(runner="Keras JAX", settings=way.settings) for way in WAYS]
+    ways[1] = replace(ways[1], status="out of memory", turns=[])
+    (panel,) = plots._training(ways).axes
+    assert [text.get_text() for text in panel.texts] == ["out of memory"]
+
+
+def test_training_needs_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(ClipzooError, match="neither jax nor tensorflow is installed"):
+        training.suite()
+    monkeypatch.setattr(training, "find_spec", lambda name: name == "jax" or None)
+    with pytest.raises(ClipzooError, match="--backend tensorflow is not installed here"):
+        training.suite(backend=["tensorflow"])
 
 
 def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:
