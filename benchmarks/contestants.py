@@ -221,13 +221,14 @@ def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
     return next((r for r in found if r.batch == row.batch), found[0] if found else None)
 
 
-def missing_export(subject: Subject, batch: int) -> Row | None:
-    """A labelled row where Keras has no ONNX file of the model."""
+def missing_exports(subject: Subject, batches: Sequence[int]) -> list[Row]:
+    """Labelled rows where Keras has no ONNX file of the model."""
     prepared = subject.prepared
     if prepared is None or not prepared.keras_onnx_missing.is_file():
-        return None
+        return []
     note = prepared.keras_onnx_missing.read_text(encoding="utf-8").strip()
-    return Row(model=prepared.model, runner=KERAS_EXPORT, batch=batch, status="not available", note=note)
+    plain = Row(model=prepared.model, runner=KERAS_EXPORT, batch=0, status="not available", note=note)
+    return [replace(plain, batch=batch) for batch in batches]
 
 
 def share_of_matrix_rate(row: Row, rows: Sequence[Row]) -> float | None:

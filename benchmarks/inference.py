@@ -16,7 +16,7 @@ from benchmarks.contestants import (
     MATRIX,
     OURS,
     Subject,
-    missing_export,
+    missing_exports,
     own,
     own_row,
     peers,
@@ -144,8 +144,7 @@ def suite(
         for name, subject in zip(names, subjects, strict=True):
             begun = len(results.rows)
             console.print(f"{name}: measuring, all runners taking turns, batch {', '.join(map(str, batches))}")
-            missing = missing_export(subject, batches[0])
-            if missing:
+            for missing in missing_exports(subject, batches):
                 results.add(missing)
             compare_runtimes(
                 subject,

@@ -87,12 +87,14 @@ def _per_machine(kind: Kind, table: Callable[[Results], Iterable[str]]) -> str:
             parts.append(setting(results))
             first, second, *rows = table(results)
             bodies.setdefault((first, second), []).extend(rows)
-        parts += ["\n".join((*head, *sorted(rows, key=_model))) for head, rows in bodies.items()]
+        parts += ["\n".join((*head, *sorted(rows, key=_order))) for head, rows in bodies.items()]
     return "\n\n".join(parts)
 
 
-def _model(line: str) -> str:
-    return line.split(" | ")[0]
+def _order(line: str) -> tuple[str, int]:
+    """Of lines from several files: by model, then by batch where that comes next."""
+    model, second, *_ = line.split(" | ")
+    return model, int(second) if second.isdigit() else 0
 
 
 def _inference(results: Results) -> Iterable[str]:
@@ -138,7 +140,9 @@ def _start_up(results: Results) -> Iterable[str]:
     yield f"| model | nodes | {' | '.join(names)} |"
     yield "|---" * (2 + len(names)) + "|"
     for model in dict.fromkeys(row.model for row in results.rows):
-        found = {row.name: row for row in reversed(results.select(model=model)) if row.measured}  # the smallest batch
+        found = {row.name: row for row in results.select(model=model, batch=1) if row.name in names and row.measured}
+        if not found:
+            continue
         cells = []
         for name in names:
             facts = found[name].facts if name in found else None

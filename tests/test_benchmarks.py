@@ -574,6 +574,9 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     row = "| m | 4 | CPU | 200.0 |  | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
     assert row in table.splitlines()
     assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in table
+    assert "| m | " not in tables.start_up()  # which is of the first batch of 1
+    results.add(a_row(settings=cpu, batch=1, facts=counted))
+    results.add(a_row(runner="Keras TensorFlow", batch=1))
     assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
     assert tables.training() == tables.pipeline() == ""
 
@@ -581,7 +584,10 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     later.add(a_row(model="a", settings=cpu, turns=[[0.4]] * 9))
     lines = tables.inference().splitlines()
     assert sum(line.startswith("A Box, ") for line in lines) == 2
-    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == ["| model", "| a", "| m", "| m"]
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
+        "| model", "| a", "| m", "| m", "| m",
+    ]  # fmt: skip
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| m |")] == ["1", "4", "8"]
 
     other = Results.start(tmp_path / "box" / "inference-3.jsonl", a_setup(device="A Box", machine="box"))
     other.add(a_row(settings={"provider": "CUDA"}, turns=[[0.1]] * 9))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.results import Results
@@ -269,3 +270,8 @@ def test_the_demo_does_the_whole_job(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names >= {"clips", "clips.png", "curves.png", "confusion.png", "model.onnx", "model.keras", "history.csv"}
     assert "right (top-1)" in done.stdout and "clips/s" in done.stdout
+    assert clipzoo("demo", "--out", tmp_path / "again", "--clips", 60, "--epochs", 1).returncode == 0
+    first, again = (
+        np.genfromtxt(tmp_path / name / "history.csv", delimiter=",", names=True) for name in ("demo", "again")
+    )
+    assert first["loss"] == pytest.approx(again["loss"], rel=1e-3)  # one seed, the same first weights
