@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Any
 
 import typer
@@ -81,8 +82,10 @@ def cluster(
     """Measure a step and its gradients, plan it over hosts, and run it on 1, 2 and 4 virtual devices."""
     console = text_console()
     card(model)
-    if bandwidth <= 0 or batch % 4:
-        raise ClipzooError(f"bandwidth ({bandwidth}) must be > 0, batch ({batch}) a multiple of 4")
+    if not 0 < bandwidth < inf:
+        raise ClipzooError(f"--bandwidth ({bandwidth}) must be > 0, but finite")
+    if batch % 4:
+        raise ClipzooError(f"--batch ({batch}) must be a multiple of 4: the step is run on 4 virtual devices too")
     options = {"frames": 5, "size": 32} if quick else {}
     limits = Limits(rounds=3, seconds=0.5, most=1.0) if quick else Limits(rounds=6, seconds=3.0, most=6.0)
     rows: list[Row] = []

@@ -118,15 +118,17 @@ def _read(name: str) -> Any:
 
 def main(
     results: Annotated[
-        Path | None, typer.Option(help="A folder of result files: print their tables, draw beside them, and no more.")
+        Path | None, typer.Option(help="A folder of KIND-TIME.jsonl: print their tables, draw beside them, no more.")
     ] = None,
 ) -> None:
     """Write README.md and the pictures beside the result files anew."""
     from benchmarks.plots import draw
 
     if results is not None:
-        for kind in KINDS:
-            found = side_by_side(kind, results)
+        by_kind = [side_by_side(kind, results) for kind in KINDS]
+        if not any(by_kind):
+            raise ClipzooError(f"{results}: is no folder with result files, named KIND-TIME.jsonl ({', '.join(KINDS)})")
+        for found in by_kind:
             for file in found:
                 typer.echo(f"{tables.table(file)}\n")
             for picture in draw(found):

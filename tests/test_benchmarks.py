@@ -522,7 +522,10 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refused(script("inference", *there), "is there already")
     # before the files of the whole zoo are made
     refused(script("inference", "--models", "dtpp", "--models", tmp_path / "none.onnx", *to), "no such file")
-    refused(script("cluster", "--bandwidth", "0"), "bandwidth (0.0) must be > 0")
+    for bandwidth in ("0", "nan", "inf"):
+        refused(script("cluster", "--bandwidth", bandwidth), "must be > 0, but finite")
+    refused(script("cluster", "--batch", "5"), "must be a multiple of 4")
+    refused(script("report", "--results", tmp_path), "is no folder with result files")
     assert not (tmp_path / "out.jsonl").exists()
 
 
