@@ -63,13 +63,13 @@ class Learner:
         network = create_model(model, classes=index.labels, **OPTIONS.get(model, {}))
         spec = specs(network)
         common: dict[str, Any] = {"batch_size": BATCH, "cache": "memory", "workers": cores()}
-        train = ClipDataset(index.part("train"), spec, shuffle=True, seed=seed, **common)
-        validation = ClipDataset(index.part("validation"), spec, **common)
+        train = ClipDataset(index.only("train"), spec, shuffle=True, seed=seed, **common)
+        validation = ClipDataset(index.only("validation"), spec, **common)
         begun = time.perf_counter()
         recipe = Recipe(epochs=epochs, patience=2, precision=self.precision, seed=seed)
         fit(network, train, validation, recipe=recipe)
         seconds = time.perf_counter() - begun
-        test = index.part("test")
+        test = index.only("test")
         batches = ClipDataset(test, spec, **common)
         answers = np.concatenate([np.asarray(network.predict_on_batch(model_input(_named(b[0])))) for b in batches])
         result = evaluate(test.targets, answers.astype(np.float32), test.labels)

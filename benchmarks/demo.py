@@ -55,8 +55,8 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     model = create_model(MODEL, classes=index.labels, frames=FRAMES, size=SIZE, **OPTIONS)
     spec = specs(model)
     grid = _draw_grid(index, spec["video"], out / "clips.png")
-    train = ClipDataset(index.part("train"), spec, batch_size=BATCH, shuffle=True, seed=seed)
-    validation = ClipDataset(index.part("validation"), spec, batch_size=BATCH)
+    train = ClipDataset(index.only("train"), spec, batch_size=BATCH, shuffle=True, seed=seed)
+    validation = ClipDataset(index.only("validation"), spec, batch_size=BATCH)
     console.print(f"training {MODEL} on {len(train.index)} clips, {model.count_params():,} parameters")
     progress = RichProgress(console, epochs=epochs, batches=len(train))
     try:
@@ -68,7 +68,7 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     file = out / "model.onnx"
     metadata = to_onnx(out / "model.keras", file)
     console.print(f"exported {file}; parity {metadata.parity['probabilities']:.1g} in probability")
-    test = index.part("test")
+    test = index.only("test")
     classifier = Classifier(file)
     result = evaluate(test.targets, np.concatenate(list(classifier.answers(test.paths))), classifier.labels)
     draw_confusion(result, out / "confusion.png")

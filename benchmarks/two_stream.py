@@ -20,8 +20,8 @@ from loaders.cache import MemoryCache
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.motion import draw_motion_clips
-from loaders.sampling import Phase
 from loaders.spec import FlowSpec
+from loaders.split import Split
 from loaders.terminal import text_console
 from zoo.backend import start_backend
 from zoo.evaluation import Evaluation
@@ -46,7 +46,7 @@ def train_stream(
     augmentation: Augmentation | None = None,
     learning_rate: float = 1e-3,
     batch: int = 16,
-    test_phase: Phase = "test",
+    test_split: Split = "test",
     **options: Any,
 ) -> tuple[dict[str, Scores], float, int]:
     """Trains one stream and scores validation and test part with its best epoch.
@@ -60,7 +60,7 @@ def train_stream(
         augmentation: of the training part.
         learning_rate: of Adam.
         batch: clips.
-        test_phase: `train` draws the places of the scored clips at random too, by the seed.
+        test_split: `train` draws the places of the scored clips at random too, by the seed.
         options: of `create_model`.
 
     Returns:
@@ -77,10 +77,10 @@ def train_stream(
     model = create_model(name, classes=index.labels, **options)
     contract = specs(model)
     train = ClipDataset(
-        index.part("train"), contract, batch_size=batch, shuffle=True, phase="train", augmentation=augmentation,
+        index.only("train"), contract, batch_size=batch, shuffle=True, split="train", augmentation=augmentation,
         cache=cache, seed=seed,
     )  # fmt: skip
-    checked = ClipDataset(index.part("validation"), contract, batch_size=batch, phase="validation", cache=cache)
+    checked = ClipDataset(index.only("validation"), contract, batch_size=batch, split="validation", cache=cache)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as run:
         recipe = Recipe(epochs=epochs, learning_rate=learning_rate, patience=3, seed=seed)
@@ -89,8 +89,8 @@ def train_stream(
         outputs = with_logits(load_model(run))
     found = {}
     for part in ("validation", "test"):
-        clips = index.part(part)
-        dataset = ClipDataset(clips, contract, batch_size=batch, phase=test_phase, cache=cache, seed=seed)
+        clips = index.only(part)
+        dataset = ClipDataset(clips, contract, batch_size=batch, split=test_split, cache=cache, seed=seed)
         logits = np.concatenate([np.asarray(outputs.predict_on_batch(each[0])["logits"]) for each in dataset])
         files = tuple(clip.file for clip in clips)
         found[part] = Scores(logits, clips.targets, clips.labels, "classification", files)
@@ -107,7 +107,7 @@ def motion(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: Out = 
             "flow stream": ("dtpp_flow", {"frames": 8, "spec": FLOW}),
             # A frame picked at random, in training and test: the middle one would tell where a bar is on its way.
             "RGB of one frame": (
-                "dtpp_rgb", {"frames": 1, "levels": (1,), "spec": {"sampling": "dense"}, "test_phase": "train"},
+                "dtpp_rgb", {"frames": 1, "levels": (1,), "spec": {"sampling": "dense"}, "test_split": "train"},
             ),
         }  # fmt: skip
         figures = {}

@@ -18,10 +18,10 @@ from loaders.ahead import ReadAhead
 from loaders.atomic import write_text
 from loaders.clip import read_batches, read_crops
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex, Task
+from loaders.index import ClipIndex
 from loaders.spec import ClipSpec
+from loaders.tasks import Task, task_kind
 from loaders.terminal import LabelColumns, OnErrorChoice, bar, drop_broken, index_videos, text_console
-from zoo.tasks import task_kind
 
 app = typer.Typer()
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read clips.")]
@@ -150,7 +150,7 @@ def predict(
         typer.echo(json.dumps([asdict(prediction) for prediction in found], indent=2, ensure_ascii=False))
         return
     spans = ("start", "end") if window is not None else ()
-    columns = classifier.labels if classifier.metadata.task == "regression" else ("label", "probability")
+    columns = classifier.labels if not classifier.metadata.kind.classes else ("label", "probability")
     table = Table("file", *spans, *columns)
     for p in found:
         span = (f"{p.start:.2f} s", f"{p.end:.2f} s") if p.start is not None and p.end is not None else ()
@@ -241,8 +241,8 @@ def _choose(
     if not label and task != "classification":
         label = list(labels)  # a list has a column for each unless told otherwise
     index = index_videos(videos, split, label=label, task=task)
-    if part is None and not index.has_parts:
+    if part is None and not index.is_split:
         if split is None:
             console.print("clips: all of the folder; if the model was trained on some, give --split and --part")
         return index, None
-    return index.part(part or "test"), part or "test"
+    return index.only(part or "test"), part or "test"

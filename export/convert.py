@@ -127,7 +127,7 @@ def _validation_files(path: Path) -> list[str]:
     if not run.record.is_file():
         return []
     try:
-        paths = run.index().part("validation").paths
+        paths = run.index().only("validation").paths
     except ClipzooError:
         return []
     chosen = (

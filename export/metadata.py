@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec
+from loaders.tasks import Task, TaskKind, task_kind
 
 PREFIX = "clipzoo."
 SCHEMA = 1
@@ -38,6 +38,11 @@ class Metadata:
     parity: dict[str, Any]
     versions: dict[str, str]
     precision: Precision = "float32"
+
+    @property
+    def kind(self) -> TaskKind:
+        """What follows from the task."""
+        return task_kind(self.task)
 
     def to_props(self) -> dict[str, str]:
         """Key -> JSON text, each key with the prefix `clipzoo.`."""

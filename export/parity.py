@@ -10,7 +10,7 @@ import numpy as np
 
 from export.metadata import Precision
 from loaders.errors import ClipzooError
-from loaders.index import Task
+from loaders.tasks import Task, task_kind
 
 # float16 keeps 11 bits: one rounding is 5e-4 of a value, and a network rounds some dozens of times.
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2}
@@ -78,7 +78,8 @@ def compare(
         spread = 1.0 if name == "probabilities" else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
         differences[name] = float(np.abs(wanted - candidate[name]).max()) / spread
     name, answer = list(reference.items())[-1]
-    same = (_decisions(answer, task) == _decisions(candidate[name], task)).all(axis=-1)
+    decide = task_kind(task).decide
+    same = (decide(answer) == decide(candidate[name])).all(axis=-1)
     return Parity(
         clips=len(answer),
         source=source,
@@ -87,12 +88,6 @@ def compare(
         same_decision=float(same.mean()),
         precision=precision,
     )
-
-
-def _decisions(answer: np.ndarray, task: Task) -> np.ndarray:
-    if task == "classification":
-        return answer.argmax(axis=-1, keepdims=True)
-    return answer >= 0.5 if task == "multilabel" else np.zeros_like(answer)
 
 
 def require(parity: Parity) -> None:

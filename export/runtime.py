@@ -133,7 +133,7 @@ class Classifier:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs; the last is the answer."""
-        return ("values",) if self.metadata.task == "regression" else ("logits", "probabilities")
+        return self.metadata.kind.outputs
 
     def answers(
         self,
@@ -223,14 +223,14 @@ class Classifier:
         return self._prediction(self.scores(clips)[self.outputs[-1]][0], file=None)
 
     def _prediction(self, row: np.ndarray, *, file: str | None) -> Prediction:
-        if self.metadata.task == "regression":
+        if not self.metadata.kind.classes:
             values = dict(zip(self.labels, row.tolist(), strict=True))
             return Prediction(label="", probability=None, probabilities={}, values=values, file=file)
         order = np.argsort(-row, kind="stable")
         by_label = {self.labels[i]: float(row[i]) for i in order}
         best = self.labels[order[0]]
-        several = self.metadata.task == "multilabel"
-        said = tuple(label for label, share in by_label.items() if share >= 0.5) if several else (best,)
+        there = self.metadata.kind.decide(row[None])[0]
+        said = tuple(self.labels[i] for i in order if there[i])
         return Prediction(label=best, probability=by_label[best], probabilities=by_label, labels=said, file=file)
 
     def _check_interface(self) -> None:

@@ -26,10 +26,10 @@ from export.precision import to_float16
 from loaders.clip import read_clip
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
+from loaders.tasks import task_kind
 from zoo.contract import labels, specs, task, with_logits
 from zoo.registry import load_model
 from zoo.run import versions
-from zoo.tasks import task_kind
 
 RANDOM_CLIPS, RANDOM_SEED = 8, 0
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)

@@ -42,14 +42,14 @@ class Cache(Protocol):
     def put(self, key: str, entry: Entry) -> None: ...
 
 
-def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, phase: str) -> str:
-    """The name of an entry: of the file (absolute path, bytes, time of change), the spec, the span and the phase."""
+def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, split: str) -> str:
+    """The name of an entry: of the file (absolute path, bytes, time of change), the spec, the span and the split."""
     try:
         stat = Path(path).stat()
         identity = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
     except OSError:  # reading it will say so
         identity = os.fspath(path)
-    text = f"{identity}\0{_digest(spec)}\0{span}\0{phase}"
+    text = f"{identity}\0{_digest(spec)}\0{span}\0{split}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 

@@ -12,8 +12,9 @@ from loaders.cache import Cache, DiskCache, Entry, entry_key
 from loaders.decode import Span, frame_span, read_frames
 from loaders.errors import ClipzooError, VideoError
 from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_method
-from loaders.sampling import Part, Phase, Step, every_part, is_random, sample
+from loaders.sampling import Element, Step, every_element, is_random, sample
 from loaders.spec import ClipSpec, ColorOrder
+from loaders.split import Split
 
 INTERPOLATIONS = {
     "area": cv2.INTER_AREA,
@@ -36,23 +37,23 @@ class Track:
         self.spec = spec
         self.steps = steps
         self.order = order
-        self.wanted = frozenset(frame for step in steps for part in step for frame in part)
-        self._ends: dict[int, list[Part]] = {}  # last frame of a part -> the parts that it completes
+        self.wanted = frozenset(frame for step in steps for element in step for frame in element)
+        self._ends: dict[int, list[Element]] = {}  # last frame of a element -> the elements that it completes
         self._until: dict[int, int] = {}  # frame -> the last frame that it is compared with
-        for part in dict.fromkeys(part for step in steps for part in step):
-            self._ends.setdefault(max(part), []).append(part)
-            for frame in part:
-                self._until[frame] = max(self._until.get(frame, 0), *part)
+        for element in dict.fromkeys(element for step in steps for element in step):
+            self._ends.setdefault(max(element), []).append(element)
+            for frame in element:
+                self._until[frame] = max(self._until.get(frame, 0), *element)
         self._held: dict[int, np.ndarray] = {}
-        self._made: dict[Part, np.ndarray] = {}
+        self._made: dict[Element, np.ndarray] = {}
 
     def visit(self, number: int, frame: np.ndarray) -> None:
         """Takes a frame, uint8 (height, width, 3); they must come in rising order."""
         if number not in self.wanted:
             return
         self._held[number] = _resize(frame, self.spec, order=self.order)
-        for part in self._ends.get(number, ()):
-            self._made[part] = _compare([self._held[n] for n in part], self.spec)
+        for element in self._ends.get(number, ()):
+            self._made[element] = _compare([self._held[n] for n in element], self.spec)
         for old in [n for n in self._held if self._until[n] <= number]:
             del self._held[old]
 
@@ -62,8 +63,8 @@ class Track:
         depth = first.shape[2]
         out = np.empty((len(self.steps), *first.shape[:2], depth * len(self.steps[0])), np.uint8)
         for row, step in zip(out, self.steps, strict=True):
-            for place, part in enumerate(step):
-                row[..., depth * place : depth * (place + 1)] = self._made[part]
+            for place, element in enumerate(step):
+                row[..., depth * place : depth * (place + 1)] = self._made[element]
         return out
 
 
@@ -85,7 +86,7 @@ def read_canvases(
     specs: Sequence[ClipSpec],
     *,
     span: Span | None = None,
-    phase: Phase = "test",
+    split: Split = "test",
     draws: Sequence[float] | None = None,
     cache: Cache | None = None,
 ) -> list[np.ndarray]:
@@ -97,7 +98,7 @@ def read_canvases(
         path: the video file.
         specs: of the inputs.
         span: part of the file, seconds; all of it if left out.
-        phase: see `sample`.
+        split: see `sample`.
         draws: numbers in [0, 1) for random places.
         cache: looked into first, and given what was missing.
 
@@ -108,11 +109,11 @@ def read_canvases(
         VideoError: no clip can be read; the message names the file.
     """
 
-    return _read(path, [(spec, span) for spec in specs], phase=phase, draws=draws, cache=cache)
+    return _read(path, [(spec, span) for spec in specs], split=split, draws=draws, cache=cache)
 
 
 def read_spans(path: str | Path, specs: Sequence[ClipSpec], spans: Sequence[Span | None]) -> list[list[np.ndarray]]:
-    """Reads the canvases of several spans of a file, in one pass, as the test phase samples them.
+    """Reads the canvases of several spans of a file, in one pass, as the test split samples them.
 
     Returns:
         For each span, for each spec uint8 (frames, H, W, channels).
@@ -120,7 +121,7 @@ def read_spans(path: str | Path, specs: Sequence[ClipSpec], spans: Sequence[Span
     Raises:
         VideoError: a clip cannot be read; the message names the file.
     """
-    found = _read(path, [(spec, span) for span in spans for spec in specs], phase="test", draws=None, cache=None)
+    found = _read(path, [(spec, span) for span in spans for spec in specs], split="test", draws=None, cache=None)
     return [found[n : n + len(specs)] for n in range(0, len(found), len(specs))]
 
 
@@ -128,7 +129,7 @@ def _read(
     path: str | Path,
     jobs: Sequence[tuple[ClipSpec, Span | None]],
     *,
-    phase: Phase,
+    split: Split,
     draws: Sequence[float] | None,
     cache: Cache | None,
 ) -> list[np.ndarray]:
@@ -136,7 +137,7 @@ def _read(
         if spec.flow is not None:
             require_method(spec.flow)  # a fault of the spec, not of the file
     try:
-        return _read_jobs(path, jobs, phase=phase, draws=draws, cache=cache)
+        return _read_jobs(path, jobs, split=split, draws=draws, cache=cache)
     except VideoError:
         raise
     except ClipzooError as error:
@@ -147,22 +148,22 @@ def _read_jobs(
     path: str | Path,
     jobs: Sequence[tuple[ClipSpec, Span | None]],
     *,
-    phase: Phase,
+    split: Split,
     draws: Sequence[float] | None,
     cache: Cache | None,
 ) -> list[np.ndarray]:
     def places(count: int, spec: ClipSpec, fps: float) -> list[Step]:
-        return sample(count, spec, phase=phase, draws=draws, fps=fps)
+        return sample(count, spec, split=split, draws=draws, fps=fps)
 
     canvases: dict[int, np.ndarray] = {}
     keys: dict[int, str] = {}
     whole: set[int] = set()
     for n, (spec, span) in enumerate(jobs):
-        if cache is None or not can_be_cached(spec, phase):
+        if cache is None or not can_be_cached(spec, split):
             continue
-        if is_random(spec, phase):
+        if is_random(spec, split):
             whole.add(n)
-        keys[n] = _key(path, spec, span=span, phase=phase)
+        keys[n] = _key(path, spec, span=span, split=split)
         entry = cache.get(keys[n])
         if entry is not None:
             canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
@@ -173,8 +174,8 @@ def _read_jobs(
         for n in missing:
             spec, span = jobs[n]
             start, stop = frame_span(count, fps, span, path)
-            steps = every_part(stop - start, spec) if n in whole else places(stop - start, spec, fps)
-            moved = [tuple(tuple(start + frame for frame in part) for part in step) for step in steps]
+            steps = every_element(stop - start, spec) if n in whole else places(stop - start, spec, fps)
+            moved = [tuple(tuple(start + frame for frame in element) for element in step) for step in steps]
             tracks.append(Track(spec, moved))
         return _Tracks(tracks, fps)
 
@@ -188,29 +189,29 @@ def _read_jobs(
     return [canvases[n] for n in range(len(jobs))]
 
 
-def can_be_cached(spec: ClipSpec, phase: Phase) -> bool:
+def can_be_cached(spec: ClipSpec, split: Split) -> bool:
     """Whether a cache holds what is read: pairs of frames that are drawn apart are too many."""
-    return not (is_random(spec, phase) and spec.pairs == "sampled")
+    return not (is_random(spec, split) and spec.pairs == "sampled")
 
 
-def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, phase: Phase) -> int:
+def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, split: Split) -> int:
     """Puts what is missing of one clip into a cache, without reading what is there. Returns how many entries it made.
 
     Raises:
         VideoError: no clip can be read; the message names the file.
     """
-    missing = [spec for spec in specs if _key(path, spec, span=span, phase=phase) not in cache]
+    missing = [spec for spec in specs if _key(path, spec, span=span, split=split) not in cache]
     if missing:
         draws = [0.0] * (1 + max(spec.frames for spec in missing))  # any: every place is put in
-        read_canvases(path, missing, span=span, phase=phase, draws=draws, cache=cache)
+        read_canvases(path, missing, span=span, split=split, draws=draws, cache=cache)
     return len(missing)
 
 
-def _key(path: str | Path, spec: ClipSpec, *, span: Span | None, phase: Phase) -> str:
-    """Samplings that are the same in several phases have one entry; random ones are found in all places of a file."""
-    settled = {"uniform": "any phase", "dense": "test"}.get(spec.sampling, phase)
-    what = "every place" if is_random(spec, phase) else settled
-    return entry_key(path, spec, span=span, phase=what)
+def _key(path: str | Path, spec: ClipSpec, *, span: Span | None, split: Split) -> str:
+    """Samplings that are the same in several splits have one entry; random ones are found in all places of a file."""
+    settled = {"uniform": "any split", "dense": "test"}.get(spec.sampling, split)
+    what = "every place" if is_random(spec, split) else settled
+    return entry_key(path, spec, span=span, split=what)
 
 
 def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float], list[Step]]) -> np.ndarray:
@@ -219,8 +220,8 @@ def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float
     depth = entry.canvas.shape[3]
     out = np.empty((len(steps), *entry.canvas.shape[1:3], depth * len(steps[0])), np.uint8)
     for row, step in zip(out, steps, strict=True):
-        for place, part in enumerate(step):
-            row[..., depth * place : depth * (place + 1)] = entry.canvas[min(part[0], len(entry.canvas) - 1)]
+        for place, element in enumerate(step):
+            row[..., depth * place : depth * (place + 1)] = entry.canvas[min(element[0], len(entry.canvas) - 1)]
     return out
 
 
@@ -246,7 +247,7 @@ def canvas_size(height: int, width: int, spec: ClipSpec) -> tuple[int, int]:
 
 
 def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
-    """A part of a step, uint8 (H, W, channels): a frame, or what two frames make."""
+    """A element of a step, uint8 (H, W, channels): a frame, or what two frames make."""
     first, second = frames[0], frames[-1]
     match spec.modality:
         case "gray":

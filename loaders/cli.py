@@ -10,11 +10,11 @@ import typer
 from rich.table import Column, Table
 
 from loaders.errors import ClipzooError, VideoError
-from loaders.terminal import OnErrorChoice, bar, index_videos, parse_spec, text_console
+from loaders.split import SPLITS, Split
+from loaders.terminal import ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console
 
 app = typer.Typer()
 Videos = Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")]
-Split = Annotated[Path | None, typer.Option(help="CSV list: file,label[,split][,group][,start,end].")]
 Spec = Annotated[
     str, typer.Option(help="What to read: frames=5,size=112,modality=flow,... or a JSON file (a run.json will do).")
 ]
@@ -24,7 +24,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Files that are read side by s
 @app.command()
 def scan(
     videos: Videos,
-    split: Split = None,
+    list_file: ListFile = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures here, for `train --scan`.")
     ] = None,
@@ -36,7 +36,7 @@ def scan(
     from loaders.scanning import unusual
 
     console = text_console()
-    index = index_videos(videos, split, labelled=False)
+    index = index_videos(videos, list_file, labelled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
         found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
     table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
@@ -69,7 +69,7 @@ def cache(
     videos: Videos,
     spec: Spec,
     out: Annotated[Path, typer.Option(help="Folder of the cache.")],
-    split: Split = None,
+    list_file: ListFile = None,
     train: Annotated[
         bool, typer.Option("--train", help="For training: every place that random sampling may ask for.")
     ] = False,
@@ -81,20 +81,19 @@ def cache(
     from loaders.cache import DiskCache
     from loaders.canvas import can_be_cached, fill
     from loaders.flow import require_method
-    from loaders.sampling import PHASES, Phase
 
     console, stderr = text_console(), text_console(stderr=True)
     host, _, hosts = shard.partition("/")
     if not (host.isdecimal() and hosts.isdecimal() and 1 <= int(host) <= int(hosts)):
         raise ClipzooError(f"--shard {shard!r} must be I/N with 1 <= I <= N, such as 2/4")
     specs = parse_spec(spec)
-    phases: tuple[Phase, ...] = PHASES if train else ("test",)
+    splits: tuple[Split, ...] = SPLITS if train else ("test",)
     for each in specs.values():
         if each.flow is not None:
             require_method(each.flow)
-        if not all(can_be_cached(each, phase) for phase in phases):
+        if not all(can_be_cached(each, split) for split in splits):
             raise ClipzooError("pairs='sampled' with random sampling cannot be cached: every pair may be drawn")
-    index = index_videos(videos, split, labelled=False)
+    index = index_videos(videos, list_file, labelled=False)
     chosen = range(int(host) - 1, len(index), int(hosts))
     disk = DiskCache(out)
     made, broken = 0, 0
@@ -103,7 +102,7 @@ def cache(
         try:
             path = index.path(position)
             span, wanted = index[position].span, list(specs.values())
-            return sum(fill(disk, path, wanted, span=span, phase=phase) for phase in phases)
+            return sum(fill(disk, path, wanted, span=span, split=split) for split in splits)
         except VideoError as error:
             return error
 
@@ -132,7 +131,7 @@ def show(
     videos: Videos,
     spec: Spec,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("grid.png"),
-    split: Split = None,
+    list_file: ListFile = None,
     clips: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 8,
     augment: Annotated[bool, typer.Option("--augment", help="As training would change them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which clips, and how they are changed.")] = 0,
@@ -146,7 +145,7 @@ def show(
 
     stderr = text_console(stderr=True)
     specs = parse_spec(spec)
-    index = index_videos(videos, split, labelled=False)
+    index = index_videos(videos, list_file, labelled=False)
     name, wanted = next(iter(specs.items()))
     drawn: dict[int, np.ndarray] = {}
     for position in np.random.default_rng(seed).permutation(len(index)):
@@ -155,7 +154,7 @@ def show(
                 index.path(position),
                 {name: wanted},
                 span=index[position].span,
-                phase="train" if augment else "test",
+                split="train" if augment else "test",
                 rng=np.random.default_rng((seed, int(position))),
                 augmentation=Augmentation() if augment else None,
             )

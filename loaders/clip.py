@@ -15,8 +15,9 @@ from loaders.canvas import Track, read_canvases, read_spans
 from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.flow import wheel
-from loaders.sampling import Phase, is_random, sample
+from loaders.sampling import is_random, sample
 from loaders.spec import ClipSpec
+from loaders.split import Split
 
 _AHEAD_BYTES = 2**26  # of clips of one file that are read together
 
@@ -26,7 +27,7 @@ def read_clip(
     spec: ClipSpec,
     *,
     span: Span | None = None,
-    phase: Phase = "test",
+    split: Split = "test",
     rng: np.random.Generator | None = None,
     augmentation: Augmentation | None = None,
     cache: Cache | None = None,
@@ -36,7 +37,7 @@ def read_clip(
     Returns:
         uint8 (frames, height, width, channels), 0 to 255.
     """
-    return read_inputs(path, {"": spec}, span=span, phase=phase, rng=rng, augmentation=augmentation, cache=cache)[""]
+    return read_inputs(path, {"": spec}, span=span, split=split, rng=rng, augmentation=augmentation, cache=cache)[""]
 
 
 def read_inputs(
@@ -44,7 +45,7 @@ def read_inputs(
     specs: Mapping[str, ClipSpec],
     *,
     span: Span | None = None,
-    phase: Phase = "test",
+    split: Split = "test",
     rng: np.random.Generator | None = None,
     augmentation: Augmentation | None = None,
     cache: Cache | None = None,
@@ -58,7 +59,7 @@ def read_inputs(
         path: the video file.
         specs: input name -> what to read for it.
         span: (start, end) of the part of the file that is the clip, seconds; all of it if left out.
-        phase: `train` draws the places of dense and segment samplings, `validation` and `test` settle them.
+        split: `train` draws the places of dense and segment samplings, `validation` and `test` settle them.
         rng: where random places and augmentation come from; all inputs get the same draw.
         augmentation: applied to the whole clip, if given.
         cache: holds what was decoded before.
@@ -72,12 +73,12 @@ def read_inputs(
     """
     draws: list[float] | None = None
     draw: Draw | None = None
-    if augmentation is not None or any(is_random(spec, phase) for spec in specs.values()):
+    if augmentation is not None or any(is_random(spec, split) for spec in specs.values()):
         if rng is None:
             raise ClipzooError("random sampling and augmentation need rng, a numpy.random.Generator")
         draws = rng.random(1 + max(spec.frames for spec in specs.values())).tolist()  # pairs take one frame more
         draw = augmentation.draw(rng) if augmentation else None
-    canvases = read_canvases(path, list(specs.values()), span=span, phase=phase, draws=draws, cache=cache)
+    canvases = read_canvases(path, list(specs.values()), span=span, split=split, draws=draws, cache=cache)
     clips = {}
     for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
         if augmentation is not None and draw is not None:
@@ -104,7 +105,7 @@ def read_crops(
         span: part of the file, seconds.
         crops: 1 from the centre; or 10: four corners and the centre, then each mirrored.
         views: places in time, for dense and segment sampling: spread evenly over where training may draw them. One is
-            the sampling of the test phase.
+            the sampling of the test split.
 
     Returns:
         Input name -> uint8 (views * crops, frames, height, width, channels), view by view, crop by crop.
@@ -122,7 +123,7 @@ def read_crops(
     for view in range(views):
         draws = None if views == 1 else [(view + 0.5) / views] * frames
         canvases = read_canvases(
-            path, list(specs.values()), span=span, phase="test" if draws is None else "train", draws=draws
+            path, list(specs.values()), span=span, split="test" if draws is None else "train", draws=draws
         )
         for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
             cuts = ten_crops(canvas, spec) if crops == 10 else centre_crop(canvas, spec)[None]

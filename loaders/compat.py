@@ -96,7 +96,7 @@ class VideoFrameGenerator(ClipDataset):
         self._whole = whole.split(validation=split_val or 0.0, test=split_test or 0.0, seed=seed)
         self.rescale = rescale
         super().__init__(
-            self._whole.part("train"),
+            self._whole.only("train"),
             spec,
             batch_size=batch_size,
             shuffle=shuffle,
@@ -123,7 +123,7 @@ class VideoFrameGenerator(ClipDataset):
         part.rescale = self.rescale
         ClipDataset.__init__(
             part,
-            self._whole.part(name),
+            self._whole.only(name),
             self.specs,
             batch_size=self.batch_size,
             cache=self.cache,

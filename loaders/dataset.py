@@ -17,8 +17,8 @@ from loaders.cache import MEMORY_BYTES, Cache, DiskCache, MemoryCache
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
-from loaders.sampling import PHASES, Phase
 from loaders.spec import ClipSpec
+from loaders.split import SPLITS, Split
 
 Inputs = np.ndarray | dict[str, np.ndarray]
 Batch = tuple[Inputs, np.ndarray] | tuple[Inputs]
@@ -44,7 +44,7 @@ class ClipDataset(keras.utils.PyDataset):
         batch_size: B, >= 1.
         shuffle: a new order of the samples each epoch, from (seed, epoch).
         augmentation: one draw a clip, from (seed, epoch, position of the clip in the index).
-        phase: `train` draws the places of dense and segment samplings; left out, `train` with
+        split: `train` draws the places of dense and segment samplings; left out, `train` with
             shuffle or augmentation, else `test`.
         mixup: alpha of Beta(alpha, alpha) by which each clip and its label are mixed with another of the batch (Zhang
             et al., ICLR 2018); 0 for none. For pixels, not for flow.
@@ -66,7 +66,7 @@ class ClipDataset(keras.utils.PyDataset):
         batch_size: int = 16,
         shuffle: bool = False,
         augmentation: Augmentation | None = None,
-        phase: Phase | None = None,
+        split: Split | None = None,
         mixup: float = 0.0,
         cache: Literal["memory"] | str | Path | Cache | None = None,
         cache_bytes: int = MEMORY_BYTES,
@@ -85,8 +85,8 @@ class ClipDataset(keras.utils.PyDataset):
             raise ClipzooError(f"{index.root}: no clips to read")
         if not 0 <= mixup < float("inf") or seed < 0:
             raise ClipzooError(f"ClipDataset mixup ({mixup}) and seed ({seed}) must be >= 0")
-        if phase not in (None, *PHASES):
-            raise ClipzooError(f"ClipDataset phase ({phase!r}) must be one of {', '.join(PHASES)}")
+        if split not in (None, *SPLITS):
+            raise ClipzooError(f"ClipDataset split ({split!r}) must be one of {', '.join(SPLITS)}")
         super().__init__(workers=1, use_multiprocessing=False)
         self.specs = {"": spec} if isinstance(spec, ClipSpec) else dict(spec) if isinstance(spec, Mapping) else {}
         if not self.specs or not all(isinstance(each, ClipSpec) for each in self.specs.values()):
@@ -99,7 +99,7 @@ class ClipDataset(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augmentation = augmentation
-        self.phase: Phase = phase or ("train" if shuffle or augmentation else "test")
+        self.split: Split = split or ("train" if shuffle or augmentation else "test")
         self.mixup = mixup
         self.cache: Cache | None = (
             MemoryCache(cache_bytes)
@@ -151,7 +151,7 @@ class ClipDataset(keras.utils.PyDataset):
         self.on_epoch_end()
 
     def clips(self, batch: int) -> list[Clip]:
-        """What stands in a batch, in its order: file, label, part, group, start and end of every sample."""
+        """What stands in a batch, in its order: file, label, split, group, start and end of every sample."""
         return [self.index[position] for position in self._positions(self.epoch, batch + self._skip)]
 
     def shard(self, host: int, hosts: int) -> ClipDataset:
@@ -239,7 +239,7 @@ class ClipDataset(keras.utils.PyDataset):
                 self.index.root / clip.file,
                 self.specs,
                 span=clip.span,
-                phase=self.phase,
+                split=self.split,
                 rng=np.random.default_rng((self.seed, epoch, int(position))),
                 augmentation=self.augmentation,
                 cache=self.cache,

@@ -1,4 +1,4 @@
-"""Which clips there are: files, spans, labels, parts and groups."""
+"""Which clips there are: files, spans, labels, splits and groups."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from loaders.decode import check_readable, frame_count, frame_span
 from loaders.errors import ClipzooError, VideoError
 from loaders.sampling import windows
-from loaders.split import assign_parts
+from loaders.split import SPLIT_NAMES, SPLITS, assign_splits
+from loaders.tasks import Label, Task, TaskKind, label_names, task_kind
 
-PARTS = ("train", "validation", "test")
-PART_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-              "validation": "validation", "test": "test"}  # fmt: skip
 OnError = Literal["skip", "fail"]
-Task = Literal["classification", "multilabel", "regression"]
-Label = str | tuple[str, ...] | tuple[float, ...] | None
 
 
 class Clip(NamedTuple):
@@ -30,15 +25,15 @@ class Clip(NamedTuple):
     Attributes:
         file: relative to the root.
         label: the class; or the classes (multilabel); or the numbers (regression); None where it is not known.
-        part: of the split: train, validation or test.
-        group: what must not be torn between parts, such as the source video.
+        split: train, validation or test; None where it is in none.
+        group: what must not be torn between splits, such as the source video.
         start: where the clip begins in the file, seconds; None: the whole file.
         end: where it ends.
     """
 
     file: str
     label: Label = None
-    part: str | None = None
+    split: str | None = None
     group: str | None = None
     start: float | None = None
     end: float | None = None
@@ -51,9 +46,7 @@ class Clip(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """Its classes, whatever the task; none for numbers."""
-        if isinstance(self.label, str):
-            return (self.label,)
-        return tuple(name for name in self.label or () if isinstance(name, str))
+        return label_names(self.label)
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,7 @@ class ClipIndex:
     task: Task = "classification"
 
     def __post_init__(self) -> None:
+        task_kind(self.task)
         if not self.labels:
             object.__setattr__(self, "labels", tuple(sorted({name for clip in self.clips for name in clip.names})))
 
@@ -101,17 +95,18 @@ class ClipIndex:
         return all(clip.label is not None for clip in self.clips)
 
     @property
+    def kind(self) -> TaskKind:
+        """What follows from the task."""
+        return task_kind(self.task)
+
+    @property
     def targets(self) -> np.ndarray:
-        """Labels as numbers: int64 (clips,), positions among `labels`; or, for the other tasks, `encode()`.
+        """Labels to measure against: int64 (clips,), positions among `labels`; or, for other tasks, as `encode` gives.
 
         Raises:
             ClipzooError: labels are missing.
         """
-        if self.task != "classification":
-            return self.encode()
-        places = {label: place for place, label in enumerate(self.labels)}
-        self._require_labels(self.clips)
-        return np.array([places[str(clip.label)] for clip in self.clips], np.int64)
+        return self.kind.targets(self._known(self.clips), self.labels)
 
     def encode(self, positions: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """What a model learns from: float32 (clips, labels), one-hot, several-hot, or the numbers.
@@ -123,14 +118,7 @@ class ClipIndex:
             ClipzooError: labels are missing.
         """
         chosen = self.clips if positions is None else [self.clips[position] for position in positions]
-        self._require_labels(chosen)
-        if self.task == "regression":
-            return np.array([clip.label for clip in chosen], np.float32).reshape(len(chosen), len(self.labels))
-        places = {label: place for place, label in enumerate(self.labels)}
-        out = np.zeros((len(chosen), len(self.labels)), np.float32)
-        for row, clip in zip(out, chosen, strict=True):
-            row[[places[name] for name in clip.names]] = 1
-        return out
+        return self.kind.encode(self._known(chosen), self.labels)
 
     def class_weights(self) -> dict[int, float]:
         """Weights that make every class count alike: clips / (classes * clips of the class), for `fit`.
@@ -143,46 +131,56 @@ class ClipIndex:
         counts = np.bincount(self.targets, minlength=len(self.labels))
         return {place: len(self) / (len(self.labels) * int(n)) if n else 0.0 for place, n in enumerate(counts)}
 
-    def _require_labels(self, clips: Sequence[Clip]) -> None:
+    def _known(self, clips: Sequence[Clip]) -> list[Label]:
         for clip in clips:
             if clip.label is None:
                 raise ClipzooError(f"{self.root}: {clip.file} has no label")
+        return [clip.label for clip in clips]
 
     @property
-    def has_parts(self) -> bool:
+    def is_split(self) -> bool:
         """Whether a split is given with the clips."""
-        return any(clip.part for clip in self.clips)
+        return any(clip.split for clip in self.clips)
 
     @property
     def has_groups(self) -> bool:
         """Whether groups are given with the clips."""
         return any(clip.group for clip in self.clips)
 
-    def part(self, name: str) -> ClipIndex:
-        """The clips of one part, with the labels of the whole.
+    def only(self, name: str) -> ClipIndex:
+        """The clips of one split, with the labels of the whole.
 
         Raises:
-            ClipzooError: no such part, or no clip in it.
+            ClipzooError: no such split, or no clip in it.
         """
-        wanted = PART_NAMES.get(name.strip().lower())
-        chosen = tuple(clip for clip in self.clips if clip.part == wanted) if wanted else ()
+        wanted = SPLIT_NAMES.get(name.strip().lower())
+        chosen = tuple(clip for clip in self.clips if clip.split == wanted) if wanted else ()
         if not chosen:
-            parts = ", ".join(
-                f"{part} ({n})" for part, n in Counter(clip.part or "no part" for clip in self.clips).items()
-            )
-            raise ClipzooError(f"{self.root}: no clip in the part {name!r}; there are {parts or 'no clips'}")
+            found = Counter(clip.split or "in no split" for clip in self.clips)
+            there = ", ".join(f"{n} {split}" for split, n in found.items())
+            raise ClipzooError(f"{self.root}: no clip in the split {name!r}; there are {there or 'no clips'}")
         return replace(self, clips=chosen)
 
-    def split(self, *, validation: float = 0.15, test: float = 0.15, seed: int = 0) -> ClipIndex:
-        """Gives every clip a part: seeded, stratified by class, and no group torn between parts.
+    def counts(self) -> dict[str, int]:
+        """How many clips each split has: train, validation, test, in this order."""
+        found = Counter(clip.split for clip in self.clips)
+        return {split: found[split] for split in SPLITS}
+
+    def split(self, *, validation: float | None = None, test: float | None = None, seed: int = 0) -> ClipIndex:
+        """Gives every clip its split: seeded, stratified by class, and no group torn between two.
 
         Args:
-            validation: share of the clips for validation, 0 <= validation < 1; likewise `test`; together below 1.
+            validation: share of the clips for validation, 0 <= validation < 1; likewise `test`; together below 1. Where
+                one alone is given, the other is 0; where neither is, each is 0.15.
+            test: see `validation`.
             seed: equal seeds give equal splits, whatever the order of the clips.
 
         Raises:
             ClipzooError: shares out of range, or a class that would have no clip to train on.
         """
+        if validation is None and test is None:
+            validation = test = 0.15
+        validation, test = validation or 0.0, test or 0.0
         if not (validation >= 0 and test >= 0 and validation + test < 1):
             raise ClipzooError(
                 f"split shares validation ({validation}) and test ({test}) must be >= 0, together below 1"
@@ -193,7 +191,7 @@ class ClipIndex:
         return done
 
     def folds(self, count: int, *, validation: float = 0.0, seed: int = 0) -> list[ClipIndex]:
-        """Splits for cross-validation: each clip is in the test part of exactly one fold, no group is torn.
+        """Splits for cross-validation: each clip is in the test split of exactly one fold, no group is torn.
 
         Args:
             count: folds, >= 2.
@@ -209,10 +207,10 @@ class ClipIndex:
         assigned = self._assign(dict.fromkeys(names, 1 / count), seed).clips
         folds = []
         for name in names:
-            rest = replace(self, clips=tuple(clip for clip in assigned if clip.part != name))
+            rest = replace(self, clips=tuple(clip for clip in assigned if clip.split != name))
             kept = iter(rest.split(validation=validation, test=0, seed=seed).clips)
-            clips = tuple(clip._replace(part="test") if clip.part == name else next(kept) for clip in assigned)
-            if not any(clip.part == "test" for clip in clips):
+            clips = tuple(clip._replace(split="test") if clip.split == name else next(kept) for clip in assigned)
+            if not any(clip.split == "test" for clip in clips):
                 raise ClipzooError(f"{self.root}: {count} folds are too many for the groups: one would test no clip")
             folds.append(replace(self, clips=clips))
         return folds
@@ -223,8 +221,8 @@ class ClipIndex:
             (clip.file, "\0".join(clip.names), clip.group or f"\0{clip.file}")
             for clip in self.clips
         ]
-        parts = assign_parts(rows, shares=shares, seed=seed)
-        return replace(self, clips=tuple(clip._replace(part=parts[clip.file]) for clip in self.clips))
+        splits = assign_splits(rows, shares=shares, seed=seed)
+        return replace(self, clips=tuple(clip._replace(split=splits[clip.file]) for clip in self.clips))
 
     def windows(
         self,
@@ -234,7 +232,7 @@ class ClipIndex:
         workers: int = 2,
         advance: Callable[[], object] = lambda: None,
     ) -> ClipIndex:
-        """Windows that slide over every clip, each a clip of its own with the same label, part and group.
+        """Windows that slide over every clip, each a clip of its own with the same label, split and group.
 
         Args:
             seconds: how long a window is, > 0: as long as the movement lasts. A shorter clip is one window.
@@ -249,6 +247,8 @@ class ClipIndex:
             VideoError: a file whose frames or frame rate cannot be had.
             ClipzooError: a length out of range.
         """
+        from loaders.decode import frame_count, frame_span  # the index itself needs no OpenCV
+
         step = seconds / 2 if stride is None else stride
         if not 0 < seconds < float("inf") or not 0 < step < float("inf"):
             raise ClipzooError(f"windows need seconds ({seconds}) and stride ({step}) above 0, and not without end")
@@ -267,17 +267,25 @@ class ClipIndex:
             slid = list(pool.map(slide, range(len(self))))
         return replace(self, clips=tuple(clip for clips in slid for clip in clips))
 
-    def require_every_class(self, part: str) -> None:
-        """Raises ClipzooError where a class has no clip in `part`, or there is none in it at all."""
-        held = {name for clip in self.clips if clip.part == part for name in clip.names}
-        if not any(clip.part == part for clip in self.clips):
-            raise ClipzooError(f"{self.root}: no clip in the part {part}; give more clips, or smaller shares")
-        missing = [label for label in self.labels if label not in held] if self.task != "regression" else []
-        if missing:
-            raise ClipzooError(
-                f"{self.root}: no clip of {some(missing)} in the part {part}; give more clips, smaller shares, "
-                "or a --split list"
-            )
+    def require_every_class(self, split: str) -> None:
+        """Raises ClipzooError where a class has no clip in `split`, or there is none in it at all."""
+        chosen = [clip for clip in self.clips if clip.split == split]
+        held = {name for clip in chosen for name in clip.names}
+        missing = [label for label in self.labels if label not in held] if self.kind.classes else []
+        if chosen and not missing:
+            return
+        counts = Counter(name for clip in self.clips for name in clip.names)
+        fewest = min((counts[label] for label in missing), default=len(self))
+        # A split by seed gives its first clips to training: what is missing elsewhere had too few for its share.
+        cure = (
+            "smaller shares for validation and test"
+            if split == "train"
+            else f"a larger share for {split} (of {fewest} clips at least {0.5 / max(1, fewest):.2g})"
+        )
+        raise ClipzooError(
+            f"{self.root}: no clip{' of ' + some(missing) if missing else ''} in the split {split}; give more clips, "
+            f"{cure}, or a --list whose column `split` says where each belongs"
+        )
 
     def readable(
         self, *, on_error: OnError = "skip", workers: int = 2, advance: Callable[[], object] = lambda: None
@@ -296,6 +304,8 @@ class ClipIndex:
             VideoError: with `fail`, the first broken file.
             ClipzooError: a class has no readable clip.
         """
+        from loaders.decode import check_readable
+
         files = list(dict.fromkeys(clip.file for clip in self.clips))
         checked = check_readable([self.root / file for file in files], workers=workers, advance=advance)
         return self.without({file: error for file, error in zip(files, checked, strict=True) if error}, on_error)
@@ -337,10 +347,10 @@ class ClipIndex:
         Raises:
             ClipzooError: a clip has a class that is not among `labels`.
         """
-        if self.task == "regression":
-            foreign = [] if tuple(labels) == self.labels else list(self.labels)
-        else:
+        if self.kind.classes:
             foreign = sorted({name for clip in self.clips for name in clip.names} - set(labels))
+        else:
+            foreign = [] if tuple(labels) == self.labels else list(self.labels)
         if foreign:
             raise ClipzooError(
                 f"{self.root}: the labels do not fit the model: it does not know {some(foreign)}; "

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
 
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
-from loaders.index import PART_NAMES, Clip, ClipIndex, Label, Task
+from loaders.index import Clip, ClipIndex
+from loaders.split import SPLIT_NAMES
+from loaders.tasks import Task, task_kind
 
 RESERVED = ("file", "split", "group", "source", "start", "end")  # columns of a list that are no labels
 VIDEO_SUFFIXES = frozenset(
@@ -49,7 +49,7 @@ def index_folder(path: str | Path) -> ClipIndex:
 def index_pattern(pattern: str | Path) -> ClipIndex:
     """Indexes the files that fit a pattern such as `videos/{label}/**/*.avi` or `clips/v_{label}_g{group}_c*.avi`.
 
-    `{label}` (or `{classname}`) is the class, `{group}` what must not be torn between parts; `*` and `?` stand for
+    `{label}` (or `{classname}`) is the class, `{group}` what must not be torn between splits; `*` and `?` stand for
     characters within a name, `**/` for any folders. Links are followed; suffixes are taken as they are written.
 
     Raises:
@@ -141,8 +141,7 @@ def index_csv(
     """
     path = Path(path)
     root = existing_folder(root if root is not None else path.parent)
-    if task not in get_args(Task):
-        raise ClipzooError(f"task ({task!r}) must be one of {', '.join(get_args(Task))}")
+    kind = task_kind(task)
     columns, rows = _rows(path)
     wanted = [_named(name, columns) for name in ([label] if isinstance(label, str) else list(label or ()))]
     for needed in ("file", *wanted):
@@ -162,20 +161,21 @@ def index_csv(
         name = row["file"].strip()
         if not name:
             raise ClipzooError(f"{path}: line {line} has no file")
-        part = row.get("split", "").strip().lower()
-        if part and part not in PART_NAMES:
+        split = row.get("split", "").strip().lower()
+        if split and split not in SPLIT_NAMES:
             raise ClipzooError(
-                f"{path}: line {line} has the split {part!r}; it must be train, validation (val) or test"
+                f"{path}: line {line} has the split {split!r}; it must be train, validation (val) or test"
             )
         try:
-            found = _label(row, wanted, task, separator if one else None) if wanted else None
+            values = [row[column].strip() for column in wanted]
+            found = _separated(values[0], separator) if one else kind.parse(values, wanted) if wanted else None
             span = _span(row.get("start", "").strip(), row.get("end", "").strip())
         except ValueError as error:
             raise ClipzooError(f"{path}: line {line} {error}") from None
         if (name, *span) in seen:
             raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
         seen.add((name, *span))
-        clips.append(Clip(name, found, PART_NAMES.get(part), row.get(group, "").strip() or None, *span))
+        clips.append(Clip(name, found, SPLIT_NAMES.get(split), row.get(group, "").strip() or None, *span))
     if not clips:
         raise ClipzooError(f"{path}: lists no clip")
     names = () if task == "classification" or one else tuple(wanted)
@@ -194,41 +194,22 @@ def write_csv(index: ClipIndex, path: str | Path) -> None:
     writer.writerow(
         (
             "file",
-            *(index.labels if index.task != "classification" else ("label",)),
+            *index.kind.columns(index.labels),
             "split",
             "group",
             *(("start", "end") if spans else ()),
         )
     )
     for clip in index:
-        if index.task == "multilabel":
-            values: Sequence[object] = [int(name in clip.names) for name in index.labels]
-        else:
-            values = [clip.label or ""] if index.task == "classification" else clip.label or ()
         span = (clip.start, clip.end) if spans else ()
-        writer.writerow((clip.file, *values, clip.part or "", clip.group or "", *span))
+        writer.writerow(
+            (clip.file, *index.kind.cells(clip.label, index.labels), clip.split or "", clip.group or "", *span)
+        )
     write_text(path, text.getvalue())
 
 
-def _label(row: dict[str, str], columns: Sequence[str], task: Task, separator: str | None) -> Label:
-    values = [row[column].strip() for column in columns]
-    if task == "regression":
-        try:
-            numbers = tuple(float(value) for value in values)
-        except ValueError:
-            numbers = (math.nan,)
-        if not all(map(math.isfinite, numbers)):
-            raise ClipzooError(f"has {', '.join(map(repr, values))}, which must be numbers")
-        return numbers
-    if task == "classification":
-        if not values[0]:
-            raise ClipzooError(f"has no {columns[0]}")
-        return values[0]
-    if separator is not None:
-        return tuple(dict.fromkeys(name.strip() for name in values[0].split(separator) if name.strip()))
-    if not set(values) <= {"0", "1"}:
-        raise ClipzooError(f"has {', '.join(map(repr, values))}, which must each be 0 or 1")
-    return tuple(name for name, value in zip(columns, values, strict=True) if value == "1")
+def _separated(text: str, separator: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(separator) if name.strip()))
 
 
 def _span(start: str, end: str) -> tuple[float, float] | tuple[None, None]:

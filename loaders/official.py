@@ -10,13 +10,13 @@ from loaders.index import Clip, ClipIndex
 from loaders.lists import existing_folder
 
 
-def index_ucf101(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
-    """Indexes UCF101 by an official split: parts train and test, groups as the file names have them (g01 to g25).
+def index_ucf101(videos: str | Path, lists: str | Path, *, fold: int = 1) -> ClipIndex:
+    """Indexes UCF101 by an official split: train and test, groups as the file names have them (g01 to g25).
 
     Args:
         videos: the folder with a sub-folder a class.
         lists: the folder with classInd.txt, trainlist0k.txt and testlist0k.txt.
-        split: 1, 2 or 3.
+        fold: which of the three official splits: 1, 2 or 3.
 
     Raises:
         ClipzooError: a list is missing or is not what it should be.
@@ -25,28 +25,28 @@ def index_ucf101(videos: str | Path, lists: str | Path, *, split: int = 1) -> Cl
     labels = tuple(line.split()[-1] for line in _lines(lists / "classInd.txt"))
     by_folder = {label.lower(): label for label in labels}  # HandStandPushups is a folder HandstandPushups
     clips = []
-    for part, name in (("train", f"trainlist0{split}.txt"), ("test", f"testlist0{split}.txt")):
+    for split, name in (("train", f"trainlist0{fold}.txt"), ("test", f"testlist0{fold}.txt")):
         for line in _lines(lists / name):
             file = line.split()[0]  # the train lists give the class's number too
             found = re.fullmatch(r"([^/]+)/v_.+_g(\d+)_c\d+\.avi", file)
             if not found or found[1].lower() not in by_folder:
                 raise ClipzooError(f"{lists / name}: {line!r} is no line of an official UCF101 list")
-            clips.append(Clip(file, by_folder[found[1].lower()], part, f"{found[1]} g{found[2]}"))
+            clips.append(Clip(file, by_folder[found[1].lower()], split, f"{found[1]} g{found[2]}"))
     return ClipIndex(existing_folder(videos), tuple(clips), labels)
 
 
-def index_hmdb51(videos: str | Path, lists: str | Path, *, split: int = 1) -> ClipIndex:
-    """Indexes HMDB51 by an official split: parts train and test, groups by the film that a clip was cut from.
+def index_hmdb51(videos: str | Path, lists: str | Path, *, fold: int = 1) -> ClipIndex:
+    """Indexes HMDB51 by an official split: train and test, groups by the film that a clip was cut from.
 
     Args:
         videos: the folder with a sub-folder a class.
         lists: the folder with the files `<action>_test_split<k>.txt`.
-        split: 1, 2 or 3.
+        fold: which of the three official splits: 1, 2 or 3.
 
     Raises:
         ClipzooError: no such lists, or a line that is not of one.
     """
-    lists, end = Path(lists), f"_test_split{split}.txt"
+    lists, end = Path(lists), f"_test_split{fold}.txt"
     files = sorted(lists.glob(f"*{end}"))
     if not files:
         raise ClipzooError(f"{lists}: no file *{end}")
@@ -57,7 +57,7 @@ def index_hmdb51(videos: str | Path, lists: str | Path, *, split: int = 1) -> Cl
             name, _, use = line.rpartition(" ")
             if use not in ("0", "1", "2"):
                 raise ClipzooError(f"{list_file}: {line!r} does not end in 0, 1 or 2")
-            if use != "0":  # 0: in neither part
+            if use != "0":  # 0: in neither
                 source = name.partition(f"_{label}_")[0]
                 clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
     return ClipIndex(existing_folder(videos), tuple(clips))

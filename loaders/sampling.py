@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
 
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
+from loaders.split import SPLITS, Split
 
-Phase = Literal["train", "validation", "test"]
-PHASES: tuple[Phase, ...] = ("train", "validation", "test")
-Part = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
-Step = tuple[Part, ...]  # what one step of a clip is made of
+Element = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
+Step = tuple[Element, ...]  # what one step of a clip is made of
 
 
 def uniform(count: int, frames: int) -> list[int]:
@@ -59,13 +57,13 @@ def dense(count: int, frames: int, stride: int, draw: float | None = None) -> li
 
 
 def segments(
-    count: int, frames: int, length: int = 1, *, phase: Phase = "test", draws: Sequence[float] | None = None
+    count: int, frames: int, length: int = 1, *, split: Split = "test", draws: Sequence[float] | None = None
 ) -> list[int]:
     """The first index of `length` consecutive ones in each of `frames` segments (arXiv 1711.04161, released code).
 
     With d = count / frames, for segment i:
 
-    | phase | count >= frames * length | otherwise |
+    | split | count >= frames * length | otherwise |
     |---|---|---|
     | train | floor(i d) + random in 0..floor(d) - length | min(floor(i d) + random in 0..floor(d), count - length) |
     | validation | floor((d - length + 1) / 2 + i d) | floor(i (count - length) / (frames - 1)) |
@@ -77,7 +75,7 @@ def segments(
         count: frames, or flow fields, in the file, >= 1.
         frames: segments, >= 1.
         length: consecutive ones taken from each, >= 1.
-        phase: which row.
+        split: which row.
         draws: for `train`, `frames` numbers in [0, 1).
 
     Raises:
@@ -86,14 +84,14 @@ def segments(
     _positive(count=count, frames=frames, length=length)
     last = max(0, count - length)
     short = count < frames * length
-    if phase == "train":
+    if split == "train":
         if draws is None or len(draws) < frames:
-            raise ClipzooError("segments of the train phase need a random draw each")
+            raise ClipzooError("segments of the train split need a random draw each")
         room = count // frames - (0 if short else length)
         return [min(i * count // frames + int(draws[i] * (room + 1)), last) for i in range(frames)]
-    if phase == "validation" and not short:
+    if split == "validation" and not short:
         return [(count - frames * (length - 1) + 2 * i * count) // (2 * frames) for i in range(frames)]
-    if phase == "test" and short:
+    if split == "test" and short:
         return [0] * frames
     return [last // 2] if frames == 1 else [i * last // (frames - 1) for i in range(frames)]
 
@@ -125,7 +123,7 @@ def sample(
     count: int,
     spec: ClipSpec,
     *,
-    phase: Phase = "test",
+    split: Split = "test",
     draws: Sequence[float] | None = None,
     fps: float | None = None,
 ) -> list[Step]:
@@ -137,7 +135,7 @@ def sample(
     Args:
         count: frames in the file (or in the span of it that is read), >= 1.
         spec: what to take.
-        phase: `train` draws dense and segment positions at random.
+        split: `train` draws dense and segment positions at random.
         draws: for `train`, `spec.frames` numbers in [0, 1).
         fps: frames a second, for `spec.interval`.
 
@@ -149,12 +147,12 @@ def sample(
     """
     if spec.paired and spec.pairs == "sampled":
         single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
-        taken = [part[0] for (part,) in sample(count, single, phase=phase, draws=draws, fps=fps)]
+        taken = [element[0] for (element,) in sample(count, single, split=split, draws=draws, fps=fps)]
         return [((first, second),) for first, second in itertools.pairwise(taken)]
-    if phase not in PHASES:
-        raise ClipzooError(f"phase ({phase!r}) must be one of {', '.join(PHASES)}")
-    if draws is None and is_random(spec, phase):
-        raise ClipzooError(f"{spec.sampling} sampling of the train phase needs random draws")
+    if split not in SPLITS:
+        raise ClipzooError(f"split ({split!r}) must be one of {', '.join(SPLITS)}")
+    if draws is None and is_random(spec, split):
+        raise ClipzooError(f"{spec.sampling} sampling of the train split needs random draws")
     if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
         raise ClipzooError(
             f"{count} frames are too few for {spec.modality}: a step compares {spec.reach} neighbours"
@@ -175,30 +173,30 @@ def sample(
     if stretched:
         items, ticks = needed, needed - length + 1
     if spec.sampling == "segments":
-        starts = segments(items, spec.frames, length, phase=phase, draws=draws)
+        starts = segments(items, spec.frames, length, split=split, draws=draws)
     elif spec.sampling == "dense" and items >= needed:
-        starts = dense(ticks, spec.frames, stride, draws[0] if phase == "train" and draws is not None else None)
+        starts = dense(ticks, spec.frames, stride, draws[0] if split == "train" and draws is not None else None)
     elif stretched:
         starts = list(range(spec.frames))
     else:
         starts = uniform(ticks, spec.frames)
-    return [tuple(_part(start + k, count, spec) for k in range(length)) for start in starts]
+    return [tuple(_element(start + k, count, spec) for k in range(length)) for start in starts]
 
 
-def every_part(count: int, spec: ClipSpec) -> list[Step]:
-    """Every place of a file, one part a step: all that random sampling could ask for."""
-    return [(_part(n, count, spec),) for n in range(max(1, count - 1) if spec.paired else count)]
+def every_element(count: int, spec: ClipSpec) -> list[Step]:
+    """Every place of a file, one element a step: all that random sampling could ask for."""
+    return [(_element(n, count, spec),) for n in range(max(1, count - 1) if spec.paired else count)]
 
 
-def _part(place: int, count: int, spec: ClipSpec) -> Part:
+def _element(place: int, count: int, spec: ClipSpec) -> Element:
     places = max(1, count - 1) if spec.paired else count
     place = place % places if spec.short == "wrap" else min(place, places - 1)
     return (place, min(place + 1, count - 1)) if spec.paired else (place,)
 
 
-def is_random(spec: ClipSpec, phase: Phase) -> bool:
+def is_random(spec: ClipSpec, split: Split) -> bool:
     """Whether the frames of a clip change from epoch to epoch."""
-    return phase == "train" and spec.sampling != "uniform"
+    return split == "train" and spec.sampling != "uniform"
 
 
 def _stride(spec: ClipSpec, fps: float | None) -> int:

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex, Task
+from loaders.index import ClipIndex
 from loaders.lists import csv_columns, index_csv, index_folder
 from loaders.spec import ClipSpec, FlowSpec
+from loaders.tasks import Task
 
 
 class OnErrorChoice(StrEnum):
@@ -32,6 +33,7 @@ def text_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
 
 
+ListFile = Annotated[Path | None, typer.Option("--list", help="CSV list: file,label[,split][,group][,start,end].")]
 LabelColumns = Annotated[
     list[str], typer.Option("--label", help="Column of the list with the labels; several times for several columns.")
 ]
@@ -39,7 +41,7 @@ LabelColumns = Annotated[
 
 def index_videos(
     videos: Path,
-    split: Path | None,
+    list_file: Path | None,
     *,
     label: list[str] | None = None,
     task: Task = "classification",
@@ -52,14 +54,14 @@ def index_videos(
     Raises:
         ClipzooError: labels other than classes without a list.
     """
-    if split is None:
+    if list_file is None:
         if label or task != "classification":
-            raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --split LIST.csv")
+            raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --list LIST.csv")
         return index_folder(videos)
     columns = label or ["label"]
-    if not labelled and not set(columns) <= set(csv_columns(split)):
-        return index_csv(split, root=videos, label=None)
-    return index_csv(split, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
+    if not labelled and not set(columns) <= set(csv_columns(list_file)):
+        return index_csv(list_file, root=videos, label=None)
+    return index_csv(list_file, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
 
 
 def drop_broken(

@@ -50,12 +50,12 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("phase", ["train", "validation", "test"])
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_cached_clips_are_those_that_decoding_gives(
-    cache: Cache, motion: ClipIndex, name: str, phase: Any, decoded: list[str]
+    cache: Cache, motion: ClipIndex, name: str, split: Any, decoded: list[str]
 ) -> None:
     def read(seed: int, cache: Cache | None) -> np.ndarray:
-        return read_clip(motion.path(1), SPECS[name], phase=phase, rng=np.random.default_rng(seed), cache=cache)
+        return read_clip(motion.path(1), SPECS[name], split=split, rng=np.random.default_rng(seed), cache=cache)
 
     plain = [read(seed, None) for seed in range(4)]
     decoded.clear()
@@ -63,7 +63,7 @@ def test_cached_clips_are_those_that_decoding_gives(
         for seed in range(4):
             np.testing.assert_array_equal(read(seed, cache), plain[seed])
     # Once for all draws; pairs that are drawn apart are too many to be kept.
-    assert len(decoded) == (8 if name == "pairs" and phase == "train" else 1)
+    assert len(decoded) == (8 if name == "pairs" and split == "train" else 1)
 
 
 def test_spans_and_specs_have_entries_of_their_own(cache: Cache, motion: ClipIndex, decoded: list[str]) -> None:
@@ -152,7 +152,7 @@ index, cache = index_folder(sys.argv[1]), DiskCache(sys.argv[2])
 for number in range(10**6):
     spec = ClipSpec(frames=4, height=16 + number, width=16)
     for path in index.paths:
-        fill(cache, path, [spec], span=None, phase="test")
+        fill(cache, path, [spec], span=None, split="test")
         print(number, flush=True)
 """
 

@@ -100,7 +100,7 @@ def test_the_same_command_measures_run_and_onnx_file_and_they_agree(
     figures = {}
     for model in (run, onnx_file):
         done = clipzoo(
-            "evaluate", model, videos, "--split", run / "split.csv", "--part", "train",
+            "evaluate", model, videos, "--list", run / "split.csv", "--split", "train",
             "--json", tmp_path / "figures.json", "--picture", tmp_path / "confusion.png",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -35,18 +35,18 @@ def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
 
 def test_the_real_list_keeps_its_groups_whole(data: Path) -> None:
     index = index_csv(data / "fights" / "split.csv")
-    assert [len(index.part(part)) for part in ("train", "val", "test")] == [180, 60, 60]
+    assert [len(index.only(part)) for part in ("train", "val", "test")] == [180, 60, 60]
     parts_of: dict[str | None, set[str | None]] = {}
     for clip in index:
-        parts_of.setdefault(clip.group, set()).add(clip.part)
+        parts_of.setdefault(clip.group, set()).add(clip.split)
     assert max(len(parts) for parts in parts_of.values()) == 1
     again = index.split(validation=0.2, test=0.2, seed=3)
     parts_of.clear()
     for clip in again:
-        parts_of.setdefault(clip.group, set()).add(clip.part)
+        parts_of.setdefault(clip.group, set()).add(clip.split)
     assert max(len(parts) for parts in parts_of.values()) == 1
     for part in ("validation", "test"):
-        by_class = Counter(clip.label for clip in again.part(part))
+        by_class = Counter(clip.label for clip in again.only(part))
         assert all(25 <= n <= 35 for n in by_class.values()), by_class
 
 
@@ -90,16 +90,16 @@ def test_a_split_is_stratified_to_a_clip_and_the_same_for_the_same_seed(
     clips = [Clip(f"{label}/{n}", str(label)) for label, size in enumerate(sizes) for n in range(size)]
     index = ClipIndex(Path(), tuple(clips)).split(validation=share, test=share, seed=seed)
     backwards = ClipIndex(Path(), tuple(reversed(clips))).split(validation=share, test=share, seed=seed)
-    assert {clip.file: clip.part for clip in index} == {clip.file: clip.part for clip in backwards}
+    assert {clip.file: clip.split for clip in index} == {clip.file: clip.split for clip in backwards}
     for label, size in enumerate(sizes):
-        counts = Counter(clip.part for clip in index if clip.label == str(label))
+        counts = Counter(clip.split for clip in index if clip.label == str(label))
         for part in ("validation", "test"):
             assert abs(counts[part] - share * size) <= 1
 
 
 def test_a_small_set_has_clips_in_every_part() -> None:
     clips = tuple(Clip(f"{label}/{n}", label) for label in "abcdef" for n in range(4))
-    counts = Counter(clip.part for clip in ClipIndex(Path(), clips).split(seed=0))
+    counts = Counter(clip.split for clip in ClipIndex(Path(), clips).split(seed=0))
     assert counts == {"train": 18, "validation": 3, "test": 3}
 
 
@@ -121,7 +121,7 @@ def test_a_class_that_cannot_be_trained_is_an_error() -> None:
     with pytest.raises(ClipzooError, match=r"validation \(0\.7\)"):
         ClipIndex(Path(), clips).split(validation=0.7, test=0.4)
     torn = ClipIndex(Path(), tuple(Clip(str(n), "x" if n else "y", group="one") for n in range(4)))
-    assert {clip.part for clip in torn.split(seed=0)} == {"train"}
+    assert {clip.split for clip in torn.split(seed=0)} == {"train"}
 
 
 def test_broken_files_are_left_out_by_name_or_raised(tmp_path: Path, motion: ClipIndex) -> None:

@@ -99,7 +99,7 @@ def test_tables_of_labels(tmp_path: Path) -> None:
     assert numbers.labels == ("Speed", "height")
     assert numbers.encode().tolist() == [[2.5, -1], [0, 1000], [-3, 0.5]]
     assert not index_csv(table, label=None).labelled
-    assert [clip.part for clip in numbers] == ["train", "validation", "test"]
+    assert [clip.split for clip in numbers] == ["train", "validation", "test"]
     for index, label in ((flags, ("run", "jump")), (numbers, ("speed", "HEIGHT"))):
         write_csv(index, tmp_path / "again.csv")
         assert index_csv(tmp_path / "again.csv", label=label, task=index.task) == index
@@ -134,27 +134,27 @@ def test_spans_make_several_clips_of_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("split", "train", "test"), [(1, 9537, 3783), (2, 9586, 3734), (3, 9624, 3696)])
 def test_the_official_lists_of_ucf101(data: Path, tmp_path: Path, split: int, train: int, test: int) -> None:
-    index = index_ucf101(tmp_path, data / "splits" / "ucf101", split=split)
-    assert (len(index.part("train")), len(index.part("test")), len(index.labels)) == (train, test, 101)
+    index = index_ucf101(tmp_path, data / "splits" / "ucf101", fold=split)
+    assert (len(index.only("train")), len(index.only("test")), len(index.labels)) == (train, test, 101)
     assert index.labels[0] == "ApplyEyeMakeup"
     first = {1: "01", 2: "08", 3: "15"}[split]
-    assert index.part("test")[0].file == f"ApplyEyeMakeup/v_ApplyEyeMakeup_g{first}_c01.avi"
+    assert index.only("test")[0].file == f"ApplyEyeMakeup/v_ApplyEyeMakeup_g{first}_c01.avi"
     # The official split tears no group, and a validation part taken from train does not either.
-    groups = [{clip.group for clip in index.part(part)} for part in ("train", "test")]
+    groups = [{clip.group for clip in index.only(part)} for part in ("train", "test")]
     assert not groups[0] & groups[1]
-    inner = index.part("train").split(validation=0.1, test=0, seed=0)
-    assert not {clip.group for clip in inner.part("train")} & {clip.group for clip in inner.part("validation")}
+    inner = index.only("train").split(validation=0.1, test=0, seed=0)
+    assert not {clip.group for clip in inner.only("train")} & {clip.group for clip in inner.only("validation")}
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
 def test_the_official_lists_of_hmdb51(data: Path, tmp_path: Path, split: int) -> None:
-    index = index_hmdb51(tmp_path, data / "splits" / "hmdb51", split=split)
-    assert (len(index.part("train")), len(index.part("test")), len(index.labels)) == (3570, 1530, 51)
-    assert set(Counter(clip.label for clip in index.part("test")).values()) == {30}
+    index = index_hmdb51(tmp_path, data / "splits" / "hmdb51", fold=split)
+    assert (len(index.only("train")), len(index.only("test")), len(index.labels)) == (3570, 1530, 51)
+    assert set(Counter(clip.label for clip in index.only("test")).values()) == {30}
     assert "brush_hair" in index.labels
     assert all(clip.file == f"{clip.label}/{Path(clip.file).name}" and clip.file.endswith(".avi") for clip in index)
     with pytest.raises(ClipzooError, match="_test_split4"):
-        index_hmdb51(tmp_path, data / "splits" / "hmdb51", split=4)
+        index_hmdb51(tmp_path, data / "splits" / "hmdb51", fold=4)
 
 
 def balanced(clips: int = 40, groups: int = 20) -> ClipIndex:
@@ -164,14 +164,14 @@ def balanced(clips: int = 40, groups: int = 20) -> ClipIndex:
 def test_folds_test_every_clip_once_and_tear_no_group() -> None:
     index = balanced()
     folds = index.folds(4, validation=0.2, seed=3)
-    tested = [clip.file for fold in folds for clip in fold.part("test")]
+    tested = [clip.file for fold in folds for clip in fold.only("test")]
     assert sorted(tested) == sorted(clip.file for clip in index)
     for fold in folds:
         assert [clip.file for clip in fold] == [clip.file for clip in index]
-        parts = {name: {clip.group for clip in fold.part(name)} for name in ("train", "validation", "test")}
+        parts = {name: {clip.group for clip in fold.only(name)} for name in ("train", "validation", "test")}
         assert not parts["train"] & parts["validation"] and not parts["train"] & parts["test"]
         assert not parts["validation"] & parts["test"]
-        assert abs(len(fold.part("test")) - 10) <= 2
+        assert abs(len(fold.only("test")) - 10) <= 2
     assert index.folds(4, validation=0.2, seed=3) == folds
     assert index.folds(4, seed=4) != index.folds(4, seed=3)
     with pytest.raises(ClipzooError, match="folds"):
@@ -180,9 +180,9 @@ def test_folds_test_every_clip_once_and_tear_no_group() -> None:
 
 def test_either_share_may_be_alone() -> None:
     only_test = balanced().split(validation=0, test=0.25, seed=0)
-    assert Counter(clip.part for clip in only_test) == {"train": 30, "test": 10}
+    assert Counter(clip.split for clip in only_test) == {"train": 30, "test": 10}
     only_validation = balanced().split(validation=0.25, test=0, seed=0)
-    assert Counter(clip.part for clip in only_validation) == {"train": 30, "validation": 10}
+    assert Counter(clip.split for clip in only_validation) == {"train": 30, "validation": 10}
 
 
 def test_class_weights_balance_the_classes() -> None:
@@ -208,8 +208,8 @@ def test_windows_are_clips_of_their_own_with_their_own_frames(motion: ClipIndex)
     last = read_clip(index.path(0), spec, span=first[-1].span)
     np.testing.assert_array_equal(last[-1], whole[-1])
     split = slid.split(validation=0.4, test=0, seed=0)
-    assert {clip.part for clip in split} == {"train", "validation"}
-    assert all(len({c.part for c in split if c.file == clip.file}) == 1 for clip in split)  # no file is torn
+    assert {clip.split for clip in split} == {"train", "validation"}
+    assert all(len({c.split for c in split if c.file == clip.file}) == 1 for clip in split)  # no file is torn
     with pytest.raises(ClipzooError, match="above 0"):
         index.windows(0)
 

@@ -42,7 +42,7 @@ def test_groups_that_share_a_file_stay_together() -> None:
     split = ClipIndex(Path(), (*clips, *lone)).split(validation=0.2, test=0.2, seed=0)
     parts: dict[str, set[str]] = {}
     for clip in split:
-        parts.setdefault(str(clip.group), set()).add(str(clip.part))
+        parts.setdefault(str(clip.group), set()).add(str(clip.split))
     assert all(len(found) == 1 for found in parts.values())
 
 
@@ -132,7 +132,7 @@ def test_nothing_moving_is_128_for_every_bound() -> None:
 @pytest.mark.parametrize("sampling", ["dense", "segments"])
 def test_pairs_among_sampled_frames_are_drawn_too(motion: ClipIndex, modality: str, sampling: str) -> None:
     spec = ClipSpec(frames=3, height=16, width=16, modality=modality, pairs="sampled", sampling=sampling)  # type: ignore[arg-type]
-    assert read_clip(motion.path(0), spec, phase="train", rng=np.random.default_rng(0)).shape == spec.shape
+    assert read_clip(motion.path(0), spec, split="train", rng=np.random.default_rng(0)).shape == spec.shape
 
 
 def test_pictures_of_flow_have_a_bound_of_their_own() -> None:
@@ -162,7 +162,7 @@ def test_an_entry_that_cannot_be_opened_now_is_not_thrown_away(
 def test_a_short_file_is_named_with_a_cache_too(motion: ClipIndex, tmp_path: Path) -> None:
     spec = SPEC.replace(sampling="dense", stride=9, short="error")
     with pytest.raises(VideoError, match=r"0000\.avi"):
-        read_clip(motion.path(0), spec, phase="train", rng=np.random.default_rng(0), cache=DiskCache(tmp_path))
+        read_clip(motion.path(0), spec, split="train", rng=np.random.default_rng(0), cache=DiskCache(tmp_path))
 
 
 def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipIndex, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipInde
     cache = DiskCache(tmp_path / "c")
     before = set(cache.folder.glob("??/*.clip"))
     wanted = SPEC.replace(sampling="dense", stride=2)
-    for phase in ("train", "validation", "test"):
-        read_clip(motion.path(3), wanted, phase=phase, rng=np.random.default_rng(0), cache=cache)  # type: ignore[arg-type]
+    for split in ("train", "validation", "test"):
+        read_clip(motion.path(3), wanted, split=split, rng=np.random.default_rng(0), cache=cache)  # type: ignore[arg-type]
     odd = motion.root / ".." / motion.root.name / motion[3].file
     read_clip(odd, wanted, cache=cache)
     assert set(cache.folder.glob("??/*.clip")) == before
@@ -203,8 +203,8 @@ def test_scan_stops_when_it_is_interrupted(tmp_path: Path, data: Path) -> None:
 def test_lists_without_labels_are_enough_to_scan_and_show(motion: ClipIndex, tmp_path: Path) -> None:
     listed = tmp_path / "list.csv"
     listed.write_text("file,s,u\n" + "".join(f"{clip.file},1,0\n" for clip in motion.clips[:4]))
-    assert "4 files" in clipzoo("scan", motion.root, "--split", listed).stdout
-    done = clipzoo("show", motion.root, "--split", listed, "--spec", "frames=2,size=16", "--out", tmp_path / "g.png")
+    assert "4 files" in clipzoo("scan", motion.root, "--list", listed).stdout
+    done = clipzoo("show", motion.root, "--list", listed, "--spec", "frames=2,size=16", "--out", tmp_path / "g.png")
     assert done.returncode == 0, done.stderr
 
 
@@ -218,8 +218,8 @@ def test_mistakes_in_python_are_sentences(motion: ClipIndex) -> None:
     for span in ((-1.0, 0.5), (0.0, float("nan")), (0.5, 0.1)):
         with pytest.raises(ClipzooError, match="0 <= start < end"):
             read_clip(motion.path(0), SPEC, span=span)
-    with pytest.raises(ClipzooError, match="phase"):
-        read_clip(motion.path(0), SPEC, phase="training")  # type: ignore[arg-type]
+    with pytest.raises(ClipzooError, match="split"):
+        read_clip(motion.path(0), SPEC, split="training")  # type: ignore[arg-type]
     with pytest.raises(ClipzooError, match="one size"):
         clip_from_frames([np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)], SPEC)
     with pytest.raises(ClipzooError, match="one size"):
@@ -276,8 +276,8 @@ def test_a_listed_test_part_is_never_trained_on(motion: ClipIndex) -> None:
     )
     index, _ = _with_parts(ClipIndex(motion.root, clips), validation=0.2, test=0.1, seed=0)
     for before, after in zip(clips, index, strict=True):
-        assert (before.part == "test") == (after.part == "test")
-    assert {clip.part for clip in index} == {"train", "validation", "test"}
+        assert (before.split == "test") == (after.split == "test")
+    assert {clip.split for clip in index} == {"train", "validation", "test"}
 
 
 def test_a_number_that_is_none_is_json(tmp_path: Path) -> None:

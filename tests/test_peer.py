@@ -76,7 +76,7 @@ def test_4_either_share_alone_with_a_seed_groups_and_lists(pattern: str) -> None
     tests = [[clip.file for clip in generator.get_test_generator().index] for generator in both]
     assert tests[0] == tests[1] != tests[2]
     assert len(tests[0]) == 12
-    with pytest.raises(ClipzooError, match="no clip in the part 'validation'"):
+    with pytest.raises(ClipzooError, match="no clip in the split 'validation'"):
         both[0].get_validation_generator()
 
 
@@ -204,7 +204,7 @@ def test_training_goes_on_in_the_middle_of_an_epoch(motion: ClipIndex, done: int
 
 def test_mixup_mixes_clips_and_labels_alike(motion: ClipIndex) -> None:
     plain, mixed = (
-        ClipDataset(motion, SPEC, batch_size=8, mixup=alpha, seed=2, shuffle=True, phase="test")[1]
+        ClipDataset(motion, SPEC, batch_size=8, mixup=alpha, seed=2, shuffle=True, split="test")[1]
         for alpha in (0.0, 0.4)
     )
     assert mixed[0].dtype == np.uint8 and mixed[1].dtype == np.float32

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import ClipSpec, ClipzooError
-from loaders.sampling import PHASES, Phase, dense, every_part, sample, segments, uniform, windows
+from loaders.sampling import dense, every_element, sample, segments, uniform, windows
 from loaders.spec import FLOWS, PAIRED
+from loaders.split import SPLITS, Split
 
 COUNT, FRAMES, LENGTH = st.integers(1, 400), st.integers(1, 30), st.integers(1, 6)
 DRAWS = st.lists(st.floats(0, 1, exclude_max=True), min_size=31, max_size=31)
@@ -60,13 +61,13 @@ def test_dense_takes_every_stride_th_frame_somewhere(frames: int, stride: int, r
 
 @given(count=COUNT, frames=FRAMES, length=LENGTH, draws=DRAWS)
 def test_segments_stay_inside_and_in_order(count: int, frames: int, length: int, draws: list[float]) -> None:
-    for phase in PHASES:
-        starts = segments(count, frames, length, phase=phase, draws=draws)
+    for split in SPLITS:
+        starts = segments(count, frames, length, split=split, draws=draws)
         assert len(starts) == frames
         assert all(0 <= start <= max(0, count - length) for start in starts)
         if count >= frames * length:
             assert starts == sorted(starts)
-        if count >= frames * length and phase == "train":
+        if count >= frames * length and split == "train":
             # Each stack lies wholly in its own segment.
             for i, start in enumerate(starts):
                 assert i * count // frames <= start <= (i + 1) * count // frames - length
@@ -74,17 +75,17 @@ def test_segments_stay_inside_and_in_order(count: int, frames: int, length: int,
 
 def test_segments_to_the_integer() -> None:
     # Worked by hand from the table of arXiv 1711.04161's released code: 60 frames, 25 segments, d = 2.4.
-    assert segments(60, 25, phase="test")[:6] == [0, 2, 4, 7, 9, 12]
-    assert segments(60, 25, phase="test")[-1] == 59
-    assert segments(60, 4, phase="validation") == [7, 22, 37, 52]
-    assert segments(60, 4, 5, phase="validation") == [5, 20, 35, 50]
-    assert segments(60, 4, 5, phase="test") == [0, 18, 36, 55]
-    assert segments(60, 4, 5, phase="train", draws=[0, 0.999, 0.5, 0]) == [0, 25, 35, 45]
+    assert segments(60, 25, split="test")[:6] == [0, 2, 4, 7, 9, 12]
+    assert segments(60, 25, split="test")[-1] == 59
+    assert segments(60, 4, split="validation") == [7, 22, 37, 52]
+    assert segments(60, 4, 5, split="validation") == [5, 20, 35, 50]
+    assert segments(60, 4, 5, split="test") == [0, 18, 36, 55]
+    assert segments(60, 4, 5, split="train", draws=[0, 0.999, 0.5, 0]) == [0, 25, 35, 45]
     # Too short for 4 stacks of 5.
-    assert segments(18, 4, 5, phase="test") == [0, 0, 0, 0]
-    assert segments(18, 4, 5, phase="validation") == [0, 4, 8, 13]
-    assert segments(18, 4, 5, phase="train", draws=[0.999] * 4) == [4, 8, 13, 13]
-    assert segments(3, 4, 5, phase="train", draws=[0.9] * 4) == [0] * 4
+    assert segments(18, 4, 5, split="test") == [0, 0, 0, 0]
+    assert segments(18, 4, 5, split="validation") == [0, 4, 8, 13]
+    assert segments(18, 4, 5, split="train", draws=[0.999] * 4) == [4, 8, 13, 13]
+    assert segments(3, 4, 5, split="train", draws=[0.9] * 4) == [0] * 4
 
 
 SPECS = st.builds(
@@ -109,25 +110,25 @@ SPECS = st.builds(
 )
 
 
-@given(count=COUNT, spec=SPECS, phase=st.sampled_from(PHASES), draws=DRAWS)
+@given(count=COUNT, spec=SPECS, split=st.sampled_from(SPLITS), draws=DRAWS)
 def test_every_spec_gives_its_steps_inside_every_file(
-    count: int, spec: ClipSpec, phase: Phase, draws: list[float]
+    count: int, spec: ClipSpec, split: Split, draws: list[float]
 ) -> None:
     try:
-        steps = sample(count, spec, phase=phase, draws=draws)
+        steps = sample(count, spec, split=split, draws=draws)
     except ClipzooError as error:
         assert "too few" in str(error)
         assert spec.short == "error" or (spec.short == "spread" and spec.paired and count < spec.reach)
         return
     assert len(steps) == spec.frames
-    whole = {step[0] for step in every_part(count, spec)}
+    whole = {step[0] for step in every_element(count, spec)}
     for step in steps:
         assert len(step) == spec.stack
-        for part in step:
-            assert len(part) == (2 if spec.paired else 1)
-            assert all(0 <= frame < count for frame in part)
+        for element in step:
+            assert len(element) == (2 if spec.paired else 1)
+            assert all(0 <= frame < count for frame in element)
             if spec.pairs == "neighbours":
-                assert part in whole  # so that a cache of all places has it
+                assert element in whole  # so that a cache of all places has it
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,6 @@ def test_rgb_and_flow_of_one_draw_show_the_same_instants(count: int, frames: int
     rgb = ClipSpec(frames=frames, height=8, width=8, sampling="segments")
     flow = rgb.replace(modality="flow", stack=5)
     for ((frame,),), stack in zip(
-        sample(count, rgb, phase="train", draws=draws), sample(count, flow, phase="train", draws=draws), strict=True
+        sample(count, rgb, split="train", draws=draws), sample(count, flow, split="train", draws=draws), strict=True
     ):
         assert stack[0][0] - 1 <= frame <= stack[-1][1] + 1

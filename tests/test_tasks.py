@@ -15,7 +15,7 @@ import pytest
 import zoo
 from benchmarks.models import enliven
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
-from loaders.index import Task
+from loaders.tasks import Task
 from tests.conftest import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.training import Recipe, fit
@@ -43,7 +43,7 @@ def small(index: ClipIndex) -> Any:
 def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0, seed=0)
     model = small(index)
-    train, validation = (ClipDataset(index.part(name), zoo.specs(model)) for name in ("train", "validation"))
+    train, validation = (ClipDataset(index.only(name), zoo.specs(model)) for name in ("train", "validation"))
     history = fit(model, train, validation, recipe=Recipe(epochs=4), out=tmp_path)
     assert history[-1]["loss"] < history[0]["loss"]
     metric = "label_accuracy" if task == "multilabel" else "mean_absolute_error"
@@ -104,7 +104,7 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     labels = [word for label in index.labels for word in ("--label", label)]
     run = tmp_path / "run"
     clipzoo(
-        "train", motion.root, "--split", tmp_path / "list.csv", *labels, "--task", task, "--model", "convnet_gru",
+        "train", motion.root, "--list", tmp_path / "list.csv", *labels, "--task", task, "--model", "convnet_gru",
         "--frames", 4, "--size", 16, "--set", "width=0.125", "--epochs", 1, "--augment", "noflip", "--out", run,
         "--spec", "sampling=segments", "--cache", tmp_path / "cache",
     )  # fmt: skip
@@ -112,11 +112,11 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     clipzoo("export", run, tmp_path / "model.onnx")
     clipzoo("evaluate", run, motion.root, "--json", tmp_path / "keras.json")
     clipzoo(
-        "evaluate", tmp_path / "model.onnx", motion.root, "--split", run / "split.csv", *labels,
+        "evaluate", tmp_path / "model.onnx", motion.root, "--list", run / "split.csv", *labels,
         "--json", tmp_path / "onnx.json",
     )  # fmt: skip
     keras, onnx = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("keras", "onnx"))
-    assert keras["clips"] == onnx["clips"] == len(index.part("test"))
+    assert keras["clips"] == onnx["clips"] == len(index.only("test"))
     key = "average_precision" if task == "multilabel" else "mean_absolute_error"
     assert keras[key] == pytest.approx(onnx[key], abs=1e-3)
     assert (run / "confusion.png").is_file()

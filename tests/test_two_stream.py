@@ -471,7 +471,7 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
     assert clipzoo("export", tmp_path / "dtpp.keras", tmp_path / "dtpp.onnx").returncode == 0
     for model in ("dtpp.keras", "dtpp.onnx"):
         done = clipzoo(
-            "evaluate", tmp_path / model, motion.root, "--split", tmp_path / "rgb" / "split.csv", "--part", "test",
+            "evaluate", tmp_path / model, motion.root, "--list", tmp_path / "rgb" / "split.csv", "--split", "test",
             "--crops", 10, "--views", 2, "--scores", tmp_path / f"{model}.npz",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

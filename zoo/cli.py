@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
+from loaders.tasks import task_kind
 from loaders.terminal import (
     LabelColumns,
     OnErrorChoice,
@@ -25,7 +26,6 @@ from loaders.terminal import (
     text_console,
 )
 from zoo.registry import card, list_models
-from zoo.tasks import task_kind
 
 app = typer.Typer()
 
@@ -131,7 +131,7 @@ def train(
     index = index_videos(videos, split, label=label, task=task)  # type: ignore[arg-type]
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan)
     index, how = _with_parts(index, validation=validation, test=test, seed=seed)
-    parts = {name: sum(clip.part == name for clip in index) for name in ("train", "validation", "test")}
+    parts = {name: sum(clip.split == name for clip in index) for name in ("train", "validation", "test")}
     console.print(
         f"clips: {len(index)} in {len(index.labels)} classes; "
         + ", ".join(f"{n} {name}" for name, n in parts.items())
@@ -183,22 +183,22 @@ def train(
         "versions": versions(),
     }
     trained_on = ClipDataset(
-        index.part("train"),
+        index.only("train"),
         spec,
         batch_size=batch,
         shuffle=True,
         augmentation=augmentations[augment],
         seed=seed,
         workers=workers,
-        phase="train",
+        split="train",
         cache=cache,
     )
     checked_on = ClipDataset(
-        index.part("validation"),
+        index.only("validation"),
         spec,
         batch_size=batch,
         workers=workers,
-        phase="validation",
+        split="validation",
         cache=trained_on.cache,  # one limit for both
     )
     for old in (run.model, run.last, run.history, run.curves, run.confusion):
@@ -209,7 +209,7 @@ def train(
     console.print(
         f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(spec.values())).shape}"
     )
-    weighted = index.part("train").class_weights() if class_weights else None
+    weighted = index.only("train").class_weights() if class_weights else None
     progress = RichProgress(console, epochs=epochs, batches=len(trained_on))
     try:
         history = fit(
@@ -231,18 +231,18 @@ def train(
 
 def _with_parts(index: Any, *, validation: float, test: float, seed: int) -> tuple[Any, str]:
     """Every clip in a part, and how it got there."""
-    if not index.has_parts:
+    if not index.is_split:
         grouped = (
             "groups kept whole" if index.has_groups else "no groups known: clips of one source may stand in two parts"
         )
         return index.split(validation=validation, test=test, seed=seed), f"split by seed {seed}, {grouped}"
-    index = dataclasses.replace(index, clips=tuple(clip for clip in index if clip.part))
+    index = dataclasses.replace(index, clips=tuple(clip for clip in index if clip.split))
     index.require_every_class("train")
-    if any(clip.part == "validation" for clip in index):
+    if any(clip.split == "validation" for clip in index):
         return index, "as listed"
-    inner = index.part("train").split(validation=validation, test=0, seed=seed)
+    inner = index.only("train").split(validation=validation, test=0, seed=seed)
     taken = iter(inner)
-    clips = tuple(next(taken) if clip.part == "train" else clip for clip in index)
+    clips = tuple(next(taken) if clip.split == "train" else clip for clip in index)
     return dataclasses.replace(index, clips=clips), f"as listed, validation taken from train by seed {seed}"
 
 

@@ -42,12 +42,12 @@ def fuse(
 
 @app.command()
 def sweep(
-    validation: Annotated[tuple[Path, Path], typer.Option(help="Scores of both streams on the validation part.")],
-    test: Annotated[tuple[Path, Path], typer.Option(help="Their scores on the test part.")],
+    validation: Annotated[tuple[Path, Path], typer.Option(help="Scores of both streams on the validation clips.")],
+    test: Annotated[tuple[Path, Path], typer.Option(help="Their scores on the test clips.")],
     picture: Annotated[Path, typer.Option(help="Accuracy by weight, PNG.")] = Path("sweep.png"),
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
-    """Choose the weight of two streams on the validation part, and report it on the test part."""
+    """Choose the weight of two streams on the validation clips, and report it on the test clips."""
     from loaders.atomic import write_text
     from zoo.fusion import Scores
     from zoo.fusion import sweep as weigh
@@ -62,7 +62,7 @@ def sweep(
         cells = [f"{e:.1%}" for each in (checked, tested) for e in (each.mean_class_accuracy, each.top1)]
         table.add_row(f"{weight:g}", *cells, style="bold" if found.weights[row] == found.chosen else None)
     console.print(table)
-    console.print(f"chosen on the validation part: {found.chosen:g}")
+    console.print(f"chosen on the validation clips: {found.chosen:g}")
     for line in found.result.lines():
         console.print(f"test: {line}")
     draw_sweep(found, picture)

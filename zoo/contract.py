@@ -8,10 +8,9 @@ from typing import Any
 import keras
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec
+from loaders.tasks import Task, task_kind
 from zoo.layers import Answer, ClipInput
-from zoo.tasks import task_kind
 
 
 def specs(model: keras.Model) -> dict[str, ClipSpec]:
@@ -82,7 +81,7 @@ def head(
         kernel_initializer: of its weights; its biases begin at 0.
     """
     dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
-    return Answer(labels, task=task, name=task_kind(task).outputs[-1])(dense(features))
+    return Answer(labels, task=task, name=task_kind(task).answer)(dense(features))
 
 
 def class_names(classes: int | Sequence[str], *, task: Task = "classification") -> tuple[str, ...]:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
-from zoo.tasks import task_kind
+from loaders.tasks import Task, task_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +165,13 @@ def evaluate_task(task: Task, targets: Sequence[int] | np.ndarray, scores: np.nd
     Raises:
         ClipzooError: the shapes do not fit, there is no clip, or a score is not a number.
     """
-    task_kind(task)
-    if task == "classification":
+    if task_kind(task).name == "classification":
         return evaluate(targets, scores, labels)
     truth, scores = np.asarray(targets, np.float64), np.asarray(scores, np.float64)
     if len(truth) == 0 or truth.shape != scores.shape or truth.shape[1:] != (len(labels),):
         raise ClipzooError(f"{truth.shape} targets, {scores.shape} scores and {len(labels)} labels do not fit together")
     _require_numbers(scores)
-    return (_evaluate_labels if task == "multilabel" else _evaluate_numbers)(truth, scores, tuple(labels))
+    return (_evaluate_labels if task_kind(task).classes else _evaluate_numbers)(truth, scores, tuple(labels))
 
 
 def _evaluate_labels(truth: np.ndarray, scores: np.ndarray, labels: tuple[str, ...]) -> LabelEvaluation:

@@ -1,4 +1,4 @@
-"""Scores of a model on a part, kept in a file; and how to weigh those of two streams."""
+"""Scores of a model on a set of clips, kept in a file; and how to weigh those of two streams."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import numpy as np
 
 from loaders.atomic import replacing
 from loaders.errors import ClipzooError
-from loaders.index import Task
+from loaders.tasks import Task, task_kind
 from zoo.evaluation import Evaluation, Result, evaluate, evaluate_task
-from zoo.tasks import TASKS
 
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model gave for the clips of a part, before softmax or sigmoid.
+    """What a model gave for a set of clips, before softmax or sigmoid.
 
     Attributes:
         logits: float (clips, labels); numbers, for regression.
@@ -38,7 +37,7 @@ class Scores:
 
     def evaluate(self) -> Result:
         """The figures of these scores."""
-        return evaluate_task(self.task, self.targets, activate(self.logits, self.task), self.labels)
+        return evaluate_task(self.task, self.targets, task_kind(self.task).activate(self.logits), self.labels)
 
     def save(self, path: str | Path) -> None:
         """Writes an `.npz` file."""
@@ -61,27 +60,16 @@ class Scores:
         """
         try:
             with np.load(path, allow_pickle=False) as held:
-                task = str(held["task"])
-                if task not in TASKS:
-                    raise ValueError(f"task {task!r}")
+                task = task_kind(str(held["task"])).name
                 return cls(
                     held["logits"],
                     held["targets"],
                     tuple(map(str, held["labels"])),
-                    task,  # type: ignore[arg-type]
+                    task,
                     tuple(map(str, held["files"])),
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores` ({error})") from None
-
-
-def activate(logits: np.ndarray, task: Task) -> np.ndarray:
-    """Logits to what the task asks for: softmax, sigmoid, or as they are."""
-    logits = np.asarray(logits, np.float64)
-    if task == "classification":
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
-    return 1 / (1 + np.exp(-logits)) if task == "multilabel" else logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +78,9 @@ class Sweep:
 
     Attributes:
         weights: of the first stream; the second has the rest.
-        validation: figures on the validation part at each weight.
+        validation: figures on the validation clips at each weight.
         chosen: the weight with the best mean per-class accuracy there; of equal ones that nearest to 0.4, the paper's.
-        test: figures on the test part at each weight; only those at `chosen` are a result.
+        test: figures on the test clips at each weight; only those at `chosen` are a result.
     """
 
     weights: tuple[float, ...]
@@ -109,15 +97,15 @@ class Sweep:
 def sweep(
     validation: tuple[Scores, Scores], test: tuple[Scores, Scores], *, weights: Sequence[float] = WEIGHTS
 ) -> Sweep:
-    """Chooses the weight of the first stream on the validation part, and reports it on the test part.
+    """Chooses the weight of the first stream on the validation clips, and reports it on the test clips.
 
     Args:
-        validation: scores of both streams on the validation part.
-        test: on the test part.
+        validation: scores of both streams on the validation clips.
+        test: on the test clips.
         weights: to try, 0 to 1.
 
     Raises:
-        ClipzooError: scores of other clips, labels or tasks; or parts that share clips.
+        ClipzooError: scores of other clips, labels or tasks; or validation and test that share clips.
     """
     for first, second in (validation, test):
         if first.task != "classification" or second.task != "classification":

@@ -10,9 +10,8 @@ import numpy as np
 from keras import ops
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec, ColorOrder
-from zoo.tasks import task_kind
+from loaders.tasks import Task, task_kind
 
 PACKAGE = "clipzoo"
 

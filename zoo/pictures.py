@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from loaders.atomic import replacing
+from loaders.tasks import shown_in
 from zoo.evaluation import Evaluation, LabelEvaluation, NumberEvaluation, Result
 from zoo.fusion import Sweep
-from zoo.tasks import shown_in
 
 TRAIN, VALIDATION = "#1f77b4", "#d95f02"
 

@@ -6,7 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from zoo.tasks import shown_in
+from loaders.tasks import shown_in
 
 
 class RichProgress(keras.callbacks.Callback):

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import keras
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec
+from loaders.tasks import Task
 from zoo.backbones import BACKBONES
 from zoo.contract import head
 from zoo.layers import ClipInput, FrameWise

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec
+from loaders.tasks import Task
 
 if TYPE_CHECKING:
     import keras

@@ -14,6 +14,7 @@ from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
+from loaders.tasks import task_kind
 
 VERSIONED = ("clipzoo", "keras", "tensorflow", "jax", "numpy", "opencv-python-headless")
 
@@ -89,19 +90,17 @@ class Run:
             ClipzooError: the record, the list or the folder of the clips is gone.
         """
         record = self.read_record()
+        task = record.get("task", "classification")
         columns = self.label_columns
         return index_csv(
-            self.split,
-            root=record["videos"],
-            label=columns if columns != ["label"] else "label",
-            task=record.get("task", "classification"),
+            self.split, root=record["videos"], label=columns if columns != ["label"] else "label", task=task
         )
 
     @property
     def label_columns(self) -> list[str]:
         """The columns of `split.csv` that hold the labels."""
         record = self.read_record()
-        return ["label"] if record.get("task", "classification") == "classification" else list(record["labels"])
+        return list(task_kind(record.get("task", "classification")).columns(record.get("labels", ())))
 
 
 def versions(names: Sequence[str] = VERSIONED) -> dict[str, str]:

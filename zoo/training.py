@@ -15,13 +15,13 @@ import keras
 
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
+from loaders.tasks import TASKS, task_kind
 from zoo.contract import labels, task
 from zoo.feed import Clock, Feed
 from zoo.pictures import draw_curves
 from zoo.precision import Precision, check_precision, set_precision
 from zoo.run import Run
 from zoo.sgd import CaffeSGD, MeanClassAccuracy
-from zoo.tasks import TASKS, task_kind
 
 RATES = {"adam": 1e-3, "sgd": 1e-2, "caffe": 1e-2}
 History = list[dict[str, float]]

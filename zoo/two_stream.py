@@ -10,12 +10,11 @@ from typing import Any, Literal
 import keras
 
 from loaders.errors import ClipzooError
-from loaders.index import Task
 from loaders.spec import ClipSpec
+from loaders.tasks import Task, task_kind
 from zoo.backbones import BACKBONES
 from zoo.contract import head, labels, specs, task
 from zoo.layers import Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
-from zoo.tasks import task_kind
 from zoo.weights import load_whole
 
 RGB_WEIGHT = 0.4
@@ -164,7 +163,7 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
             raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
     answers = [next(layer for layer in model.layers if isinstance(layer, Answer)) for model in (rgb, flow)]
     logits = Fusion(weight, name="logits")([answer.input for answer in answers])
-    answer = Answer(labels(rgb), task=task(rgb), name=task_kind(task(rgb)).outputs[-1])(logits)
+    answer = Answer(labels(rgb), task=task(rgb), name=task_kind(task(rgb)).answer)(logits)
     return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
 
 

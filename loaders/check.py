@@ -1,0 +1,59 @@
+"""Checks of what users give: one sentence that names the value and the rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from loaders.errors import ClipzooError
+
+
+def whole(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
+    """Raises ClipzooError unless `value` is a whole number from `least` to `most`; True and False are none."""
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
+        return
+    rule = f">= {least}" if most is None else f"from {least} to {most}"
+    raise ClipzooError(f"{what} ({value!r}) must be a whole number {rule}")
+
+
+def number(
+    what: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    unit: str = "",
+) -> None:
+    """Raises ClipzooError unless `value` is a finite number within the bounds that are given.
+
+    Args:
+        what: its name, for the message.
+        value: what was given; True and False are no numbers.
+        least: value >= least.
+        above: value > above.
+        most: value <= most.
+        below: value < below.
+        unit: of the value, for the message.
+    """
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if fits:
+        assert isinstance(value, int | float)
+        fits = (
+            (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        )
+    if not fits:
+        bounds = ((">=", least), ("above", above), ("at most", most), ("below", below))
+        rules = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+        raise ClipzooError(f"{what} ({value!r}) must be a number{' ' if rules else ''}{rules}{unit and ' ' + unit}")
+
+
+def choice(what: str, value: object, choices: Iterable[str]) -> None:
+    """Raises ClipzooError unless `value` is one of `choices`."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ClipzooError(f"{what} ({value!r}) must be one of {', '.join(known)}")
