@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Column, Table
 
 from benchmarks.machine import cores, default_path, setup
-from benchmarks.models import model_input
 from benchmarks.results import Row
 from benchmarks.runners import BACKENDS, keras_device, keras_environment
 from benchmarks.script import Quick, ResultFile, recording, run_script
@@ -49,38 +46,25 @@ class Learner:
     def learn(self, model: str, folder: Path, *, epochs: int, seed: int) -> dict[str, Any]:
         """The row's facts: `top1` after the last epoch on test clips that training never saw, its 95 % `interval`,
         `clips`, the `seconds` of training, and the `keras_device`."""
-        import keras
-
-        from loaders.dataset import ClipDataset
+        from export.scoring import score
         from loaders.lists import index_folder
-        from zoo.contract import specs
-        from zoo.evaluation import evaluate
-        from zoo.registry import create_model
-        from zoo.training import Recipe, fit
+        from zoo.recipe import Recipe
+        from zoo.run import train
+        from zoo.saving import load_model
 
         index = index_folder(folder).split(seed=seed)
-        keras.utils.set_random_seed(seed)  # of the first weights; `fit` sets it again
-        network = create_model(model, classes=index.labels, **OPTIONS.get(model, {}))
-        spec = specs(network)
-        common: dict[str, Any] = {"batch_size": BATCH, "cache": "memory", "workers": cores()}
-        train = ClipDataset(index.only("train"), spec, shuffle=True, seed=seed, **common)
-        validation = ClipDataset(index.only("validation"), spec, **common)
-        begun = time.perf_counter()
-        recipe = Recipe(epochs=epochs, patience=2, precision=self.precision, seed=seed)
-        fit(network, train, validation, recipe=recipe)
-        seconds = time.perf_counter() - begun
-        test = index.only("test")
-        batches = ClipDataset(test, spec, **common)
-        answers = np.concatenate([np.asarray(network.predict_on_batch(model_input(_named(b[0])))) for b in batches])
-        result = evaluate(test.targets, answers.astype(np.float32), test.labels)
+        recipe = Recipe(
+            epochs=epochs, batch=BATCH, augmentation="none", patience=2, precision=self.precision, seed=seed
+        )
+        with tempfile.TemporaryDirectory() as out:
+            options = OPTIONS.get(model, {})
+            run = train(index, model, recipe, out=out, options=options, cache="memory", workers=cores())
+            seconds = run.read_record()["seconds"]
+            result: Any = score(load_model(run.last), index.only("test"), batch=BATCH, workers=cores()).evaluate()
         return {
             "top1": result.top1, "interval": list(result.interval), "clips": result.clips, "seconds": seconds,
             "epochs": epochs, "seed": seed, "keras_device": self.device,
         }  # fmt: skip
-
-
-def _named(clips: Any) -> dict[str, Any]:
-    return clips if isinstance(clips, dict) else {"video": clips}
 
 
 def suite(

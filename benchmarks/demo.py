@@ -6,30 +6,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.inference import bench
 from export.convert import to_onnx
-from export.runtime import Classifier
+from export.scoring import score
 from loaders.clip import read_clip
-from loaders.dataset import ClipDataset
 from loaders.index import ClipIndex
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.pictures import draw_clips
 from loaders.spec import ClipSpec
 from loaders.terminal import bar
-from zoo.contract import specs
-from zoo.evaluation import Evaluation, evaluate
+from zoo.evaluation import Evaluation
 from zoo.pictures import draw_confusion
 from zoo.progress import RichProgress
-from zoo.registry import create_model
-from zoo.training import Recipe, fit
+from zoo.recipe import Recipe
+from zoo.registry import input_specs
+from zoo.run import train
 
-MODEL, FRAMES, SIZE, BATCH = "convnet_gru", 6, 32, 16
-OPTIONS: dict[str, Any] = {"width": 0.25, "dropout": 0.0}
+MODEL = "convnet_gru"
+OPTIONS: dict[str, Any] = {"frames": 6, "size": 32, "width": 0.25, "dropout": 0.0}
 
 
 def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, console: Console) -> Evaluation:
@@ -51,27 +49,22 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
         drawn = draw_motion_clips(out / "clips", clips=clips, seed=seed, advance=advance)
     index = drawn.split(seed=seed)
     console.print(f"drew {len(index)} clips of {len(MOTIONS)} motions in {out / 'clips'}")
-    keras.utils.set_random_seed(seed)  # of the first weights; `fit` sets it again
-    model = create_model(MODEL, classes=index.labels, frames=FRAMES, size=SIZE, **OPTIONS)
-    spec = specs(model)
-    grid = _draw_grid(index, spec["video"], out / "clips.png")
-    train = ClipDataset(index.only("train"), spec, batch_size=BATCH, shuffle=True, seed=seed)
-    validation = ClipDataset(index.only("validation"), spec, batch_size=BATCH)
-    console.print(f"training {MODEL} on {len(train.index)} clips, {model.count_params():,} parameters")
-    progress = RichProgress(console, epochs=epochs, batches=len(train))
+    grid = _draw_grid(index, input_specs(MODEL, **OPTIONS)["video"], out / "clips.png")
+    progress = RichProgress(console)
+    recipe = Recipe(epochs=epochs, patience=2, augmentation="none", seed=seed)
     try:
-        fit(
-            model, train, validation, recipe=Recipe(epochs=epochs, patience=2, seed=seed), out=out, callbacks=[progress]
+        run = train(
+            index, MODEL, recipe, out=out, options=OPTIONS, overwrite=True, callbacks=[progress], say=console.print
         )
     finally:
         progress.stop()
     file = out / "model.onnx"
-    metadata = to_onnx(out / "model.keras", file)
+    metadata = to_onnx(run.folder, file)
     console.print(f"exported {file}; parity {metadata.parity['probabilities']:.1g} in probability")
     test = index.only("test")
-    classifier = Classifier(file)
-    result = evaluate(test.targets, np.concatenate(list(classifier.answers(test.paths))), classifier.labels)
-    draw_confusion(result, out / "confusion.png")
+    result = score(file, test).evaluate()
+    assert isinstance(result, Evaluation)
+    draw_confusion(result, run.confusion)
     speed = bench(file, seconds=1.0)
     low, high = result.interval
     table = Table("what", "figure", title="clipzoo demo")
@@ -82,8 +75,8 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     table.add_row("all of it took", f"{time.perf_counter() - begun:.0f} s")
     for what, path in (
         ("sample clips", grid),
-        ("learning curves", out / "curves.png"),
-        ("confusion matrix", out / "confusion.png"),
+        ("learning curves", run.curves),
+        ("confusion matrix", run.confusion),
         ("the model", file),
     ):
         table.add_row(what, str(path))

@@ -25,7 +25,7 @@ from export.runtime import Classifier
 from export.session import Provider, onnxruntime, open_session, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
-from zoo.run import versions
+from zoo.backend import versions
 
 # Beside Keras in float32. TF32 rounds the factors of every product to 11 bits, as float16 does.
 BOUNDS = {

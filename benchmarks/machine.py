@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.results import FOLDER, Kind, Setup
-from zoo.run import versions
+from zoo.backend import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA_LIBRARIES = (

@@ -28,8 +28,8 @@ from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.motion import draw_motion_clips
 from loaders.terminal import OptionPairs, parse_options, text_console
+from zoo.backend import versions
 from zoo.registry import card, list_models
-from zoo.run import versions
 
 CLASSES = 51  # HMDB51
 KERAS_EXPORT_LIMIT = 60.0

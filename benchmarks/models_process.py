@@ -24,7 +24,8 @@ from export.convert import to_onnx
 from loaders.atomic import replacing
 from zoo.contract import specs, with_logits
 from zoo.cost import multiply_adds
-from zoo.registry import create_model, load_model
+from zoo.registry import create_model
+from zoo.saving import load_model
 
 
 def ours(prepared: Prepared, options: dict[str, Any]) -> None:

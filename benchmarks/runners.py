@@ -79,7 +79,7 @@ class KerasRunner(Runner):
 
     def __init__(self, *, path: Path, gpu: bool) -> None:
         super().__init__()
-        from zoo.registry import load_model
+        from zoo.saving import load_model
 
         self.facts["keras_device"] = keras_device(gpu=gpu)
         begun = time.perf_counter()

@@ -15,7 +15,7 @@ from benchmarks.runners import Round, Runner, keras_device
 from loaders.lists import index_folder
 
 if TYPE_CHECKING:
-    from zoo.precision import Precision
+    from zoo.recipe import Precision
 
 Source = Literal["memory", "disk cache", "videos"]
 Time = Literal["folded", "TimeDistributed"]
@@ -88,8 +88,9 @@ class TrainingRunner(Runner):
         super().__init__()
         import keras
 
+        from zoo.recipe import Recipe
         from zoo.registry import create_model
-        from zoo.training import Recipe, compile_model
+        from zoo.training import compile_model
 
         self.facts["keras_device"] = keras_device(gpu=gpu)
         keras.utils.set_random_seed(0)

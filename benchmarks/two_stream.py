@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +17,16 @@ from rich.table import Table
 from loaders.atomic import write_text
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
-from loaders.index import ClipIndex
+from loaders.index import Clip, ClipIndex
 from loaders.lists import index_csv
 from loaders.motion import draw_motion_clips
 from loaders.spec import FlowSpec
-from loaders.split import Split
 from loaders.terminal import text_console
 from zoo.backend import start_backend
 from zoo.evaluation import Evaluation
-from zoo.fusion import Scores, sweep
+from zoo.fusion import sweep
+from zoo.recipe import Recipe
+from zoo.scores import Scores
 
 app = typer.Typer(no_args_is_help=True)
 Out = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
@@ -39,62 +40,44 @@ FLOW: dict[str, Any] = {"stack": 1, "flow": FlowSpec(method="farneback", window=
 def train_stream(
     name: str,
     index: ClipIndex,
+    recipe: Recipe,
     *,
-    seed: int,
-    epochs: int,
     cache: MemoryCache,
-    augmentation: Augmentation | None = None,
-    learning_rate: float = 1e-3,
-    batch: int = 16,
-    test_split: Split = "test",
+    single_frames: bool = False,
     **options: Any,
 ) -> tuple[dict[str, Scores], float, int]:
-    """Trains one stream and scores validation and test part with its best epoch.
+    """Trains one stream and scores validation and test clips with its best epoch.
 
     Args:
         name: of the model.
-        index: with parts.
-        seed: of all of it.
-        epochs: how many.
+        index: with splits.
+        recipe: how to train.
         cache: of decoded clips.
-        augmentation: of the training part.
-        learning_rate: of Adam.
-        batch: clips.
-        test_split: `train` draws the places of the scored clips at random too, by the seed.
+        single_frames: score one frame of each clip, picked at random by the recipe's seed.
         options: of `create_model`.
 
     Returns:
-        Scores by part, seconds of training, parameters.
+        Scores by split, seconds of training, parameters.
     """
-    import keras
+    from export.scoring import score
+    from zoo.run import train
+    from zoo.saving import load_model
 
-    from loaders.dataset import ClipDataset
-    from zoo.contract import specs, with_logits
-    from zoo.registry import create_model, load_model
-    from zoo.training import Recipe, fit
-
-    keras.utils.set_random_seed(seed)
-    model = create_model(name, classes=index.labels, **options)
-    contract = specs(model)
-    train = ClipDataset(
-        index.only("train"), contract, batch_size=batch, shuffle=True, split="train", augmentation=augmentation,
-        cache=cache, seed=seed,
-    )  # fmt: skip
-    checked = ClipDataset(index.only("validation"), contract, batch_size=batch, split="validation", cache=cache)
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as run:
-        recipe = Recipe(epochs=epochs, learning_rate=learning_rate, patience=3, seed=seed)
-        fit(model, train, checked, recipe=recipe, out=run)
-        seconds = time.perf_counter() - begun
-        outputs = with_logits(load_model(run))
-    found = {}
-    for part in ("validation", "test"):
-        clips = index.only(part)
-        dataset = ClipDataset(clips, contract, batch_size=batch, split=test_split, cache=cache, seed=seed)
-        logits = np.concatenate([np.asarray(outputs.predict_on_batch(each[0])["logits"]) for each in dataset])
-        files = tuple(clip.file for clip in clips)
-        found[part] = Scores(logits, clips.targets, clips.labels, "classification", files)
+    with tempfile.TemporaryDirectory() as out:
+        run = train(index, name, recipe, out=out, options=options, cache=cache)
+        model, seconds = load_model(run.model), run.read_record()["seconds"]
+    measured = _one_frame_each(index, recipe.seed) if single_frames else index
+    found = {split: score(model, measured.only(split), batch=recipe.batch) for split in ("validation", "test")}
     return found, seconds, model.count_params()
+
+
+def _one_frame_each(index: ClipIndex, seed: int) -> ClipIndex:
+    """Of every clip the window of one frame, at random: all frames of a clip together would tell its motion."""
+    rng = np.random.default_rng(seed)
+    frames: dict[str, list[Clip]] = {}
+    for clip in index.windows(1e-6, stride=1e-6):  # a window has one frame at the least
+        frames.setdefault(clip.file, []).append(clip)
+    return replace(index, clips=tuple(each[rng.integers(len(each))] for each in frames.values()))
 
 
 @app.command()
@@ -107,13 +90,13 @@ def motion(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: Out = 
             "flow stream": ("dtpp_flow", {"frames": 8, "spec": FLOW}),
             # A frame picked at random, in training and test: the middle one would tell where a bar is on its way.
             "RGB of one frame": (
-                "dtpp_rgb", {"frames": 1, "levels": (1,), "spec": {"sampling": "dense"}, "test_split": "train"},
+                "dtpp_rgb", {"frames": 1, "levels": (1,), "spec": {"sampling": "dense"}, "single_frames": True},
             ),
         }  # fmt: skip
         figures = {}
         for what, (name, options) in rows.items():
             scores, seconds, parameters = train_stream(
-                name, index, seed=seed, epochs=epochs, cache=MemoryCache(), size=48, **SMALL, **options
+                name, index, _recipe(epochs, seed), cache=MemoryCache(), size=48, **SMALL, **options
             )
             figures[what] = _figures(scores["test"].evaluate(), seconds, parameters)
     _print(console, figures, f"{clips} motion clips, chance {1 / 6:.1%}")
@@ -132,7 +115,7 @@ def ablation(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: Out 
             both = {}
             for modality, fields in (("rgb", {}), ("flow", FLOW)):
                 scores, seconds, parameters = train_stream(
-                    f"dtpp_{modality}", index, seed=seed, epochs=epochs, cache=caches[modality], frames=8, size=48,
+                    f"dtpp_{modality}", index, _recipe(epochs, seed), cache=caches[modality], frames=8, size=48,
                     levels=levels, pooling=pooling, spec=fields, **SMALL,
                 )  # fmt: skip
                 both[modality] = scores
@@ -160,29 +143,27 @@ def fights(
     console = _start()
     index = index_csv(data / "fights" / "split.csv")
     weights = str(data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5")
-    shared: dict[str, Any] = {
-        "seed": seed,
-        "epochs": epochs,
-        "augmentation": Augmentation.multiscale(),
-        "size": size,
-        "batch": 8,
-        "backbone_weights": weights,
-        "alpha": 0.25,
-        "frames": frames,
-    }
+    shared: dict[str, Any] = {"size": size, "backbone_weights": weights, "alpha": 0.25, "frames": frames}
+    recipe = Recipe(epochs=epochs, batch=8, augmentation=Augmentation.multiscale(), patience=3, seed=seed)
     figures, both = {}, {}
     for modality, fields in (("rgb", {}), ("flow", {"stack": 5})):
         both[modality], seconds, parameters = train_stream(
-            f"dtpp_{modality}", index, cache=MemoryCache(8 * 2**30), backbone="mobilenet", dropout=0.5, spec=fields,
-            learning_rate=3e-4, **shared,
+            f"dtpp_{modality}", index, replace(recipe, learning_rate=3e-4), cache=MemoryCache(8 * 2**30),
+            backbone="mobilenet", dropout=0.5, spec=fields, **shared,
         )  # fmt: skip
         figures[modality] = _figures(both[modality]["test"].evaluate(), seconds, parameters)
     figures["fused"] = _fused(both["rgb"], both["flow"])
     resize = {"resize": "fit", "resize_to": round(size * 256 / 224)}
-    scores, seconds, parameters = train_stream("mobilenet_gru", index, cache=MemoryCache(), spec=resize, **shared)
+    scores, seconds, parameters = train_stream(
+        "mobilenet_gru", index, recipe, cache=MemoryCache(), spec=resize, **shared
+    )
     figures["mobilenet_gru"] = _figures(scores["test"].evaluate(), seconds, parameters)
     _print(console, figures, f"fights, {frames} frames of {size}x{size}, {epochs} epochs, seed {seed}")
     _write(json_file, {"seed": seed, "epochs": epochs, "frames": frames, "size": size, "rows": figures}, console)
+
+
+def _recipe(epochs: int, seed: int) -> Recipe:
+    return Recipe(epochs=epochs, augmentation="none", patience=3, seed=seed)
 
 
 def _start() -> Console:

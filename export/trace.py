@@ -27,9 +27,9 @@ from loaders.clip import read_clip
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import task_kind
+from zoo.backend import versions
 from zoo.contract import labels, specs, task, with_logits
-from zoo.registry import load_model
-from zoo.run import versions
+from zoo.saving import load_model
 
 RANDOM_CLIPS, RANDOM_SEED = 8, 0
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable
 
@@ -57,3 +58,18 @@ def choice(what: str, value: object, choices: Iterable[str]) -> None:
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         raise ClipzooError(f"{what} ({value!r}) must be one of {', '.join(known)}")
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """`did you mean a or b?`, or, where nothing is near, `there are ...`."""
+    known = list(names)
+    found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}"
+
+
+def names(what: str, given: Iterable[str], known: Iterable[str], *, noun: str = "field") -> None:
+    """Raises ClipzooError for the first name that is not known, with the near ones: `Recipe has no field 'epoch'`."""
+    there = sorted(known)
+    for name in given:
+        if name not in there:
+            raise ClipzooError(f"{what} has no {noun} {name!r}; {near(str(name), there)}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from loaders.check import names
 from loaders.errors import ClipzooError
 
 Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
@@ -63,6 +64,12 @@ class FlowSpec:
             raise ClipzooError(f"FlowSpec bound ({self.bound!r}) must be above 0 and at most {MOST} pixels")
         for name, most in (("levels", 16), ("window", 255), ("iterations", 1000)):
             _whole("FlowSpec", name, getattr(self, name), most)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> FlowSpec:
+        """Reads a table of fields; raises ClipzooError for unknown ones and values out of range."""
+        names("FlowSpec", fields, (field.name for field in dataclasses.fields(cls)))
+        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,21 +205,13 @@ class ClipSpec:
             raise ClipzooError(
                 f"ClipSpec schema {schema} is newer than {SCHEMA}, the one that this clipzoo knows; update clipzoo"
             )
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known - {"channels"})
-        if unknown:
-            raise ClipzooError(
-                f"ClipSpec has no field {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
-            )
+        names("ClipSpec", set(fields) - {"channels"}, (field.name for field in dataclasses.fields(cls)))
         missing = sorted({"frames", "height", "width", "schema"} - set(fields))
         if missing:
             raise ClipzooError(f"ClipSpec lacks {', '.join(missing)}")
         values = {name: value for name, value in fields.items() if name != "channels"}
         if isinstance(values.get("flow"), Mapping):
-            strange = sorted(set(values["flow"]) - {field.name for field in dataclasses.fields(FlowSpec)})
-            if strange:
-                raise ClipzooError(f"FlowSpec has no field {', '.join(map(repr, strange))}")
-            values["flow"] = FlowSpec(**values["flow"])
+            values["flow"] = FlowSpec.from_dict(values["flow"])
         spec = cls(**values)
         if fields.get("channels", spec.channels) != spec.channels:
             raise ClipzooError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import csv_columns, index_csv, index_folder
@@ -30,13 +32,39 @@ class OnErrorChoice(StrEnum):
 
 def text_console(*, stderr: bool = False) -> Console:
     """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
-    return Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 1000  # a pipe or a log has room: nothing of a table is cut
+    return console
 
 
 ListFile = Annotated[Path | None, typer.Option("--list", help="CSV list: file,label[,split][,group][,start,end].")]
 LabelColumns = Annotated[
     list[str], typer.Option("--label", help="Column of the list with the labels; several times for several columns.")
 ]
+
+
+def _json_name(path: Path | None) -> Path | None:
+    """What is no name of a JSON file is a slip: `--json` was a switch, and a video may stand behind it."""
+    if path is not None and str(path) != "-" and path.suffix.lower() not in (".json", ".jsonl"):
+        raise ClipzooError(f"--json {path}: takes the name of a file that ends in .json, or - to print the figures")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", callback=_json_name, help="Write the figures here; - prints them."),
+]
+
+
+def write_json(path: Path, figures: object, console: Console) -> None:
+    """What `--json FILE` writes, or prints where the file is `-`; raises ClipzooError where it cannot be written."""
+    text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
+    if str(path) == "-":
+        typer.echo(text)
+    else:
+        write_text(path, text + "\n")
+        console.print(f"wrote {path}")
 
 
 def index_videos(
@@ -65,7 +93,13 @@ def index_videos(
 
 
 def drop_broken(
-    index: ClipIndex, *, on_error: OnErrorChoice, workers: int, stderr: Console, scan: Path | None = None
+    index: ClipIndex,
+    *,
+    on_error: OnErrorChoice,
+    workers: int,
+    stderr: Console,
+    scan: Path | None = None,
+    specs: Mapping[str, ClipSpec] | None = None,
 ) -> ClipIndex:
     """Names each broken file once on `stderr`, and leaves it out or raises as `on_error` says.
 

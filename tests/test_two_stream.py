@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from zoo.sgd import CaffeSGD, MeanClassAccuracy
 
 import zoo
 from benchmarks.models import enliven
@@ -19,7 +20,6 @@ from tests.conftest import not_the_backend_s
 from zoo.backbones import BACKBONES
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
-from zoo.sgd import CaffeSGD, MeanClassAccuracy
 from zoo.training import Recipe, fit
 from zoo.two_stream import fuse
 from zoo.weights import from_caffe, write_npz

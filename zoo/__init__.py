@@ -5,42 +5,60 @@ from typing import TYPE_CHECKING
 from loaders.lazy import lazily
 
 if TYPE_CHECKING:
+    from zoo.backbones import Backbone, register_backbone
     from zoo.backend import choose_backend
+    from zoo.cards import Card
     from zoo.contract import labels, new_head, specs, task, with_logits
     from zoo.cost import multiply_adds
-    from zoo.registry import Card, card, create_model, list_models, load_model, register
+    from zoo.recipe import Recipe
+    from zoo.registry import card, create_model, list_models, register
+    from zoo.run import Run, train
+    from zoo.saving import load_model
+    from zoo.training import fit
 
 __all__ = [
+    "Backbone",
     "Card",
+    "Recipe",
+    "Run",
     "card",
     "choose_backend",
     "create_model",
+    "fit",
     "labels",
     "list_models",
     "load_model",
     "multiply_adds",
     "new_head",
     "register",
+    "register_backbone",
     "specs",
     "task",
+    "train",
     "with_logits",
 ]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Card": "registry",
+        "Backbone": "backbones",
+        "Card": "cards",
+        "Recipe": "recipe",
+        "Run": "run",
         "card": "registry",
         "choose_backend": "backend",
         "create_model": "registry",
+        "fit": "training",
         "labels": "contract",
-        "task": "contract",
         "list_models": "registry",
-        "load_model": "registry",
+        "load_model": "saving",
         "multiply_adds": "cost",
         "new_head": "contract",
         "register": "registry",
+        "register_backbone": "backbones",
         "specs": "contract",
+        "task": "contract",
+        "train": "run",
         "with_logits": "contract",
     },
 )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from loaders.errors import ClipzooError
 
 BACKENDS = ("tensorflow", "jax")
+VERSIONED = ("clipzoo", "keras", "tensorflow", "jax", "numpy", "opencv-python-headless")
 
 
 def choose_backend() -> str:
@@ -71,6 +74,17 @@ def start_backend(*, training: bool = False) -> str:
         if training and find_spec("tensorflow"):
             import_module("tensorflow")
     return line
+
+
+def versions(names: Sequence[str] = VERSIONED) -> dict[str, str]:
+    """Versions of Python and of those of `names` that are installed; by default what decides what a run computes."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 @contextmanager

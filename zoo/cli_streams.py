@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.table import Table
 
 from loaders.errors import ClipzooError
-from loaders.terminal import text_console
+from loaders.terminal import JsonFile, text_console, write_json
 
 app = typer.Typer()
 
@@ -23,19 +22,17 @@ def fuse(
     weight: Annotated[float, typer.Option(min=0, max=1, help="Of the first stream's logits.")] = 0.4,
 ) -> None:
     """Put two trained streams together, without training again."""
-    from loaders.atomic import replacing
     from zoo.backend import start_backend
 
     console = text_console()
     if out.suffix != ".keras":
         raise ClipzooError(f"--out {out} must end in .keras")
     console.print(start_backend())
-    from zoo.registry import load_model
+    from zoo.saving import load_model, save_model
     from zoo.two_stream import fuse as join
 
     model = join(load_model(rgb), load_model(flow), weight=weight)
-    with replacing(out) as partial_file:
-        model.save(partial_file)
+    save_model(model, out)
     console.print(f"wrote {out}: {weight:g} of {rgb}, {1 - weight:g} of {flow}; {model.count_params():,} parameters")
     console.print(f"next: clipzoo export {out} model.onnx")
 
@@ -45,13 +42,12 @@ def sweep(
     validation: Annotated[tuple[Path, Path], typer.Option(help="Scores of both streams on the validation clips.")],
     test: Annotated[tuple[Path, Path], typer.Option(help="Their scores on the test clips.")],
     picture: Annotated[Path, typer.Option(help="Accuracy by weight, PNG.")] = Path("sweep.png"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Choose the weight of two streams on the validation clips, and report it on the test clips."""
-    from loaders.atomic import write_text
-    from zoo.fusion import Scores
     from zoo.fusion import sweep as weigh
     from zoo.pictures import draw_sweep
+    from zoo.scores import Scores
 
     console = text_console()
     found = weigh(
@@ -75,5 +71,4 @@ def sweep(
             "test": [e.mean_class_accuracy for e in found.test],
             "result": found.result.to_dict(),
         }
-        write_text(json_file, json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-        console.print(f"wrote {json_file}")
+        write_json(json_file, figures, console)

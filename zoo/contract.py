@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
@@ -40,6 +41,29 @@ def labels(model: keras.Model) -> tuple[str, ...]:
 def task(model: keras.Model) -> Task:
     """What a model is asked for: classification, multilabel or regression; raises as `labels` does."""
     return _answer(model).task
+
+
+def scale_answer(model: keras.Model, targets: np.ndarray) -> np.ndarray:
+    """Fits the scale of a regression's answers to its training targets, once; a scale that is set stays.
+
+    Args:
+        model: of numbers.
+        targets: float (clips, labels).
+
+    Returns:
+        The spread of each number, float32 (labels,), which its error is to be measured in.
+    """
+    answer = _answer(model)
+    mean, spread = targets.mean(axis=0), targets.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0).astype(np.float32)
+    if not answer.scaled:
+        return spread
+    scale, offset = (keras.ops.convert_to_numpy(weight) for weight in (answer.scale, answer.offset))
+    if (scale != 1).any() or (offset != 0).any():
+        return scale
+    answer.scale.assign(spread)
+    answer.offset.assign(mean.astype(np.float32))
+    return spread
 
 
 def with_logits(model: keras.Model) -> keras.Model:
@@ -81,7 +105,8 @@ def head(
         kernel_initializer: of its weights; its biases begin at 0.
     """
     dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
-    return Answer(labels, task=task, name=task_kind(task).answer)(dense(features))
+    kind = task_kind(task)
+    return Answer(labels, task=task, scaled=not kind.classes, name=kind.answer)(dense(features))
 
 
 def class_names(classes: int | Sequence[str], *, task: Task = "classification") -> tuple[str, ...]:
@@ -98,7 +123,7 @@ def class_names(classes: int | Sequence[str], *, task: Task = "classification") 
         names = tuple(classes)
     fewest = task_kind(task).fewest
     if len(names) < fewest:
-        raise ClipzooError(f"classes ({classes!r}) must be at least {fewest} for {task}")
+        raise ClipzooError(f"classes ({classes!r}) must be at least {task_kind(task).count(fewest)} for {task}")
     for name in names:
         if not isinstance(name, str) or not name.strip() or "\n" in name:
             raise ClipzooError(f"class name {name!r} must be one line of text")

@@ -24,6 +24,8 @@ class Evaluation:
         mean_class_accuracy: mean over the classes present of the share that is right, 0 to 1.
         class_accuracy: that share by class; None for a class without clips.
         confusion: counts, true class by predicted class.
+        largest: the class that most clips have.
+        largest_share: theirs, 0 to 1: the top-1 of always guessing it.
         labels: names of the classes.
     """
 
@@ -33,6 +35,8 @@ class Evaluation:
     mean_class_accuracy: float
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
+    largest: str
+    largest_share: float
     labels: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -45,6 +49,7 @@ class Evaluation:
         return [
             f"top-1 {self.top1:.1%}, 95 % interval {low:.1%} to {high:.1%} ({self.clips} clips)",
             f"mean per-class accuracy {self.mean_class_accuracy:.1%}",
+            f"always guessing {self.largest!r}, the largest class, gives {self.largest_share:.1%}",
         ]
 
     def table(self) -> list[tuple[str, ...]]:
@@ -250,6 +255,8 @@ def evaluate(targets: Sequence[int] | np.ndarray, scores: np.ndarray, labels: Se
         mean_class_accuracy=sum(present) / len(present),
         class_accuracy=by_class,
         confusion=confusion.tolist(),
+        largest=labels[int(total.argmax())],
+        largest_share=float(total.max() / len(truth)),
         labels=tuple(labels),
     )
 

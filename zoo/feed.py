@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from loaders.ahead import ReadAhead
+from loaders.errors import ClipzooError
 
 
-class Feed(keras.utils.PyDataset):
-    """The training set as Keras sees it: read ahead by threads of ours, with a note of when each batch was ready."""
+class Source(keras.utils.PyDataset):
+    """Somebody's dataset as Keras sees it: one worker, clips that are uint8, and a note of what it raised.
+
+    Args:
+        dataset: any PyDataset; a generator of `loaders.compat` is asked for its pixels as they are.
+    """
 
     def __init__(self, dataset: keras.utils.PyDataset) -> None:
         super().__init__(workers=1)
-        self.dataset = dataset
-        self.resumed = bool(getattr(dataset, "resumed", False))
-        self.first = dataset.epoch if self.resumed else 0
+        self.dataset = dataset.unscaled() if hasattr(dataset, "unscaled") else dataset
+        self.failed: Exception | None = None
+        self.epoch = 0
+        self._checked = False
+        # More workers are threads of ours, never Keras's queue: see ReadAhead.
+        threads = self.dataset.workers
+        self._ahead = ReadAhead(lambda _, batch: self.dataset[batch], threads) if threads > 1 else None
+
+    @property
+    def num_batches(self) -> int | None:
+        batches: int | None = self.dataset.num_batches
+        return batches
+
+    def __getitem__(self, batch: int) -> Any:
+        try:
+            item = self.read(batch)
+            if not self._checked:
+                _require_pixels(item[0])
+                self._checked = True
+            return item
+        except Exception as error:  # TensorFlow gives it on as an error of its own, a hundred lines long
+            self.failed = self.failed or error
+            raise
+
+    def read(self, batch: int) -> Any:
+        """One batch, read ahead or now."""
+        if self._ahead is None:
+            return self.dataset[batch]
+        return self._ahead.get(self.epoch, batch, self.num_batches or batch + 1)
+
+
+class Feed(Source):
+    """The training set as Keras sees it, with a note of when each batch was ready."""
+
+    def __init__(self, dataset: keras.utils.PyDataset) -> None:
+        super().__init__(dataset)
+        self.resumed = bool(getattr(self.dataset, "resumed", False))
+        self.first = self.dataset.epoch if self.resumed else 0
         self.epoch = -1  # between epochs Keras reads to throw away: nothing is read ahead then
         self.ready: dict[int, float] = {}
         self.took: dict[int, float] = {}
-        self._ahead = ReadAhead(lambda _, batch: dataset[batch], dataset.workers) if dataset.workers > 1 else None
 
     @property
     def num_batches(self) -> int | None:
@@ -30,17 +70,15 @@ class Feed(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> Any:
         asked = time.perf_counter()
-        item = self._read(batch)
+        item = super().__getitem__(batch)
         self.ready[batch] = time.perf_counter()
         self.took[batch] = self.ready[batch] - asked
         return item
 
-    def _read(self, batch: int) -> Any:
+    def read(self, batch: int) -> Any:
         if self.epoch < 0:
             return getattr(self.dataset, "read_now", self.dataset.__getitem__)(batch)
-        if self._ahead is None:
-            return self.dataset[batch]
-        return self._ahead.get(self.epoch, batch, self.num_batches or batch + 1)
+        return super().read(batch)
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch: Keras's own hooks come at different times on the two backends."""
@@ -55,6 +93,18 @@ class Feed(keras.utils.PyDataset):
     def end(self) -> None:
         """Called after each epoch."""
         self.epoch = -1
+
+
+def _require_pixels(clips: Any) -> None:
+    """Models of the zoo scale pixels themselves: floats, of 0 to 1 say, would become zeros without a word."""
+    arrays = clips.values() if isinstance(clips, Mapping) else clips if isinstance(clips, list | tuple) else [clips]
+    for array in arrays:
+        dtype = getattr(array, "dtype", None)
+        if dtype is None or keras.backend.standardize_dtype(dtype) != "uint8":
+            raise ClipzooError(
+                f"the clips are {dtype or type(array).__name__}, and models of the zoo take uint8, 0 to 255: they "
+                "scale pixels themselves; leave scaling out of the dataset (rescale=None in loaders.compat)"
+            )
 
 
 class Clock(keras.callbacks.Callback):

@@ -215,31 +215,41 @@ class Answer(keras.layers.Layer):
     """The last layer: what the task asks for, and the names of the labels, which travel in its config.
 
     (B, labels) -> (B, labels), float32 whatever the precision of the rest: softmax for one class, sigmoid for several,
-    the numbers themselves for regression.
+    the numbers themselves for regression: `logits * scale + offset`, which training sets to spread and mean of its
+    targets, so that the layers before work with numbers near 0 whatever the unit.
 
     Args:
         labels: names of the classes or numbers, in the order of the logits.
         task: what they are.
+        scaled: whether numbers are scaled; False for those of models that were saved before there was a scale.
     """
 
-    def __init__(self, labels: Sequence[str], *, task: Task = "classification", **kwargs: Any) -> None:
+    def __init__(
+        self, labels: Sequence[str], *, task: Task = "classification", scaled: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         self.labels = tuple(labels)
         self.task: Task = task
+        self.scaled = scaled
 
     def call(self, logits: Any) -> Any:
-        return keras.activations.get(task_kind(self.task).activation)(logits)
+        answer = keras.activations.get(task_kind(self.task).activation)(logits)
+        return answer * self.scale + self.offset if self.scaled else answer
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if input_shape[-1] != len(self.labels):
             raise ClipzooError(f"{len(self.labels)} labels do not fit {input_shape[-1]} logits")
+        if self.scaled:
+            shape = (len(self.labels),)
+            self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", trainable=False)
+            self.offset = self.add_weight(name="offset", shape=shape, initializer="zeros", trainable=False)
         self.built = True
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "labels": list(self.labels), "task": self.task}
+        return {**super().get_config(), "labels": list(self.labels), "task": self.task, "scaled": self.scaled}
 
 
 def _shape(tensor: Any) -> list[Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import keras
 
-from loaders.errors import ClipzooError
+from loaders.check import choice
 from zoo.layers import ClipInput, FrameWise
-
-Precision = Literal["float32", "mixed_bfloat16"]
+from zoo.recipe import Precision
 
 
 def set_precision(model: keras.Model, precision: Precision) -> None:
@@ -26,14 +25,8 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
     Raises:
         ClipzooError: no such precision.
     """
-    check_precision(precision)
+    choice("precision", precision, get_args(Precision))
     parts = [model] if precision == "float32" else [p for p in model.layers if isinstance(p, ClipInput | FrameWise)]
     for part in parts:
         for layer in part._flatten_layers():
             layer.dtype_policy = precision
-
-
-def check_precision(precision: str) -> None:
-    """Raises a ClipzooError for one that there is not."""
-    if precision not in get_args(Precision):
-        raise ClipzooError(f"precision ({precision!r}) must be {' or '.join(get_args(Precision))}")

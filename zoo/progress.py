@@ -14,17 +14,13 @@ class RichProgress(keras.callbacks.Callback):
 
     Args:
         console: where to print.
-        epochs: how many there will be.
-        batches: how many an epoch has.
     """
 
     async_safe = True  # a bar that a thread draws holds no step up
 
-    def __init__(self, console: Console, *, epochs: int, batches: int) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
-        self.epochs = epochs
-        self.batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.progress = Progress(
@@ -37,7 +33,9 @@ class RichProgress(keras.callbacks.Callback):
             transient=True,
             disable=not self.console.is_terminal,  # a log file wants lines, not bars
         )
-        self.task = self.progress.add_task("", total=self.batches, epoch=f"{epoch + 1}/{self.epochs}", figures="")
+        self.task = self.progress.add_task(
+            "", total=self.params["steps"], epoch=f"{epoch + 1}/{self.params['epochs']}", figures=""
+        )
         self.progress.start()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -54,9 +52,8 @@ class RichProgress(keras.callbacks.Callback):
         self.stop()
         logs = logs or {}
         kind = shown_in(logs)
-        line = (
-            f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}"
-        )
+        line = f"epoch {epoch + 1:3d}/{self.params['epochs']}"
+        line += f"  loss {logs['loss']:.3f}  {kind.title} {kind.show(logs[kind.metric])}"
         if "val_loss" in logs:
             line += f"  validation loss {logs['val_loss']:.3f}  {kind.title} {kind.show(logs[f'val_{kind.metric}'])}"
         line += f"  {logs['seconds']:.1f} s, {logs['data_wait']:.0%} of it waiting for clips"

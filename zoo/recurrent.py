@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 
+from loaders.check import names, number, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
-from zoo.backbones import BACKBONES
+from zoo.backbones import backbone as backbone_named
+from zoo.backbones.backbone import options_of
 from zoo.contract import head
 from zoo.layers import ClipInput, FrameWise
 
@@ -44,7 +45,7 @@ def recurrent(
         labels: names of the classes.
         name: of the model.
         task: one class, several, or numbers.
-        backbone: one of `BACKBONES`.
+        backbone: one of `zoo.backbones.list_backbones()`.
         cell: the recurrent layer.
         units: of it, 1 to 65536.
         bidirectional: run it both ways and join the two.
@@ -56,19 +57,12 @@ def recurrent(
     Raises:
         ClipzooError: no such option, or a value out of its range.
     """
-    network = BACKBONES[backbone]
-    unknown = sorted(set(backbone_options) - set(network.options))
-    if unknown:
-        own = inspect.signature(recurrent).parameters.values()
-        known = {p.name for p in own if p.kind is p.KEYWORD_ONLY} - {"name", "task", "backbone", "cell"}
-        has = ", ".join(sorted(known | set(network.options)))
-        raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {has}")
-    if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= 2**16:
-        raise ClipzooError(f"units ({units!r}) must be a whole number from 1 to {2**16}")
-    if isinstance(trainable_layers, bool) or not isinstance(trainable_layers, int) or trainable_layers < 0:
-        raise ClipzooError(f"trainable_layers ({trainable_layers!r}) must be a whole number >= 0")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
+    network = backbone_named(backbone)
+    own = set(options_of(recurrent)) - {"name", "task", "backbone", "cell"}
+    names(name, backbone_options, own | set(network.options), noun="option")
+    whole("units", units, most=2**16)
+    whole("trainable_layers", trainable_layers, least=0)
+    number("dropout", dropout, least=0, below=1)
     if not isinstance(bidirectional, bool):
         raise ClipzooError(f"bidirectional ({bidirectional!r}) must be true or false")
 
@@ -88,8 +82,8 @@ def recurrent(
     x = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)
     x = FrameWise(frame_network, name="frames")(x)
     x = over_time(x)
-    for number, width in enumerate(DENSE, start=1):
-        x = keras.layers.Dense(width, activation="relu", name=f"dense{number}")(x)
-        x = keras.layers.Dropout(dropout, name=f"dropout{number}")(x)
+    for place, width in enumerate(DENSE, start=1):
+        x = keras.layers.Dense(width, activation="relu", name=f"dense{place}")(x)
+        x = keras.layers.Dropout(dropout, name=f"dropout{place}")(x)
     x = keras.layers.Dense(64, activation="relu", name="dense4")(x)
     return keras.Model(video, head(x, labels, task), name=name)

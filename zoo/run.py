@@ -1,22 +1,34 @@
-"""A run: the folder that training writes, and what lies where in it."""
+"""A run: the folder that training writes, what lies where in it, and the one function that makes it."""
 
 from __future__ import annotations
 
+import csv
 import json
-import platform
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
 
 from loaders.atomic import write_text
+from loaders.cache import Cache
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.tasks import task_kind
+from zoo.backend import versions
+from zoo.recipe import Recipe, mirrored_labels
+from zoo.splitting import settle_splits
 
-VERSIONED = ("clipzoo", "keras", "tensorflow", "jax", "numpy", "opencv-python-headless")
+if TYPE_CHECKING:
+    import keras
+
+# What is written before a run's first epoch is done lies in this folder; `_WHOLE` in it: all of it is there.
+_NEW, _WHOLE, _LOCK = ".new", "whole", ".lock"
 
 
 @dataclass(frozen=True)
@@ -25,9 +37,12 @@ class Run:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        self._move_in()
+
     @property
     def model(self) -> Path:
-        """The best model by the validation loss (by the training loss where there is no validation part)."""
+        """The best model by what the recipe watches on the validation clips."""
         return self.folder / "model.keras"
 
     @property
@@ -52,18 +67,53 @@ class Run:
 
     @property
     def confusion(self) -> Path:
-        """Confusion matrix of the last evaluation, PNG."""
+        """Picture of the last evaluation, PNG."""
         return self.folder / "confusion.png"
 
     @property
-    def split(self) -> Path:
-        """The clips used, with the part of each, CSV."""
+    def clips(self) -> Path:
+        """The clips used, with the split of each, CSV."""
         return self.folder / "split.csv"
 
     @property
     def record(self) -> Path:
         """All that is needed to do it again, JSON."""
         return self.folder / "run.json"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them that are there."""
+        own = (self.model, self.last, self.labels, self.history, self.curves, self.confusion, self.clips, self.record)
+        return tuple(path for path in own if path.exists())
+
+    @contextmanager
+    def replacing_all(self) -> Iterator[Run]:
+        """Yields a run in a fresh folder inside this one; its files take the places of this one's together at the end.
+
+        A kill at any moment leaves the old files, or the new ones: what was cut short is ended by whoever looks next.
+        """
+        new = self.folder / _NEW
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        yield Run(new)
+        old = {path.name for path in self.files} - {path.name for path in new.iterdir()}
+        write_text(new / _WHOLE, "\n".join(sorted(old)))
+        self._move_in()
+
+    def _move_in(self) -> None:
+        """Ends a replacement of the files that was cut short: what is whole in `.new` takes its place."""
+        new = self.folder / _NEW
+        if not (new / _WHOLE).exists():
+            return
+        with suppress(FileNotFoundError):  # another process may be at it
+            names = {path.name for path in new.iterdir()} - {_WHOLE}
+            for name in names:
+                (new / name).replace(self.folder / name)
+            # What the run before had besides is none of this one's.
+            for name in (new / _WHOLE).read_text(encoding="utf-8").split():
+                (self.folder / name).unlink(missing_ok=True)
+            (new / _WHOLE).unlink()
+            new.rmdir()
 
     def read_record(self) -> dict[str, Any]:
         """What `run.json` says.
@@ -79,9 +129,16 @@ class Run:
             raise ClipzooError(f"{self.record}: is not the record of a run: it does not say where the videos are")
         return record
 
-    def write_record(self, record: dict[str, Any]) -> None:
+    def write_record(self, record: Mapping[str, Any]) -> None:
         """Writes `run.json`."""
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def read_history(self) -> list[dict[str, float]]:
+        """The figures of every epoch, as `zoo.training.fit` returns them; none where there is no `history.csv`."""
+        if not self.history.is_file():
+            return []
+        with self.history.open(encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def index(self) -> ClipIndex:
         """The clips of the run, where they lay when it trained.
@@ -93,7 +150,7 @@ class Run:
         task = record.get("task", "classification")
         columns = self.label_columns
         return index_csv(
-            self.split, root=record["videos"], label=columns if columns != ["label"] else "label", task=task
+            self.clips, root=record["videos"], label=columns if columns != ["label"] else "label", task=task
         )
 
     @property
@@ -103,12 +160,153 @@ class Run:
         return list(task_kind(record.get("task", "classification")).columns(record.get("labels", ())))
 
 
-def versions(names: Sequence[str] = VERSIONED) -> dict[str, str]:
-    """Versions of Python and of those of `names` that are installed; by default what decides what a run computes."""
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def train(
+    index: ClipIndex,
+    model: str | Path | keras.Model,
+    recipe: Recipe | None = None,
+    *,
+    out: str | Path,
+    options: Mapping[str, Any] | None = None,
+    cache: Literal["memory"] | str | Path | Cache | None = None,
+    workers: int = 2,
+    overwrite: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    say: Callable[[str], object] = lambda line: None,
+) -> Run:
+    """Trains a model on clips, and keeps it, its figures and all that is needed to do it again in a folder.
+
+    Args:
+        index: the clips. Where they have no splits, the recipe's shares and seed split them; where they have no
+            validation clips, these are taken from the training clips.
+        model: a name of the zoo; a run or a `.keras` file (a Path) to go on from, with a head for these labels; or a
+            model of the zoo.
+        recipe: how to train.
+        out: the folder to make. It may hold other files; those of another run are only replaced with `overwrite`.
+        options: of `create_model` and so of a name alone: `{"frames": 5, "size": 112, "spec": {...}}`.
+        cache: what is decoded is kept there: `memory`, a folder, or any Cache.
+        workers: threads that read clips.
+        overwrite: replace a run that is there. It stays as it is until the first epoch of the new one is done.
+        callbacks: more of them.
+        say: called with each line that a person should read: splits, mirroring, size.
+
+    Returns:
+        The run: `model.keras` is its best epoch by the recipe's `monitor`, `last.keras` the last. Both, history and
+        curves are written after each epoch, each file whole or not at all.
+
+    Raises:
+        ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit; a
+            loss that is no number (the best epoch before it is kept); a full disk, or too little memory.
+        VideoError: a clip cannot be read.
+    """
+    recipe, folder = recipe or Recipe(), Path(out)
+    with _claimed(folder, overwrite=overwrite):
+        return _train(index, model, recipe, folder, options or {}, cache, workers, callbacks, say)
+
+
+def _train(
+    index: ClipIndex,
+    model: str | Path | keras.Model,
+    recipe: Recipe,
+    folder: Path,
+    options: Mapping[str, Any],
+    cache: Any,
+    workers: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    say: Callable[[str], object],
+) -> Run:
+    import keras
+
+    from loaders.dataset import ClipDataset
+    from zoo.contract import specs
+    from zoo.training import fit
+    from zoo.writing import Writer
+
+    index, how = settle_splits(index, recipe)
+    counts = index.counts()
+    say(
+        f"clips: {len(index)} of {index.kind.count(len(index.labels))}; "
+        + ", ".join(f"{n} {split}" for split, n in counts.items())
+        + f" ({how})"
+    )
+    if not counts["test"]:
+        say("note: no test clips; `clipzoo evaluate RUN VIDEOS --split validation` is all there is")
+    keras.utils.set_random_seed(recipe.seed)  # of the first weights; `fit` sets it again
+    network = _network(model, index, options)
+    contract = specs(network)
+    augmentation = recipe.augmentation_for(contract, index.labels)
+    mirrored = mirrored_labels(index.labels)
+    if augmentation is not None:
+        why = f": it would turn {mirrored[0]!r} into {mirrored[1]!r}" if mirrored else ""
+        say(f"mirroring: {'on, every second clip' if augmentation.flip else 'off'}{why}")
+    common: dict[str, Any] = {"batch_size": recipe.batch, "workers": workers}
+    trained = ClipDataset(
+        index.only("train"), contract, shuffle=True, augmentation=augmentation, mixup=recipe.mixup, seed=recipe.seed,
+        split="train", cache=cache, **common,
+    )  # fmt: skip
+    checked = ClipDataset(index.only("validation"), contract, split="validation", cache=trained.cache, **common)
+    record: dict[str, Any] = {
+        "model": network.name,
+        "options": {name: value for name, value in options.items() if name != "spec"},
+        "weights": str(model.resolve()) if isinstance(model, Path) else None,
+        "task": index.task,
+        "labels": list(index.labels),
+        "specs": {name: spec.to_dict() for name, spec in contract.items()},
+        "videos": str(index.root.resolve()),
+        "splits": how,
+        "clips": counts,
+        "recipe": recipe.to_dict(),
+        "mirroring": bool(augmentation and augmentation.flip),
+        "backend": keras.config.backend(),
+        "versions": versions(),
+        "command": sys.argv[1:],
+    }
+    say(f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(contract.values())).shape}")
+    writer = Writer(Run(folder), record, index)
+    weights = index.only("train").class_weights() if recipe.class_weights else None
+    # The writer goes first: what a callback of the user does then finds the files of the epoch.
+    try:
+        fit(network, trained, checked, recipe=recipe, class_weight=weights, callbacks=[writer, *callbacks])
+    except KeyboardInterrupt:
+        say(f"interrupted; {writer.kept}")
+        raise
+    except ClipzooError as error:
+        error.args = (f"{error}; {writer.kept}",)
+        raise
+    return Run(folder)
+
+
+def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping[str, Any]) -> keras.Model:
+    from zoo.contract import new_head
+    from zoo.registry import create_model
+    from zoo.saving import load_model
+
+    if isinstance(model, str):
+        return create_model(model, classes=index.labels, task=index.task, **options)
+    given = ", ".join(options)
+    if given:
+        what = f"{model}, which is built already" if isinstance(model, Path) else "a model that is built already"
+        raise ClipzooError(f"{given}: does not go with {what}; leave it out, or train a model by its name")
+    return new_head(load_model(model), index.labels, index.task) if isinstance(model, Path) else model
+
+
+@contextmanager
+def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
+    """Holds a folder for one training; whatever ends the process lets it go."""
+    if folder.exists() and not folder.is_dir():
+        raise ClipzooError(f"{folder}: is a file; a run is a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0)
+        with lock:
+            there = Run(folder).files
+            if there and not overwrite:
+                names = ", ".join(path.name for path in there)
+                raise ClipzooError(f"{folder}: holds a run already ({names}); give another --out, or --overwrite")
+            shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
+            yield
+    except Timeout:
+        raise ClipzooError(
+            f"{folder}: another training writes into it now; give another --out, or wait for it to end"
+        ) from None
+    except OSError as error:
+        raise ClipzooError(f"{error.filename or folder}: cannot be written ({error.strerror})") from None

@@ -1,134 +1,49 @@
-"""How a model learns: the recipe, and `fit`, which takes any PyDataset."""
+"""`fit`: any PyDataset trains a model of the zoo, by a recipe. `zoo.run.train` keeps what comes of it."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
-from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
+from loaders.index import ClipIndex
 from loaders.tasks import TASKS, task_kind
-from zoo.contract import labels, task
-from zoo.feed import Clock, Feed
-from zoo.pictures import draw_curves
-from zoo.precision import Precision, check_precision, set_precision
-from zoo.run import Run
-from zoo.sgd import CaffeSGD, MeanClassAccuracy
+from zoo.contract import labels, scale_answer, task
+from zoo.feed import Clock, Feed, Source
+from zoo.objectives import MeanClassAccuracy, ScaledSquaredError
+from zoo.precision import set_precision
+from zoo.recipe import Recipe
 
-RATES = {"adam": 1e-3, "sgd": 1e-2, "caffe": 1e-2}
 History = list[dict[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        epochs: passes over the training clips, >= 1.
-        optimizer: `adam`; `sgd` with Nesterov momentum 0.9; or `caffe`: `zoo.sgd.CaffeSGD` with momentum 0.9.
-        learning_rate: at the start, > 0; None: 1e-3 for adam, 1e-2 for the others.
-        patience: epochs without a better value of `monitor` after which the learning rate falls.
-        factor: what it is multiplied by then, between 0 and 1.
-        monitor: what decides on the best model and on the learning rate, on the validation clips (on the training
-            clips where there are none): `loss`, or `class_accuracy`, the mean of the per-class accuracies.
-        l2: of `caffe`: share of each kernel that is added to its gradient.
-        clip_norm: what the norm of all gradients together is cut to: of the mean over the accumulated batches, or, for
-            `caffe`, of their sum, as Caffe does it. None: they are not cut.
-        accumulate: batches whose gradients make one step.
-        precision: `float32`; `mixed_bfloat16`: what is done to every frame is done in bfloat16 (`set_precision`); None:
-            what the model's layers have, which is float32 unless they were made otherwise.
-        seed: of order, augmentation and dropout.
-    """
-
-    epochs: int = 30
-    optimizer: Literal["adam", "sgd", "caffe"] = "adam"
-    learning_rate: float | None = None
-    patience: int = 4
-    factor: float = 0.5
-    monitor: Literal["loss", "class_accuracy"] = "loss"
-    l2: float = 5e-4
-    clip_norm: float | None = None
-    accumulate: int = 1
-    precision: Precision | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in RATES:
-            raise ClipzooError(f"optimizer ({self.optimizer!r}) must be one of {', '.join(RATES)}")
-        if self.monitor not in ("loss", "class_accuracy"):
-            raise ClipzooError(f"monitor ({self.monitor!r}) must be loss or class_accuracy")
-        if not self.l2 >= 0 or self.accumulate < 1 or (self.clip_norm is not None and not self.clip_norm > 0):
-            raise ClipzooError(
-                f"l2 ({self.l2}) must be >= 0, accumulate ({self.accumulate}) >= 1, "
-                f"clip_norm ({self.clip_norm}) above 0"
-            )
-        if self.precision is not None:
-            check_precision(self.precision)
-        if self.epochs < 1 or self.patience < 1:
-            raise ClipzooError(f"epochs ({self.epochs}) and patience ({self.patience}) must be >= 1")
-        if not 0 < self.factor < 1 or not 0 < self.rate < math.inf:
-            raise ClipzooError(f"factor ({self.factor}) must be in (0, 1) and learning_rate ({self.rate}) > 0")
-
-    @property
-    def rate(self) -> float:
-        """The learning rate at the start."""
-        return self.learning_rate if self.learning_rate is not None else RATES[self.optimizer]
-
-    @classmethod
-    def two_stream(cls, modality: str, **changes: Any) -> Recipe:
-        """The protocol of arXiv 1711.04161, for batches of 4 clips: 32 make a step of 128.
-
-        Args:
-            modality: `flow` begins at a rate of 1e-3, all else at 1e-2.
-            changes: other fields.
-        """
-        paper: dict[str, Any] = {
-            "optimizer": "caffe",
-            "learning_rate": 1e-3 if modality == "flow" else 1e-2,
-            "factor": 0.1,
-            "monitor": "class_accuracy",
-            "clip_norm": 40.0,
-            "accumulate": 32,
-        }
-        return cls(**{**paper, **changes})
-
-    def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """A fresh optimizer, as the fields say."""
-        norm = self.clip_norm
-        if norm is not None and self.optimizer == "caffe":
-            norm /= self.accumulate  # Caffe cuts the sum of the batches' gradients, Keras their mean
-        more: dict[str, Any] = {"global_clipnorm": norm}
-        if self.accumulate > 1:
-            more["gradient_accumulation_steps"] = self.accumulate
-        if self.optimizer == "adam":
-            return keras.optimizers.Adam(self.rate, **more)
-        if self.optimizer == "sgd":
-            return keras.optimizers.SGD(self.rate, momentum=0.9, nesterov=True, **more)
-        return CaffeSGD(self.rate, 0.9, l2=self.l2, **more)
-
-
-def compile_model(model: keras.Model, recipe: Recipe) -> None:
+def compile_model(model: keras.Model, recipe: Recipe, *, index: ClipIndex | None = None) -> None:
     """Gives a model the optimizer and the precision of the recipe, and loss and metrics of its task.
 
+    Args:
+        model: of the zoo.
+        recipe: how it will train.
+        index: of the training clips; a model of numbers is scaled to theirs.
+
     Raises:
-        ClipzooError: the recipe watches what the task does not have.
+        ClipzooError: the recipe watches what the task does not have, or Keras does not take its optimizer.
     """
     kind = task_kind(task(model))
     metric = keras.metrics.BinaryAccuracy(name=kind.metric) if kind is TASKS["multilabel"] else kind.metric
-    metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if kind is TASKS["classification"] else [])]
-    if recipe.monitor == "class_accuracy" and kind is not TASKS["classification"]:
-        raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {task(model)}")
+    one_class = kind is TASKS["classification"]
+    if recipe.monitor == "class_accuracy" and not one_class:
+        raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {kind.name}")
+    loss: Any = kind.loss
+    if not kind.classes and index is not None:
+        loss = ScaledSquaredError(scale_answer(model, index.encode()).tolist())
     if recipe.precision is not None:
         set_precision(model, recipe.precision)
-    model.compile(optimizer=recipe.make_optimizer(), loss=kind.loss, metrics=metrics)
+    metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if one_class else [])]
+    model.compile(optimizer=recipe.make_optimizer(), loss=loss, metrics=metrics)
 
 
 def fit(
@@ -137,22 +52,21 @@ def fit(
     validation: keras.utils.PyDataset | None = None,
     *,
     recipe: Recipe | None = None,
-    out: str | Path | None = None,
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
-    """Compiles and trains a model of the zoo.
+    """Compiles and trains a model of the zoo; it ends with the weights of the last epoch.
 
     Args:
-        model: from `create_model` or `load_model`. It goes on computing in the recipe's precision; what `load_model`
-            reads back of `out` computes in float32.
-        train: batches of (clips, labels); a ClipDataset, or any other PyDataset. Where it has an attribute `epoch`,
-            that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is called between epochs.
-            A ClipDataset that was resumed goes on from there. More than one worker are threads, never processes, and
-            never Keras's queue (ReadAhead).
-        validation: likewise, never shuffled; it decides on the best model and on the learning rate.
-        recipe: how to train.
-        out: a folder for `model.keras` (best), `last.keras`, `history.csv` and `curves.png`, written after each epoch.
+        model: from `create_model` or `load_model`. It goes on computing in the recipe's precision.
+        train: batches of (clips, labels), the clips uint8; a ClipDataset, or any other PyDataset. Where it has an
+            attribute `epoch`, that is set to 0, 1, ... before each epoch; where it has none, its `on_epoch_end` is
+            called between epochs. A ClipDataset that was resumed goes on from there. More than one worker are threads,
+            never processes, and never Keras's queue (ReadAhead). A generator of `loaders.compat` gives its pixels
+            unscaled here.
+        validation: likewise, never shuffled; it decides on the best epoch and on the learning rate.
+        recipe: how to train; its batch, augmentation, splits, mixup and class weights are for `zoo.run.train`, which
+            makes the datasets.
         class_weight: how much a clip of each class counts, such as `index.class_weights()`; classification alone.
         callbacks: more of them, called last; `logs` holds all figures of the epoch.
 
@@ -163,83 +77,97 @@ def fit(
         epoch was the best so far.
 
     Raises:
-        ClipzooError: the datasets' labels are not those of the model, or the loss is no number any more.
+        ClipzooError: the datasets' labels are not those of the model, the clips are not uint8, the loss of training or
+            validation is no number any more, or the memory does not suffice.
         VideoError: a clip cannot be read.
     """
     recipe = recipe or Recipe()
     for dataset in (train, validation):
-        index = getattr(dataset, "index", None)
-        if index is not None and not index.labelled:
-            raise ClipzooError(f"{index.root}: some clips have no label; a model cannot learn from them")
-        if index is not None and index.task != task(model):
-            raise ClipzooError(f"the clips are labelled for {index.task}, the model is for {task(model)}")
-        if index is not None and tuple(index.labels) != labels(model):
-            raise ClipzooError(
-                f"the labels do not fit the model: the clips have {', '.join(index.labels)}; "
-                f"the model has {', '.join(labels(model))}"
-            )
+        _check_labels(model, getattr(dataset, "index", None))
     keras.utils.set_random_seed(recipe.seed)
-    compile_model(model, recipe)
+    compile_model(model, recipe, index=getattr(train, "index", None))
     feed = Feed(train)
-    monitor = f"val_{recipe.monitor}" if validation is not None else recipe.monitor
-    mode = "min" if recipe.monitor == "loss" else "max"
-    record = _Record(monitor, Run(Path(out)) if out is not None else None)
-    every: list[keras.callbacks.Callback] = [
-        Clock(feed),
-        keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience),
-        record,
-        *callbacks,
-    ]
+    checked = Source(validation) if validation is not None else None
+    monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
+    record = Record(monitor)
+    every: list[keras.callbacks.Callback] = [Clock(feed), record, *callbacks]
+    if isinstance(model.optimizer.get_config()["learning_rate"], float):  # else a schedule, which falls by itself
+        mode = "min" if recipe.monitor == "loss" else "max"
+        every.insert(
+            1, keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience)
+        )
     # Keras asks once how many batches an epoch has: the rest of a resumed one is a run of its own.
     ends = [0, 1, recipe.epochs] if feed.resumed and recipe.epochs > 1 else [0, recipe.epochs]
-    for begin, end in pairwise(ends):
-        model.fit(
-            feed,
-            validation_data=validation,
-            initial_epoch=begin,
-            epochs=end,
-            class_weight=dict(class_weight) if class_weight else None,
-            shuffle=False,  # Keras would permute batches; the dataset permutes samples
-            verbose=0,
-            callbacks=every,
-        )
+    try:
+        for begin, end in pairwise(ends):
+            model.fit(
+                feed,
+                validation_data=checked,
+                initial_epoch=begin,
+                epochs=end,
+                class_weight=dict(class_weight) if class_weight else None,
+                shuffle=False,  # Keras would permute batches; the dataset permutes samples
+                verbose=0,
+                callbacks=every,
+            )
+    except Exception as error:
+        # TensorFlow wraps what a dataset raises into an error of its own, with both tracebacks in its text.
+        cause = feed.failed or (checked.failed if checked is not None else None) or error
+        raise said(cause, recipe) from None
     return record.history
 
 
-class _Record(keras.callbacks.Callback):
-    """Keeps the figures; writes best and last model, CSV and curves after each epoch, each file whole or not at all."""
+def said(error: Exception, recipe: Recipe) -> Exception:
+    """What ended training, as a sentence where it is one of those that people meet."""
+    if isinstance(error, ClipzooError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or (
+        "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+    ):  # fmt: skip
+        return ClipzooError(
+            f"the memory does not suffice for batches of {recipe.batch} clips: give a smaller recipe.batch, fewer or "
+            "smaller frames, or no cache in memory"
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return ClipzooError(f"training stopped: {where}{error.strerror or error}")
+    return error
 
-    def __init__(self, monitor: str, run: Run | None) -> None:
+
+def _check_labels(model: keras.Model, index: ClipIndex | None) -> None:
+    if index is None:
+        return
+    if not index.labelled:
+        raise ClipzooError(f"{index.root}: some clips have no label; a model cannot learn from them")
+    if index.task != task(model):
+        raise ClipzooError(f"the clips are labelled for {index.task}, the model is for {task(model)}")
+    if tuple(index.labels) != labels(model):
+        raise ClipzooError(
+            f"the labels do not fit the model: the clips have {', '.join(index.labels)}; "
+            f"the model has {', '.join(labels(model))}"
+        )
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps the figures of each epoch, says which is the best so far, and ends a training whose loss is no number."""
+
+    def __init__(self, monitor: str) -> None:
         super().__init__()
         self.monitor = monitor
-        self.run = run
         self.history: History = []
         self.best = math.inf
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
-        if not math.isfinite(logs["loss"]):
-            raise ClipzooError(
-                f"the loss is {logs['loss']} in epoch {epoch + 1}: a smaller learning rate, or broken weights? "
-                "The best model so far is kept"
-            )
+        for name, what in (("loss", "the loss"), ("val_loss", "the validation loss"), (self.monitor, self.monitor)):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise ClipzooError(
+                    f"{what} is {logs[name]} in epoch {epoch + 1}: a smaller recipe.learning_rate, recipe.clip_norm=1, "
+                    "or broken weights?"
+                )
         value = -logs[self.monitor] if self.monitor.endswith("accuracy") else logs[self.monitor]
         better = value < self.best
         self.best = min(self.best, value)
         logs["best"] = float(better)  # later callbacks see it
+        logs.setdefault("learning_rate", float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
         self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
-        if self.run is None:
-            return
-        if better:
-            self._save(self.run.model)
-        self._save(self.run.last)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.history)
-        write_text(self.run.history, text.getvalue())
-        draw_curves(self.history, self.run.curves)
-
-    def _save(self, path: Path) -> None:
-        with replacing(path) as partial:
-            self.model.save(partial)

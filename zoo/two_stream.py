@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 
+from loaders.check import choice, names, number
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
-from zoo.backbones import BACKBONES
+from zoo.backbones import backbone as backbone_named
+from zoo.backbones.backbone import options_of
 from zoo.contract import head, labels, specs, task
-from zoo.layers import Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
+from zoo.layers import PACKAGE, Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
 from zoo.weights import load_whole
 
 RGB_WEIGHT = 0.4
-OPTIONS = ("backbone", "levels", "pooling", "dropout", "partial_bn", "backbone_weights", "weights")
 _HEAD = {"class_name": "RandomNormal", "config": {"stddev": 0.001}}
 PartialBN = Literal["none", "first", "all"]
 
@@ -51,7 +51,7 @@ def stream(
         labels: names of the classes or numbers.
         name: of the model.
         task: what they are.
-        backbone: one of `BACKBONES`.
+        backbone: one of `zoo.backbones.list_backbones()`.
         levels: of the pyramid; the number of frames must allow them.
         pooling: over time; `average` is the paper's ablation.
         dropout: in front of the head, 0 <= dropout < 1.
@@ -66,18 +66,12 @@ def stream(
     Raises:
         ClipzooError: an option out of range, frames that the levels cannot have, or weights that do not fit.
     """
-    if not isinstance(backbone, str) or backbone not in BACKBONES:
-        raise ClipzooError(f"backbone ({backbone!r}) must be one of {', '.join(BACKBONES)}")
-    network = BACKBONES[backbone]
-    unknown = sorted(set(backbone_options) - set(network.options))
-    if unknown:
-        has = [*OPTIONS, *network.options]
-        raise ClipzooError(f"{name} has no option {', '.join(map(repr, unknown))}; it has {', '.join(has)}")
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ClipzooError(f"dropout ({dropout!r}) must be in [0, 1)")
-    if partial_bn not in (None, "none", "first", "all"):
-        raise ClipzooError(f"partial_bn ({partial_bn!r}) must be none, first or all")
-
+    network = backbone_named(backbone)
+    own = set(options_of(stream)) - {"name", "task"}
+    names(name, backbone_options, own | set(network.options), noun="option")
+    number("dropout", dropout, least=0, below=1)
+    if partial_bn is not None:
+        choice("partial_bn", partial_bn, get_args(PartialBN))
     if not isinstance(levels, Sequence) or isinstance(levels, str):
         raise ClipzooError(f"levels ({levels!r}) must be a list of whole numbers, such as [1, 2, 4]")
     if not isinstance(weights, str | Path | None) or not isinstance(backbone_weights, str | Path | None):
@@ -109,7 +103,7 @@ def two_stream(
     *,
     name: str,
     task: Task,
-    flow: Mapping[str, Any] | None = None,
+    flow: ClipSpec,
     weight: float = RGB_WEIGHT,
     weights: None = None,
     **options: Any,
@@ -121,7 +115,7 @@ def two_stream(
         labels: names of the classes.
         name: of the model.
         task: what they are.
-        flow: fields of the flow's spec; left out, it is that of RGB with stacks of 5 fields.
+        flow: of the input of flow: `zoo.registry.input_specs` makes it of the other.
         weight: of the RGB stream's logits.
         weights: must be None; streams are trained apart, and put together by `fuse`.
         options: of both streams; see `stream`.
@@ -131,10 +125,7 @@ def two_stream(
     """
     if weights is not None:
         raise ClipzooError(f"{name} takes no weights ({weights!r}): load its streams, and `clipzoo fuse` them")
-    if flow is not None and (not isinstance(flow, Mapping) or set(flow) - {f.name for f in fields(ClipSpec)}):
-        raise ClipzooError(f"flow ({flow!r}) must be a table of fields of a ClipSpec")
-    motion = spec.replace(**{"modality": "flow", "stack": 5, **(flow or {})})
-    streams = [stream(each, labels, name=f"{name}_{each.modality}", task=task, **options) for each in (spec, motion)]
+    streams = [stream(each, labels, name=f"{name}_{each.modality}", task=task, **options) for each in (spec, flow)]
     return fuse(*streams, weight=weight, name=name)
 
 
@@ -161,9 +152,11 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
     for model in (rgb, flow):
         if len(specs(model)) != 1 or not any(isinstance(layer, TemporalPyramidPooling) for layer in model.layers):
             raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
+    kind = task_kind(task(rgb))
     answers = [next(layer for layer in model.layers if isinstance(layer, Answer)) for model in (rgb, flow)]
-    logits = Fusion(weight, name="logits")([answer.input for answer in answers])
-    answer = Answer(labels(rgb), task=task(rgb), name=task_kind(task(rgb)).answer)(logits)
+    # Numbers are fused as they are answered: each stream has scaled its own.
+    logits = Fusion(weight, name="logits")([answer.input if kind.classes else answer.output for answer in answers])
+    answer = Answer(labels(rgb), task=kind.name, name=kind.answer)(logits)
     return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
 
 
@@ -172,3 +165,78 @@ def freeze_normalisation(network: keras.Model, which: PartialBN) -> None:
     found = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in {"none": [], "first": found[1:], "all": found}[which]:
         layer.trainable = False
+
+
+def protocol(modality: str) -> dict[str, Any]:
+    """Fields of the Recipe of arXiv 1711.04161, for batches of 4 clips: 32 make a step of 128. `--recipe two_stream`.
+
+    Args:
+        modality: `flow` begins at a rate of 1e-3, all else at 1e-2.
+    """
+    solver = {"momentum": 0.9, "l2": 5e-4, "bias_rate": 2.0, "clip_gradients": 40.0}
+    return {
+        "batch": 4,
+        "augmentation": "multiscale",
+        "optimizer": {"class_name": f"{PACKAGE}>CaffeSGD", "config": solver},
+        "learning_rate": 1e-3 if modality == "flow" else 1e-2,
+        "factor": 0.1,
+        "monitor": "class_accuracy",
+        "accumulate": 32,
+    }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CaffeSGD(keras.optimizers.SGD):
+    """SGD with momentum; L2 is part of the gradient, and biases go their own way (arXiv 1711.04161, released solver).
+
+    velocity = momentum * velocity - rate * (gradient + l2 * weight); weight += velocity. Kernels have l2; biases and
+    batch normalisation have none; biases have `bias_rate` times the learning rate. Keras's own `weight_decay` is
+    decoupled from gradient and momentum, so it is none of this.
+
+    Args:
+        learning_rate: of kernels.
+        momentum: 0 <= momentum < 1.
+        l2: share of a kernel that is added to its gradient, >= 0; after clipping, as in Caffe.
+        bias_rate: multiplies the learning rate of biases.
+        clip_gradients: the norm that all gradients together, summed over the accumulated batches, are cut to, > 0;
+            Caffe's option of that name. Keras cuts the norm of their mean: `global_clipnorm`.
+        gradient_accumulation_steps: batches whose gradients make one step.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        *,
+        l2: float = 5e-4,
+        bias_rate: float = 2.0,
+        clip_gradients: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str = "CaffeSGD",
+        **kwargs: Any,
+    ) -> None:
+        if not l2 >= 0 or not bias_rate > 0:
+            raise ClipzooError(f"CaffeSGD l2 ({l2}) must be >= 0 and bias_rate ({bias_rate}) above 0")
+        if clip_gradients is not None:
+            number("CaffeSGD clip_gradients", clip_gradients, above=0)
+            kwargs["global_clipnorm"] = clip_gradients / (gradient_accumulation_steps or 1)
+        super().__init__(
+            learning_rate, momentum, name=name, gradient_accumulation_steps=gradient_accumulation_steps, **kwargs
+        )
+        self.l2 = l2
+        self.bias_rate = bias_rate
+        self.clip_gradients = clip_gradients
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        role = variable.name.rpartition("/")[2].split(":")[0]
+        if role.endswith("kernel"):  # depthwise_kernel, recurrent_kernel too
+            gradient = keras.ops.add(gradient, self.l2 * keras.ops.convert_to_tensor(variable))
+        elif role == "bias":
+            learning_rate = learning_rate * self.bias_rate
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "l2": self.l2, "bias_rate": self.bias_rate}
+        if self.clip_gradients is None:
+            return config
+        return {**config, "global_clipnorm": None, "clip_gradients": self.clip_gradients}

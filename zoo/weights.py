@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from loaders.errors import ClipzooError
+from zoo.saving import load_keras
 
 Arrays = dict[str, list[np.ndarray]]  # layer name -> its weights, in Keras's order
 
@@ -194,8 +195,6 @@ def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _read_keras(file: Path) -> Arrays:
-    from zoo.registry import load_keras
-
     return arrays_of(load_keras(file))
 
 

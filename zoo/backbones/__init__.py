@@ -1,17 +1,11 @@
 """Image networks, one a file: (B, height, width, channels) -> (B, features)."""
 
-from zoo.backbones.backbone import Backbone
-from zoo.backbones.bn_inception import BN_INCEPTION
-from zoo.backbones.convnet import CONVNET
-from zoo.backbones.mobilenet import MOBILENET, MOBILENETV2
-from zoo.backbones.vgg import VGG16
+from importlib import import_module
+from pkgutil import iter_modules
 
-BACKBONES: dict[str, Backbone] = {
-    "bn_inception": BN_INCEPTION,
-    "convnet": CONVNET,
-    "mobilenet": MOBILENET,
-    "mobilenetv2": MOBILENETV2,
-    "vgg16": VGG16,
-}
+from zoo.backbones.backbone import Backbone, backbone, list_backbones, register_backbone
 
-__all__ = ["BACKBONES", "Backbone"]
+for _module in iter_modules(__path__):  # a file of this folder registers its own
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["Backbone", "backbone", "list_backbones", "register_backbone"]

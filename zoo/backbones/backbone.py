@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import keras
 
+from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec, ColorOrder
 from zoo.weights import arrays_of, copy_weights, load_weights
@@ -40,8 +41,7 @@ class Backbone:
     @property
     def options(self) -> dict[str, Any]:
         """Options of `build` and their defaults."""
-        parameters = inspect.signature(self.build).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return options_of(self.build)
 
     def normalisation(self, spec: ClipSpec) -> dict[str, Any]:
         """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them."""
@@ -109,3 +109,39 @@ class Backbone:
         network = self.build(shape, None, **options)
         copy_weights(arrays_of(source), network, "imagenet")
         return network
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Keyword-only parameters of a function and their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+_BACKBONES: dict[str, Backbone] = {}
+
+
+def register_backbone(name: str, backbone: Backbone) -> Backbone:
+    """Adds an image network, for the option `backbone` of models and of cards.
+
+    Raises:
+        ClipzooError: the name is taken.
+    """
+    if name in _BACKBONES:
+        raise ClipzooError(f"a backbone {name!r} is registered already")
+    _BACKBONES[name] = backbone
+    return backbone
+
+
+def list_backbones() -> list[str]:
+    """Names of the backbones, sorted."""
+    return sorted(_BACKBONES)
+
+
+def backbone(name: str) -> Backbone:
+    """A backbone by its name.
+
+    Raises:
+        ClipzooError: no such backbone.
+    """
+    choice("backbone", name, list_backbones())
+    return _BACKBONES[name]

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from loaders.errors import ClipzooError
-from zoo.backbones.backbone import Backbone
+from zoo.backbones.backbone import Backbone, register_backbone
 
 # Block: 1x1 | 3x3 reduce, 3x3 | double 3x3 reduce, first, second | pool, projection. 0: no such branch.
 BLOCKS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], str, int]] = {
@@ -96,6 +96,9 @@ def _shrink(x: Any, name: str) -> Any:
     return keras.layers.MaxPooling2D(3, strides=2, padding="same", name=name)(x)
 
 
-BN_INCEPTION = Backbone(
-    build=bn_inception, mean=(104.0, 117.0, 123.0), std=1.0, channel_order="bgr", imagenet=False, flow_std=1.0
+register_backbone(
+    "bn_inception",
+    Backbone(
+        build=bn_inception, mean=(104.0, 117.0, 123.0), std=1.0, channel_order="bgr", imagenet=False, flow_std=1.0
+    ),
 )

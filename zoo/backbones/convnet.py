@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from loaders.errors import ClipzooError
-from zoo.backbones.backbone import Backbone
+from zoo.backbones.backbone import Backbone, register_backbone
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -34,4 +34,4 @@ def convnet(shape: tuple[int, int, int], weights: None = None, *, width: float =
     return keras.Model(frame, x, name="convnet")
 
 
-CONVNET = Backbone(build=convnet, mean=0.0, std=255.0, imagenet=False)
+register_backbone("convnet", Backbone(build=convnet, mean=0.0, std=255.0, imagenet=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from loaders.errors import ClipzooError
-from zoo.backbones.backbone import Backbone
+from zoo.backbones.backbone import Backbone, register_backbone
 
 
 def mobilenet(shape: tuple[int, int, int], weights: str | None = None, *, alpha: float = 1.0) -> keras.Model:
@@ -39,5 +39,5 @@ def _check(shape: tuple[int, int, int], alpha: float) -> None:
         raise ClipzooError(f"MobileNet frames must be at least 32x32, not {shape[0]}x{shape[1]}")
 
 
-MOBILENET = Backbone(build=mobilenet, mean=127.5, std=127.5)
-MOBILENETV2 = Backbone(build=mobilenetv2, mean=127.5, std=127.5)
+register_backbone("mobilenet", Backbone(build=mobilenet, mean=127.5, std=127.5))
+register_backbone("mobilenetv2", Backbone(build=mobilenetv2, mean=127.5, std=127.5))

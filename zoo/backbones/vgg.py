@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from loaders.errors import ClipzooError
-from zoo.backbones.backbone import Backbone
+from zoo.backbones.backbone import Backbone, register_backbone
 
 
 def vgg16(shape: tuple[int, int, int], weights: str | None = None) -> keras.Model:
@@ -21,4 +21,4 @@ def vgg16(shape: tuple[int, int, int], weights: str | None = None) -> keras.Mode
 
 
 # The authors' Caffe weights: BGR, the ImageNet mean taken off, not scaled.
-VGG16 = Backbone(build=vgg16, mean=(103.939, 116.779, 123.68), std=1.0, channel_order="bgr")
+register_backbone("vgg16", Backbone(build=vgg16, mean=(103.939, 116.779, 123.68), std=1.0, channel_order="bgr"))

@@ -1,0 +1,88 @@
+"""What is known of each model before it is built. Data: no Keras, no OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loaders.spec import ClipSpec
+
+ARTICLE = "Metal3d, Training neural network with image sequence, an example with video as input (2019)"
+DTPP = "Zhu, Zou, Zhu, End-to-end Video-level Representation Learning for Action Recognition, arXiv 1711.04161 (2018)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is known of a model before it is built.
+
+    Attributes:
+        name: what `create_model` takes.
+        summary: one line.
+        spec: the default input contract.
+        builder: `module:function`; called as `function(spec, labels, name=name, task=task, **options)`.
+        options: settled by the name; the user's come on top.
+        parameters: weights of the default model with 51 classes (HMDB51), moving statistics included; None where nobody
+            counted them.
+        multiply_adds: of one clip through the default model: convolutions, dense and recurrent layers; likewise.
+        source: where the architecture comes from.
+        flow_input: whether it has an input of flow beside that of `spec`; the spec's `flow` is for that one then.
+    """
+
+    name: str
+    summary: str
+    spec: ClipSpec
+    builder: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    multiply_adds: int | None = None
+    source: str = ""
+    flow_input: bool = False
+
+
+def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> Card:
+    """`name` is that of a backbone and that of a recurrent cell."""
+    backbone, _, cell = name.rpartition("_")
+    return Card(
+        name=name,
+        summary=f"{what} on every frame, global max pooling, {cell.upper()}",
+        spec=ClipSpec(frames=5, height=size, width=size),
+        builder="zoo.recurrent:recurrent",
+        options={"backbone": backbone, "cell": cell},
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        source=ARTICLE,
+    )
+
+
+_SEGMENTS = ClipSpec(
+    frames=25, height=224, width=224, sampling="segments", resize="fit", resize_to=256, interpolation="linear"
+)
+
+
+def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> Card:
+    return Card(
+        name=name,
+        summary=summary,
+        spec=_SEGMENTS.replace(**fields),
+        builder=f"zoo.two_stream:{builder}",
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        source=DTPP,
+        flow_input=builder == "two_stream",
+    )
+
+
+_ON = "BN-Inception on 25"
+CARDS: tuple[Card, ...] = (
+    _recurrent("convnet_gru", 112, 5_468_787, 12_826_205_376, "ConvNet of eight 3x3 convolutions"),
+    _recurrent("convnet_lstm", 112, 5_505_523, 12_826_389_696, "ConvNet of eight 3x3 convolutions"),
+    _recurrent("mobilenet_gru", 224, 4_106_739, 2_840_293_056, "MobileNet"),
+    _recurrent("mobilenet_lstm", 224, 4_176_243, 2_840_641_216, "MobileNet"),
+    _recurrent("mobilenetv2_gru", 224, 3_185_011, 1_499_428_416, "MobileNetV2"),
+    _recurrent("vgg16_gru", 224, 15_494_259, 76_734_373_056, "VGG16"),
+    _stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling"),
+    _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),
+    _stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff"),
+    _stream("dtpp", "two_stream", 21_333_734, 108_463_681_536, "dtpp_rgb and dtpp_flow, logits fused 0.4 to 0.6"),
+)

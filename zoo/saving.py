@@ -1,0 +1,108 @@
+"""Models from files. Needs Keras when it is called, not before."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from loaders.atomic import replacing
+from loaders.errors import ClipzooError
+from loaders.spec import ClipSpec
+from zoo.run import Run
+
+if TYPE_CHECKING:
+    import keras
+
+
+def model_file(path: str | Path) -> Path:
+    """The `.keras` file of a path: the path itself, or `model.keras` of a run's folder.
+
+    Raises:
+        ClipzooError: there is no such file.
+    """
+    file = Run(Path(path)).model if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ClipzooError(f"{file}: no such model file")
+    return file
+
+
+def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
+    """Loads a model that was saved as a `.keras` file, on whichever backend Keras runs now. It computes in float32,
+    whatever precision it was trained in.
+
+    Args:
+        path: the file, or a run's folder, which holds `model.keras`.
+        compile: whether to bring optimizer and loss back too.
+
+    Raises:
+        ClipzooError: no such file, not a Keras file, or not one of clipzoo's.
+    """
+    from zoo.contract import specs
+    from zoo.precision import set_precision
+
+    model = load_keras(model_file(path), compile=compile)
+    specs(model)
+    set_precision(model, "float32")
+    return model
+
+
+def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
+    """The input contract of a saved model, by input name, read without Keras.
+
+    Raises:
+        ClipzooError: no such file, or not a model of clipzoo's.
+    """
+    file = model_file(path)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        found = [layer["config"] for layer in layers if layer["class_name"] == "ClipInput"]
+        specs = {config["name"]: ClipSpec.from_dict(config["spec"]) for config in found}
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, ClipzooError):
+            raise
+        raise ClipzooError(f"{file}: cannot be read as a Keras model ({error})") from None
+    if not specs:
+        raise ClipzooError(f"{file}: is no model of clipzoo's: none of its layers is a ClipInput")
+    return specs
+
+
+def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
+    """Loads any `.keras` file, ours or not; raises as `load_model` does, and for weights that are not numbers."""
+    import keras
+
+    # Keras does not import the classes that a file names ("Could not locate class").
+    for module in ("zoo.layers", *(("zoo.objectives", "zoo.two_stream") if compile else ())):
+        import_module(module)
+    if not file.is_file():
+        raise ClipzooError(f"{file}: no such model file")
+    if not zipfile.is_zipfile(file):
+        raise ClipzooError(f"{file}: is not a .keras file")
+    try:
+        model: keras.Model = keras.saving.load_model(file, compile=compile)
+    except ClipzooError:
+        raise
+    except Exception as error:  # Keras raises whatever its parts raise; a damaged file is the user's to mend
+        raise ClipzooError(f"{file}: cannot be loaded as a Keras model ({_first_line(error)})") from error
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ClipzooError(
+                f"{file}: weight {weight.path} holds values that are not numbers; train again, or load another"
+            )
+    return model
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Writes a `.keras` file, whole or not at all; raises ClipzooError as `loaders.atomic.replacing` does."""
+    with replacing(path) as partial:
+        model.save(partial)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,113 @@
+"""What `--recipe` and `--set` say: tables of the model, the recipe and the spec."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from loaders.check import names, near
+from loaders.errors import ClipzooError
+from zoo.recipe import Recipe
+
+# Recipes by name: a function in the file of the model whose protocol it is, (modality) -> fields.
+RECIPES: Mapping[str, str] = {"two_stream": "zoo.two_stream:protocol"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `--recipe` and `--set` say, as tables.
+
+    Attributes:
+        model: options of the model; `name` is its name.
+        recipe: fields of the Recipe.
+        spec: fields of the ClipSpec.
+        named: the name of a recipe that the fields of `recipe` go on top of; None without one.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
+    named: str | None = None
+
+    def make(self, modality: str) -> Recipe:
+        """The recipe for a model whose input has this modality."""
+        fields: dict[str, Any] = {}
+        if self.named is not None:
+            module, _, function = RECIPES[self.named].partition(":")
+            fields = getattr(import_module(module), function)(modality)
+        return Recipe.from_dict({**fields, **self.recipe})
+
+
+TABLES = ("model", "recipe", "spec")
+
+
+def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
+    """Reads a recipe and what is set on top of it.
+
+    Args:
+        recipe: a name of `RECIPES`; a TOML file with the tables `model`, `recipe` and `spec`; or the `run.json` of a
+            run, to do it again.
+        pairs: `KEY=VALUE`: `model.units=128`, `recipe.learning_rate=3e-4`, `spec.flow.method=tvl1`. A key without a
+            table is the model's. Values are JSON, or text where they are not.
+
+    Raises:
+        ClipzooError: no such recipe, a file that cannot be read, an unknown table, or a pair that is none.
+    """
+    named = recipe if recipe in RECIPES else None
+    tables: dict[str, Any] = {name: {} for name in TABLES}
+    if recipe is not None and named is None:
+        tables |= _read(recipe)
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        path = [piece.strip() for piece in key.split(".")]
+        if not equals or not all(path):
+            raise ClipzooError(f"--set {pair!r} must be KEY=VALUE, such as alpha=0.25 or recipe.learning_rate=3e-4")
+        if len(path) == 1:
+            path = ["model", *path]
+        names("--set", path[:1], TABLES, noun="table")
+        table = tables
+        for piece in path[:-1]:
+            inner = table.get(piece)
+            table[piece] = table = dict(inner) if isinstance(inner, Mapping) else {}
+        try:
+            table[path[-1]] = json.loads(text)
+        except ValueError:
+            table[path[-1]] = text  # a name or a path
+    return Settings(**tables, named=named)
+
+
+def _read(recipe: str) -> dict[str, Any]:
+    path = Path(recipe)
+    if path.suffix not in (".toml", ".json"):
+        raise ClipzooError(f"--recipe {recipe!r} is neither a recipe's name, a .toml file nor a run.json; "
+                           f"{near(recipe, RECIPES)}")  # fmt: skip
+    try:
+        text = path.read_text(encoding="utf-8")
+        held = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ClipzooError(f"--recipe {path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ClipzooError(f"--recipe {path}: is not {path.suffix[1:].upper()} ({error})") from None
+    if path.suffix == ".json":
+        held = _of_run(held, path)
+    names(f"--recipe {path}:", held, TABLES, noun="table")
+    for name, table in held.items():
+        if not isinstance(table, Mapping):
+            raise ClipzooError(f"--recipe {path}: {name} ({table!r}) must be a table, [{name}]")
+    return {name: dict(table) for name, table in held.items()}
+
+
+def _of_run(record: Any, path: Path) -> dict[str, Any]:
+    """The tables of a `run.json`."""
+    if not isinstance(record, Mapping) or not {"model", "recipe", "specs"} <= set(record):
+        raise ClipzooError(f"--recipe {path}: is not the record of a run: it has no model, recipe and specs")
+    specs = list(record["specs"].values())
+    own = {"schema", "channels", "modality", "stack"} if len(specs) > 1 else {"schema", "channels"}
+    spec = {name: value for name, value in specs[0].items() if name not in own and value is not None}
+    options = record.get("options") or {}
+    return {"model": {"name": record["model"], **options}, "recipe": dict(record["recipe"]), "spec": spec}

@@ -1,0 +1,69 @@
+"""What a training writes while it runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from loaders.atomic import write_text
+from loaders.index import ClipIndex
+from loaders.lists import write_csv
+from zoo.pictures import draw_curves
+from zoo.run import Run
+from zoo.saving import save_model
+
+
+class Writer(keras.callbacks.Callback):
+    """Keeps a run's folder after each epoch: best and last model, figures, curves; each file whole or not at all.
+
+    The files of the first epoch are made in a folder beside and take their places together, so that what was there
+    before stays until there is something better.
+
+    Args:
+        run: where.
+        record: what `run.json` says.
+        index: the clips, with splits.
+    """
+
+    def __init__(self, run: Run, record: Mapping[str, Any], index: ClipIndex) -> None:
+        super().__init__()
+        self.run = run
+        self.record = dict(record)
+        self.index = index
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def kept(self) -> str:
+        """What there is, for people."""
+        if self.history:
+            return f"the best of {len(self.history)} epochs is kept in {self.run.model}"
+        return f"no epoch was finished{', what was there before is kept' if self.run.files else ''}"
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
+        if len(self.history) > 1:
+            self._write(self.run, best=bool(logs["best"]))
+            return
+        with self.run.replacing_all() as new:
+            write_csv(self.index, new.clips)
+            write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
+            self._write(new, best=True)
+
+    def _write(self, run: Run, *, best: bool) -> None:
+        if best:
+            save_model(self.model, run.model)
+            self.record["best"] = self.history[-1]
+        save_model(self.model, run.last)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.history)
+        write_text(run.history, text.getvalue())
+        draw_curves(self.history, run.curves)
+        self.record["seconds"] = sum(row["seconds"] for row in self.history)
+        run.write_record(self.record)
