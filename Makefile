@@ -1,9 +1,10 @@
-# make demo: the main job on made clips. make test: all checks, both backends. Both set everything up first.
+# make demo: the main job on made clips. make test: each behaviour once, both backends.
+# make test-all: the same, and what is long. All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := tensorflow,jax,export,runtime,dev
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-all lint clean
 
 setup: .venv/.ready
 
@@ -18,6 +19,11 @@ demo: setup
 	$(BIN)/clipzoo demo --out demo
 
 test: setup lint
+	$(BIN)/python -m pytest -m "not keras and not slow"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "keras and not slow"
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "keras and not slow"
+
+test-all: setup lint
 	$(BIN)/python -m pytest -m "not keras"
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -m keras
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m keras

@@ -15,30 +15,9 @@ import pytest
 
 from benchmarks.results import Results
 from loaders import ClipIndex
-from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def clipzoo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clipzoo", *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str], *said: object) -> None:
-    """A user's mistake: one sentence, exit status 2, no traceback, no noise of FFmpeg or ONNX Runtime beside it."""
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stdout + done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.strip()]
-    assert errors[-1].startswith("error:") or "─" in errors[-1], done.stderr
-    for words in said:
-        assert str(words) in done.stderr, (words, done.stderr)
-    assert not [line for line in errors if line.startswith("[") or "@ 0x" in line], done.stderr
+from tests.support.commands import ROOT, clipzoo, refused
+from tests.support.converter import BROKEN_CONVERTER
+from tests.support.marks import not_the_backend_s
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 
 import loaders.decode
 import loaders.packets
-from benchmarks.fuzz import fuzz
 from benchmarks.loading import write_long
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
 from loaders.decode import check_readable, frame_count, read_frames
 from loaders.packets import Packets, read_packets
 from loaders.sampling import sample
+from tests.support.fuzz import fuzz
 
 TRUE_COUNTS = {  # ../shared/data/README.md: as OpenCV reads them to their end
     "v_Basketball_g01_c01.avi": 141,

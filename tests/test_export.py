@@ -20,8 +20,9 @@ from export import Classifier, ParityError, to_onnx
 from export.graph import pool_before_normalising
 from export.parity import compare, require
 from loaders import ClipzooError
-from tests.conftest import BROKEN_CONVERTER, not_the_backend_s
-from tests.test_models import LABELS, SMALL, clips_for
+from tests.support.converter import BROKEN_CONVERTER
+from tests.support.marks import not_the_backend_s
+from tests.support.models import LABELS, SMALL, clips_for
 
 pytestmark = pytest.mark.keras
 GRAPHS: list[tuple[str, dict[str, Any]]] = [

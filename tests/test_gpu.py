@@ -16,8 +16,7 @@ from benchmarks.results import Results
 from benchmarks.runners import BACKENDS
 from benchmarks.trainers import WAYS
 from loaders import ClipzooError
-from tests.test_benchmarks import script
-from tests.test_cli import ROOT, refused
+from tests.support.commands import bash, refused, script
 
 SMALL = {"frames": 3, "size": 16, "width": 0.125}
 
@@ -29,13 +28,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare("convnet_gru", folder, half=True, keras_export=False, options=SMALL)
     write_matrices(folder)
     return folder
-
-
-def bash(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=290,
-        env={**os.environ, "PYTHON": sys.executable, "COLUMNS": "200", **environment},
-    )  # fmt: skip
 
 
 def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> None:

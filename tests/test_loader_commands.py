@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from loaders import ClipIndex, ClipSpec, DiskCache, index_folder, read_clip
-from tests.test_cli import clipzoo, refused
+from tests.support.commands import clipzoo, refused
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from loaders import (
 )
 from loaders.flow import diff_mask, quantise
 from loaders.spec import PAIRED
-from tests.test_cli import clipzoo, refused
+from tests.support.commands import clipzoo, refused
 
 SPEC = ClipSpec(frames=3, height=16, width=16)
 

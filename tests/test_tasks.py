@@ -16,7 +16,7 @@ import zoo
 from benchmarks.models import enliven
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
-from tests.conftest import not_the_backend_s
+from tests.support.marks import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.training import Recipe, fit
 

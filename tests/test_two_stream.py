@@ -16,7 +16,8 @@ from zoo.sgd import CaffeSGD, MeanClassAccuracy
 import zoo
 from benchmarks.models import enliven
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
-from tests.conftest import not_the_backend_s
+from tests.support.commands import clipzoo, refused
+from tests.support.marks import not_the_backend_s
 from zoo.backbones import BACKBONES
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
@@ -457,8 +458,6 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
 
 @not_the_backend_s
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
-    from tests.test_cli import clipzoo, refused
-
     common = [
         "--frames", 6, "--size", 16, "--set", "backbone=convnet", "--set", "width=0.125", "--epochs", 1, "--batch", 8,
         "--protocol", "two_stream", "--accumulate", 2, "--augment", "multiscale",

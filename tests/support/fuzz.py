@@ -1,4 +1,4 @@
-"""Damaged files by the thousand: `python -m benchmarks.fuzz CLIPS`. Exit status 1 if one is read wrongly."""
+"""Damaged files by the thousand: `python -m tests.support.fuzz CLIPS`. Exit status 1 if one is read wrongly."""
 
 from __future__ import annotations
 

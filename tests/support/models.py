@@ -1,0 +1,29 @@
+"""Every model of the zoo, small; and clips for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+import zoo
+
+STREAM: dict[str, Any] = {"frames": 6, "size": 16, "backbone": "convnet", "width": 0.125}
+SMALL: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("dtpp", "dtpp_rgb", "dtpp_flow", "dtpp_diff"), STREAM),
+    "convnet_gru": {"frames": 3, "size": 16, "width": 0.125},
+    "convnet_lstm": {"frames": 3, "size": 16, "width": 0.125},
+    "mobilenet_gru": {"frames": 2, "size": 32, "alpha": 0.25},
+    "mobilenet_lstm": {"frames": 2, "size": 32, "alpha": 0.25},
+    "mobilenetv2_gru": {"frames": 2, "size": 32, "alpha": 0.35},
+    "vgg16_gru": {"frames": 1, "size": 32},
+}
+LABELS = ("jump", "run", "ride a bike")
+
+
+def clips_for(model: keras.Model, count: int = 3) -> Any:
+    """Random clips: an array, or a dict of them for several inputs."""
+    rng = np.random.default_rng(1)
+    clips = {name: rng.integers(0, 256, (count, *s.shape), np.uint8) for name, s in zoo.specs(model).items()}
+    return clips if len(clips) > 1 else next(iter(clips.values()))

@@ -1,0 +1,61 @@
+"""Medians, ratios and their intervals hold as often as they say; equal runs are seldom said to differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.compare import compare
+from benchmarks.results import Results
+from benchmarks.statistics import median_interval, unpaired_ratio
+from tests.support.results import a_row, a_setup
+
+
+def test_the_interval_of_a_median_is_made_of_order_statistics() -> None:
+    found = median_interval([5, 1, 9, 3, 7, 2, 8, 4, 6, 10])
+    assert (found.value, found.low, found.high) == (5.5, 2, 9)  # the 2nd and the 9th of 10: 97.9 %
+    assert median_interval([3.0]).width == 0
+    few = median_interval([1, 2, 3, 4])
+    assert (few.low, few.high) == (1, 4)
+
+
+def test_the_interval_of_a_median_holds_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for count in (8, 10, 25):
+        samples = rng.exponential(size=(2000, count))
+        inside = [(i := median_interval(row)).low <= np.log(2) <= i.high for row in samples]
+        assert 0.94 <= np.mean(inside) <= 0.995, count
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=60))
+def test_a_median_lies_within_its_interval(values: list[float]) -> None:
+    found = median_interval(values)
+    assert min(values) <= found.low <= found.value <= found.high <= max(values)
+
+
+def test_ratios_of_unpaired_runs() -> None:
+    rng = np.random.default_rng(1)
+    own, other = rng.normal(1.0, 0.02, 20), rng.normal(1.5, 0.02, 20)
+    found = unpaired_ratio(own, other, level=0.95)
+    assert found.low < 1.5 < found.high
+    assert 1.4 < found.low < found.high < 1.6
+    assert found.excludes_one
+    assert not unpaired_ratio(own, own, level=0.95).excludes_one
+    assert not unpaired_ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], level=0.95).excludes_one  # 3 values show nothing
+
+
+def test_two_runs_of_the_same_thing_are_seldom_said_to_differ(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    said = 0
+    for trial in range(60):
+        pair = []
+        for side in "ab":
+            results = Results.start(tmp_path / f"{trial}{side}.jsonl", a_setup())
+            for batch in range(1, 11):
+                results.add(a_row(batch=batch, turns=[[value] for value in rng.lognormal(0, 0.05, 10)]))
+            pair.append(results)
+        said += any(difference.differs for difference in compare(*pair))
+    assert said <= 9  # 5 % of 60 is 3; 10 and more would come about once in 1,000 times

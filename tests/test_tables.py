@@ -1,0 +1,84 @@
+"""Tables and pictures are the result files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import plots, tables
+from benchmarks.contestants import MATRIX
+from benchmarks.plots import draw
+from benchmarks.results import Results, newest
+from benchmarks.runners import BACKENDS
+from benchmarks.trainers import WAYS
+from tests.support.results import a_row, a_setup
+
+
+def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "box" / "inference-1.jsonl"
+    results = Results.start(path, a_setup(device="A Box", machine="box"))
+    cpu = {"provider": "CPU"}
+    counted = {**a_row().facts, "multiply_adds": 10**9, "nodes": {"CPUExecutionProvider": 7}}
+    results.add(a_row(settings=cpu, facts=counted, turns=[[0.2]] * 9))
+    results.add(a_row(runner="Keras TensorFlow", turns=[[0.5]] * 9))
+    results.add(a_row(runner="Keras JAX", status="too slow", note="over the limit", turns=[[12.0]]))
+    results.add(a_row(runner=MATRIX, batch=1, facts={"floating_point_operations": 10**10}, turns=[[0.1]] * 9))
+    results.add(a_row(settings=cpu, batch=8, status="out of memory", note="9 GiB asked for", turns=[]))
+    monkeypatch.setattr(tables, "newest", lambda kind: newest(kind, tmp_path))
+    table = tables.inference()
+    assert table.startswith("A Box, ")
+    # 4 clips in 0.2 s; 2 x 10^9 x 20 a second, of 10^11
+    row = "| m | 4 | CPU | 200.0 |  | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
+    assert row in table.splitlines()
+    assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in table
+    assert "| m | " not in tables.start_up()  # which is of the first batch of 1
+    results.add(a_row(settings=cpu, batch=1, facts=counted))
+    results.add(a_row(runner="Keras TensorFlow", batch=1))
+    assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
+    assert tables.training() == tables.pipeline() == ""
+
+    later = Results.start(tmp_path / "box" / "inference-2.jsonl", a_setup(device="A Box", machine="box"))
+    later.add(a_row(model="a", settings=cpu, turns=[[0.4]] * 9))
+    lines = tables.inference().splitlines()
+    assert sum(line.startswith("A Box, ") for line in lines) == 2
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
+        "| model", "| a", "| m", "| m", "| m",
+    ]  # fmt: skip
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| m |")] == ["1", "4", "8"]
+
+    other = Results.start(tmp_path / "box" / "inference-3.jsonl", a_setup(device="A Box", machine="box"))
+    other.add(a_row(settings={"provider": "CUDA"}, turns=[[0.1]] * 9))
+    other.add(a_row(runner="Keras TensorFlow", turns=[[0.9]] * 9))
+    lines = tables.inference().splitlines()
+    assert row in lines  # each beside the peers of its own file
+    assert any(line.startswith("| m | 4 | CUDA |") and "| 9.00 (9.00 to 9.00) |" in line for line in lines)
+
+
+def test_pictures_say_why_there_is_no_figure() -> None:
+    cpu = {"provider": "CPU"}
+    used = {**a_row().facts, "precision_in_use": "<Type: 'bfloat16'>"}
+    rows = [
+        a_row(settings=cpu), a_row(settings=cpu, batch=8), a_row(runner="Keras JAX"),
+        a_row(runner="Keras JAX", batch=8, status="too slow", turns=[[12.0]]),
+        a_row(runner="OpenVINO", settings={"precision": "default"}, facts=used),
+    ]  # fmt: skip
+    small, large = plots._peers(rows).axes
+    assert [text.get_text() for text in small.texts] == []
+    assert [text.get_text() for text in large.texts] == ["too slow"]
+    assert [bars.get_label() for bars in small.containers] == ["Keras JAX", "OpenVINO, default (bfloat16)"]
+
+    ways = [a_row(runner="Keras JAX", settings=way.settings) for way in WAYS]
+    ways[1] = replace(ways[1], status="out of memory", turns=[])
+    (panel,) = plots._training(ways).axes
+    assert [text.get_text() for text in panel.texts] == ["out of memory"]
+
+
+def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:
+    results = Results.start(tmp_path / "training-1.jsonl", a_setup(kind="training"))
+    for runner in BACKENDS.values():
+        for way in WAYS:
+            results.add(a_row(runner=runner, settings=way.settings))
+    (picture,) = draw([results])
+    assert picture.read_bytes().startswith(b"\x89PNG")
