@@ -35,8 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """A short run on the two classes."""
     out = tmp_path_factory.mktemp("runs") / "run"
     done = clipzoo(
-        "train", videos, "--model", "convnet_gru", "--out", out, "--epochs", 2, "--batch", 4, "--frames", 4,
-        "--size", 16, "--set", "width=0.125", "--set", "dropout=0.1", "--seed", 3, "--augment", "noflip",
+        "train", videos, "--model", "convnet_gru", "--out", out, "--epochs", 2, "--set", "recipe.batch=4",
+        "--set", "frames=4", "--set", "size=16", "--set", "width=0.125", "--set", "dropout=0.1",
+        "--set", "recipe.seed=3", "--set", "recipe.augmentation=noflip",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("broken.mp4") == 1  # named once
@@ -61,10 +62,11 @@ def test_a_run_has_all_that_is_promised(run: Path, videos: Path) -> None:
     assert (run / "labels.txt").read_text() == "left\nup\n"
     record = json.loads((run / "run.json").read_text())
     assert record["model"] == "convnet_gru"
-    assert record["options"] == {"width": 0.125, "dropout": 0.1}
+    assert record["options"] == {"frames": 4, "size": 16, "width": 0.125, "dropout": 0.1}
     assert record["recipe"]["seed"] == 3
     assert record["specs"]["video"]["frames"] == 4
-    assert record["augmentation"]["flip"] is False
+    assert record["recipe"]["augmentation"]["flip"] is False and record["mirroring"] is False
+    assert record["best"]["epoch"] in (0, 1) and record["splits"].startswith("split by seed 3")
     assert Path(record["videos"]) == videos.resolve()
     assert record["versions"]["keras"]
     with (run / "split.csv").open() as file:
@@ -100,7 +102,7 @@ def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, video
     odd.write_bytes(next((videos / "left").iterdir()).read_bytes())
     assert "a[red]b[/x].avi" in clipzoo("predict", onnx_file, odd, COLUMNS="300").stdout
     files = sorted((videos / "left").iterdir())[:3]
-    done = clipzoo("predict", onnx_file, *files, "--json")
+    done = clipzoo("predict", onnx_file, *files, "--json", "-")
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert [answer["file"] for answer in answers] == [str(file) for file in files]
@@ -124,15 +126,16 @@ def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "labels.txt").read_text() == "down\nright\nturning\n"
     refused(
-        clipzoo("train", tmp_path / "videos", "--weights", run, "--frames", 9, "--out", tmp_path / "other"),
-        "--frames 9",
+        clipzoo("train", tmp_path / "videos", "--weights", run, "--set", "frames=9", "--out", tmp_path / "other"),
+        "frames",
+        "built already",
     )
 
 
 @not_the_backend_s
 @pytest.mark.keras
 def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Path, tmp_path: Path) -> None:
-    small = ("--model", "convnet_gru", "--size", 16)
+    small = ("--model", "convnet_gru", "--set", "size=16")
     refused(clipzoo("train", videos, *small, "--out", run), "holds a run already", "--overwrite")
     refused(clipzoo("train", tmp_path / "none", *small, "--out", tmp_path / "r"), "none", "no such folder")
     (tmp_path / "empty").mkdir()
@@ -145,11 +148,14 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     refused(clipzoo("train", videos, *small, "--on-error", "fail", "--out", tmp_path / "r"), "broken.mp4")
     refused(clipzoo("train", videos, "--model", "convnet_gro", "--out", tmp_path / "r"), "did you mean convnet_gru")
     refused(clipzoo("train", videos, *small, "--set", "depth=3", "--out", tmp_path / "r"), "no option 'depth'")
-    refused(clipzoo("train", videos, *small, "--set", "depth", "--out", tmp_path / "r"), "OPTION=VALUE")
-    refused(clipzoo("train", videos, *small, "--precision", "half", "--out", tmp_path / "r"), "precision ('half')")
+    refused(clipzoo("train", videos, *small, "--set", "depth", "--out", tmp_path / "r"), "KEY=VALUE")
+    refused(
+        clipzoo("train", videos, *small, "--set", "recipe.precision=half", "--out", tmp_path / "r"),
+        "precision ('half')",
+    )
     refused(clipzoo("train", videos, "--out", tmp_path / "r"), "--model NAME")
-    refused(clipzoo("train", videos, *small, "--validation", 0, "--out", tmp_path / "r"), "--validation 0")
-    refused(clipzoo("train", videos, *small, "--out", bad / "a" / "x.mp4"), "is a file; --out takes a folder")
+    refused(clipzoo("train", videos, *small, "--set", "recipe.validation=0", "--out", tmp_path / "r"), "validation (0)")
+    refused(clipzoo("train", videos, *small, "--out", bad / "a" / "x.mp4"), "is a file; a run is a folder")
     refused(clipzoo("train", videos, *small, "--epochs", 0), "--epochs")
     assert not (tmp_path / "r").exists()
 
@@ -235,7 +241,7 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
         "sys.meta_path.insert(0, Block())\n"
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    done = clipzoo("predict", onnx_file, next((videos / "up").glob("*.avi")), "--json", PYTHONPATH=path)
+    done = clipzoo("predict", onnx_file, next((videos / "up").glob("*.avi")), "--json", "-", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["label"] in ("left", "up")
 

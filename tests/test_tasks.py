@@ -18,7 +18,8 @@ from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
 from tests.support.marks import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
-from zoo.training import Recipe, fit
+from zoo.recipe import Recipe
+from zoo.training import fit
 
 TAGS = {"left": ("sideways",), "right": ("sideways",), "up": ("upright",), "down": ("upright",), "turning": (),
         "growing": ("sideways", "upright")}  # fmt: skip
@@ -43,8 +44,9 @@ def small(index: ClipIndex) -> Any:
 def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0, seed=0)
     model = small(index)
-    train, validation = (ClipDataset(index.only(name), zoo.specs(model)) for name in ("train", "validation"))
-    history = fit(model, train, validation, recipe=Recipe(epochs=4), out=tmp_path)
+    validation = ClipDataset(index.only("validation"), zoo.specs(model))
+    run = zoo.train(index, model, Recipe(epochs=4, augmentation="none"), out=tmp_path)
+    history = run.read_history()
     assert history[-1]["loss"] < history[0]["loss"]
     metric = "label_accuracy" if task == "multilabel" else "mean_absolute_error"
     assert {metric, f"val_{metric}"} <= set(history[0])
@@ -105,8 +107,8 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     run = tmp_path / "run"
     clipzoo(
         "train", motion.root, "--list", tmp_path / "list.csv", *labels, "--task", task, "--model", "convnet_gru",
-        "--frames", 4, "--size", 16, "--set", "width=0.125", "--epochs", 1, "--augment", "noflip", "--out", run,
-        "--spec", "sampling=segments", "--cache", tmp_path / "cache",
+        "--set", "frames=4", "--set", "size=16", "--set", "width=0.125", "--epochs", 1, "--out", run,
+        "--set", "recipe.augmentation=noflip", "--set", "spec.sampling=segments", "--cache", tmp_path / "cache",
     )  # fmt: skip
     assert list((tmp_path / "cache").glob("??/*.clip"))
     clipzoo("export", run, tmp_path / "model.onnx")
@@ -120,7 +122,7 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     key = "average_precision" if task == "multilabel" else "mean_absolute_error"
     assert keras[key] == pytest.approx(onnx[key], abs=1e-3)
     assert (run / "confusion.png").is_file()
-    answer = json.loads(clipzoo("predict", tmp_path / "model.onnx", motion.path(0), "--window", 0.3, "--json"))
+    answer = json.loads(clipzoo("predict", tmp_path / "model.onnx", motion.path(0), "--window", 0.3, "--json", "-"))
     assert len(answer) > 1 and answer[0]["start"] == 0
     assert ("sideways" if task == "multilabel" else "x") in clipzoo(
         "predict", tmp_path / "model.onnx", motion.path(0)
@@ -158,7 +160,7 @@ def test_figures_of_several_labels_and_of_numbers() -> None:
 def test_a_wrong_task_is_named() -> None:
     with pytest.raises(ClipzooError, match="'ranking'"):
         zoo.create_model("convnet_gru", classes=2, task="ranking")  # type: ignore[arg-type]
-    with pytest.raises(ClipzooError, match="at least 1 for regression"):
+    with pytest.raises(ClipzooError, match="at least 1 number for regression"):
         zoo.create_model("convnet_gru", classes=0, task="regression")
     with pytest.raises(ClipzooError, match="'colour'"):
         zoo.create_model("convnet_gru", classes=2, spec={"colour": 1})

@@ -16,7 +16,8 @@ import zoo
 from loaders import Augmentation, Clip, ClipDataset, ClipIndex, ClipSpec, ClipzooError, VideoError
 from zoo.layers import Answer
 from zoo.progress import RichProgress
-from zoo.training import Recipe, compile_model, fit
+from zoo.recipe import Recipe
+from zoo.training import compile_model, fit
 
 pytestmark = pytest.mark.keras
 SPEC = ClipSpec(frames=4, height=16, width=16)
@@ -178,7 +179,7 @@ def test_the_next_batch_is_fetched_before_a_step_s_figures_are_there() -> None:
     compile_model(model, Recipe())
     feed = Feed(Foreign())
     clock = Noting(feed)
-    model.fit(feed, epochs=2, verbose=0, callbacks=[clock, RichProgress(Console(quiet=True), epochs=2, batches=7)])
+    model.fit(feed, epochs=2, verbose=0, callbacks=[clock, RichProgress(Console(quiet=True))])
     assert len(threads) == 14
     if keras.config.backend() == "jax":
         assert threading.main_thread() not in threads
@@ -208,16 +209,17 @@ def test_plain_keras_fit_works(motion: ClipIndex) -> None:
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 
-def test_fit_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, tmp_path: Path) -> None:
+def test_train_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, tmp_path: Path) -> None:
     model = small(motion.labels)
-    dataset = ClipDataset(motion, zoo.specs(model), batch_size=16)
-    history = fit(model, dataset, dataset, recipe=Recipe(epochs=3, optimizer="sgd"), out=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "curves.png",
-        "history.csv",
-        "last.keras",
-        "model.keras",
-    ]
+    index = motion.split(validation=0.25)
+    said: list[str] = []
+    run = zoo.train(index, model, Recipe(epochs=3, optimizer="sgd"), out=tmp_path, say=said.append)
+    assert {path.name for path in run.files} == {
+        "curves.png", "history.csv", "labels.txt", "last.keras", "model.keras", "run.json", "split.csv",
+    }  # fmt: skip
+    assert "mirroring: off: it would turn 'left' into 'right'" in said
+    history = run.read_history()
+    dataset = ClipDataset(index.only("validation"), zoo.specs(model), batch_size=16)
     with (tmp_path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2]
@@ -232,8 +234,8 @@ def test_fit_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, tm
 def test_mixed_precision_is_that_of_training_not_of_the_files(motion: ClipIndex, tmp_path: Path) -> None:
     model = small(motion.labels)
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=16)
-    recipe = Recipe(epochs=2, precision="mixed_bfloat16")
-    history = fit(model, dataset, dataset, recipe=recipe, out=tmp_path)
+    recipe = Recipe(epochs=2, augmentation="none", precision="mixed_bfloat16")
+    history = zoo.train(motion.split(validation=0.25), model, recipe, out=tmp_path).read_history()
     assert history[-1]["loss"] < history[0]["loss"]
     frames = {layer.compute_dtype for layer in model.get_layer("frames")._flatten_layers()}
     over_time = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.GRU | Answer)}
@@ -274,7 +276,12 @@ def test_a_bad_dataset_is_refused(motion: ClipIndex, options: dict[str, int], sa
     ("option", "value"),
     [
         ("epochs", 0),
-        ("optimizer", "adamw"),
+        ("optimizer", 3),
+        ("augmentation", "some"),
+        ("monitor", "accuracy"),
+        ("class_weights", 1),
+        ("validation", 0.0),
+        ("seed", -1),
         ("learning_rate", -1.0),
         ("factor", 1.0),
         ("patience", 0),

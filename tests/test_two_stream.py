@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zoo.sgd import CaffeSGD, MeanClassAccuracy
 
 import zoo
 from benchmarks.models import enliven
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.support.commands import clipzoo, refused
 from tests.support.marks import not_the_backend_s
-from zoo.backbones import BACKBONES
+from zoo.backbones import backbone
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
-from zoo.training import Recipe, fit
-from zoo.two_stream import fuse
+from zoo.objectives import MeanClassAccuracy
+from zoo.recipe import Recipe
+from zoo.training import fit
+from zoo.two_stream import CaffeSGD, fuse, protocol
 from zoo.weights import from_caffe, write_npz
 
 pytestmark = pytest.mark.keras
@@ -88,7 +90,7 @@ def test_pooling_is_level_by_level_and_bin_by_bin(mode: Any) -> None:
 
 
 def test_bn_inception_is_the_table_of_the_specification() -> None:
-    network = BACKBONES["bn_inception"].build((224, 224, 3), None)
+    network = backbone("bn_inception").build((224, 224, 3), None)
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
     moving = sum(int(np.prod(w.shape)) for w in network.non_trainable_weights)
     assert (trainable, moving) == (10_270_240, 20_032)
@@ -103,7 +105,7 @@ def test_bn_inception_is_the_table_of_the_specification() -> None:
     assert stem == {"conv1_7x7_s2": (112, 112, 64), "pool1_3x3_s2": (56, 56, 64), "pool2_3x3_s2": (28, 28, 192)}
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert {layer.epsilon for layer in norms} == {1e-5}
-    assert BACKBONES["bn_inception"].build((64, 96, 10), None, width=0.25).output.shape[1:] == (2, 3, 256)
+    assert backbone("bn_inception").build((64, 96, 10), None, width=0.25).output.shape[1:] == (2, 3, 256)
 
 
 def test_pools_pad_as_caffe_does() -> None:
@@ -142,7 +144,7 @@ def test_a_stream_is_what_the_specification_says(name: str) -> None:
 
 
 def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> None:
-    rgb = BACKBONES["convnet"].build((16, 16, 3), None, width=0.125)
+    rgb = backbone("convnet").build((16, 16, 3), None, width=0.125)
     enliven(rgb)
     rgb.save(tmp_path / "rgb.keras")
     flow = zoo.create_model("dtpp_flow", classes=3, backbone_weights=str(tmp_path / "rgb.keras"), **SMALL)
@@ -167,7 +169,7 @@ def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> 
 def test_weights_by_name_come_from_npz_too_and_bad_ones_are_named(tmp_path: Path) -> None:
     from zoo.weights import arrays_of
 
-    rgb = enliven(BACKBONES["convnet"].build((16, 16, 3), None, width=0.125))
+    rgb = enliven(backbone("convnet").build((16, 16, 3), None, width=0.125))
     arrays = arrays_of(rgb)
     write_npz(arrays, tmp_path / "rgb.npz")
     model = zoo.create_model("dtpp_rgb", classes=3, backbone_weights=str(tmp_path / "rgb.npz"), **SMALL)
@@ -254,7 +256,7 @@ def test_the_solver_is_caffe_s() -> None:
 
 def test_the_protocol_is_the_paper_s() -> None:
     for modality, rate in (("rgb", 1e-2), ("flow", 1e-3)):
-        recipe = Recipe.two_stream(modality, epochs=3)
+        recipe = Recipe(epochs=3, **protocol(modality))
         made = recipe.make_optimizer()
         assert isinstance(made, CaffeSGD)
         assert (float(made.learning_rate), made.momentum, made.l2, made.bias_rate) == (
@@ -278,7 +280,8 @@ def test_mean_class_accuracy_counts_classes_alike() -> None:
 def test_accumulated_batches_make_one_step_of_their_mean() -> None:
     """32 gradients are cut as Caffe cuts their sum, and make one step; between steps nothing moves."""
     weight = keras.Variable(np.zeros(1, np.float32), name="kernel")
-    optimizer = Recipe.two_stream("rgb", learning_rate=1.0, l2=0.0).make_optimizer()
+    solver = {"class_name": "clipzoo>CaffeSGD", "config": {"l2": 0.0, "clip_gradients": 40.0}}
+    optimizer = Recipe(optimizer=solver, learning_rate=1.0, accumulate=32).make_optimizer()
     for batch in range(32):
         assert float(keras.ops.convert_to_numpy(weight)[0]) == 0
         optimizer.apply([keras.ops.convert_to_tensor(np.array([30.0 + batch], np.float32))], [weight])
@@ -288,10 +291,12 @@ def test_accumulated_batches_make_one_step_of_their_mean() -> None:
 
 def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
     model = zoo.create_model("dtpp_rgb", classes=motion.labels, **SMALL)
-    dataset = ClipDataset(motion, zoo.specs(model), batch_size=4, shuffle=True)
-    history = fit(model, dataset, dataset, recipe=Recipe.two_stream("rgb", epochs=1, accumulate=4), out=tmp_path)
+    index = ClipIndex(motion.root, tuple(clip._replace(split="train") for clip in motion), motion.labels)
+    index = replace(index, clips=index.clips + tuple(c._replace(split="validation") for c in motion[::6]))
+    recipe = Recipe(**{**protocol("rgb"), "epochs": 1, "accumulate": 4})
+    run = zoo.train(index, model, recipe, out=tmp_path)
     assert int(model.optimizer.iterations) == 3  # 12 batches
-    assert {"class_accuracy", "val_class_accuracy", "best"} <= set(history[0])
+    assert {"class_accuracy", "val_class_accuracy", "best"} <= set(run.read_history()[0])
     loaded = zoo.load_model(tmp_path, compile=True)  # with its optimizer and metrics
     assert isinstance(loaded.optimizer, CaffeSGD)
 
@@ -421,14 +426,14 @@ def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
     pixels = np.broadcast_to(np.array([104, 117, 123], np.uint8), (1, 1, 8, 8, 3))
     for order, clip in (("bgr", pixels), ("rgb", pixels[..., ::-1])):
         spec = ClipSpec(frames=1, height=8, width=8, color_order=order)  # type: ignore[arg-type]
-        layer = ClipInput(spec, **BACKBONES["bn_inception"].normalisation(spec))
+        layer = ClipInput(spec, **backbone("bn_inception").normalisation(spec))
         assert not keras.ops.convert_to_numpy(layer(clip)).any()
 
 
 @not_the_backend_s
 def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
     from tests.test_cli import clipzoo, refused
-    from zoo.fusion import Scores
+    from zoo.scores import Scores
 
     rng = np.random.default_rng(0)
     labels = ("a", "b", "c")
@@ -459,8 +464,8 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
 @not_the_backend_s
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
     common = [
-        "--frames", 6, "--size", 16, "--set", "backbone=convnet", "--set", "width=0.125", "--epochs", 1, "--batch", 8,
-        "--protocol", "two_stream", "--accumulate", 2, "--augment", "multiscale",
+        "--set", "frames=6", "--set", "size=16", "--set", "backbone=convnet", "--set", "width=0.125", "--epochs", 1,
+        "--recipe", "two_stream", "--set", "recipe.batch=8", "--set", "recipe.accumulate=2",
     ]  # fmt: skip
     for modality in ("rgb", "flow"):
         done = clipzoo("train", motion.root, "--model", f"dtpp_{modality}", *common, "--out", tmp_path / modality)
@@ -478,7 +483,7 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
     np.testing.assert_allclose(keras_, onnx_, atol=1e-3)
     refused(
         clipzoo("train", motion.root, "--weights", tmp_path / "flow", "--model", "dtpp_rgb", "--out", tmp_path / "x"),
-        "dtpp_flow",
+        "--model dtpp_rgb does not go with --weights",
     )
     refused(clipzoo("fuse", tmp_path / "rgb", tmp_path / "rgb", "--out", tmp_path / "y.keras"), "both streams take rgb")
 
