@@ -220,6 +220,7 @@ def _plain(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     held = keras.optimizers.serialize(optimizer)
     name = held.get("registered_name") or held["class_name"]
     config = json.loads(json.dumps(held["config"], default=float))
+    del config["name"]  # Keras counts them up
     if isinstance(config["learning_rate"], float):
         config["learning_rate"] = float(f"{config['learning_rate']:.7g}")  # Keras holds it in float32
     return {"class_name": name, "config": config}
