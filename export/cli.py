@@ -175,8 +175,8 @@ class _Scorer:
         name = task_kind(self.task).outputs[0]
         if crops * views == 1:
             spans = [clip.span for clip in index]
-            for clips in read_batches(index.paths, self.specs, spans=spans, batch_size=batch, workers=workers):
-                yield self.score(clips)[name]
+            for each in read_batches(index.paths, self.specs, spans=spans, batch_size=batch, workers=workers):
+                yield self.score(each.clips)[name]
             return
 
         def read(_: int, position: int) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from loaders.split import SPLITS, Split
 
 Element = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
 Step = tuple[Element, ...]  # what one step of a clip is made of
+_OPTION = " (--set spec.short=repeat_last)"  # as the commands have it
 
 
 def uniform(count: int, frames: int) -> list[int]:
@@ -157,7 +158,7 @@ def sample(
         raise ClipzooError(
             f"{count} frames are too few for {spec.modality}: a step compares {spec.reach} neighbours"
             + (f" (stack={spec.stack})" if spec.stack > 1 else "")
-            + "; short='repeat_last' repeats the last pair, as arXiv 1711.04161 does"
+            + f"; short='repeat_last'{_OPTION} repeats the last pair, as arXiv 1711.04161 does"
         )
     length = spec.stack if spec.modality == "flow" else 1
     items = max(1, count - 1) if spec.paired else count  # frames, or pairs of neighbours
@@ -167,7 +168,7 @@ def sample(
     if items < needed and spec.short == "error":
         raise ClipzooError(
             f"{count} frames are too few for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
-            "needed, or a spec with short='repeat_last', 'wrap' or 'spread'"
+            f"needed, or a spec with short='repeat_last'{_OPTION}, 'wrap' or 'spread'"
         )
     stretched = items < needed and spec.short != "spread"
     if stretched:
@@ -192,6 +193,11 @@ def _element(place: int, count: int, spec: ClipSpec) -> Element:
     places = max(1, count - 1) if spec.paired else count
     place = place % places if spec.short == "wrap" else min(place, places - 1)
     return (place, min(place + 1, count - 1)) if spec.paired else (place,)
+
+
+def needs_frames(spec: ClipSpec) -> bool:
+    """Whether a file can have too few frames for `spec`, so that `sample` refuses it."""
+    return spec.short == "error" or (spec.short == "spread" and spec.paired and spec.pairs == "neighbours")
 
 
 def is_random(spec: ClipSpec, split: Split) -> bool:
