@@ -156,7 +156,7 @@ def sample(
         raise ClipzooError(f"{spec.sampling} sampling of the train split needs random draws")
     if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
         raise ClipzooError(
-            f"{count} frames are too few for {spec.modality}: a step compares {spec.reach} neighbours"
+            f"{_few(count)} for {spec.modality}: a step compares {spec.reach} neighbours"
             + (f" (stack={spec.stack})" if spec.stack > 1 else "")
             + f"; short='repeat_last'{_OPTION} repeats the last pair, as arXiv 1711.04161 does"
         )
@@ -167,7 +167,7 @@ def sample(
     needed = spec.frames * length if spec.sampling == "segments" else (spec.frames - 1) * stride + length
     if items < needed and spec.short == "error":
         raise ClipzooError(
-            f"{count} frames are too few for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
+            f"{_few(count)} for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
             f"needed, or a spec with short='repeat_last'{_OPTION}, 'wrap' or 'spread'"
         )
     stretched = items < needed and spec.short != "spread"
@@ -213,6 +213,10 @@ def _stride(spec: ClipSpec, fps: float | None) -> int:
     if not fps or fps != fps or fps <= 0:
         raise ClipzooError(f"interval ({spec.interval} s) needs the frames a second of the file, which it does not say")
     return max(1, round(spec.interval * fps))
+
+
+def _few(count: int) -> str:
+    return "1 frame is too few" if count == 1 else f"{count} frames are too few"
 
 
 def _positive(**numbers: int) -> None:
