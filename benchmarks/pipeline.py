@@ -59,7 +59,8 @@ class PipelineRunner(Runner):
         return rounds[self.step]
 
     def _decode(self) -> list[dict[str, np.ndarray]]:
-        return list(read_batches(self.files, self.classifier.specs, batch_size=BATCH, workers=self.workers))
+        read = read_batches(self.files, self.classifier.specs, batch_size=BATCH, workers=self.workers)
+        return [batch.clips for batch in read]
 
     def _infer(self, batches: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         return [self.classifier.scores(clips) for clips in batches]

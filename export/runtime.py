@@ -14,9 +14,9 @@ import numpy as np
 from export.metadata import Metadata
 from export.session import PROVIDERS, Provider, open_session
 from loaders.clip import clip_from_frames, read_batches
-from loaders.decode import Span
 from loaders.errors import ClipzooError
 from loaders.lists import index_files
+from loaders.spans import Span
 from loaders.spec import ClipSpec
 
 Source = str | Path | np.ndarray
@@ -148,8 +148,8 @@ class Classifier:
         Yields:
             Probabilities (or numbers), float32 (B, labels), in order.
         """
-        for clips in read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers):
-            yield self.scores(clips)[self.outputs[-1]]
+        for batch in read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers):
+            yield self.scores(batch.clips)[self.outputs[-1]]
 
     def predict_windows(
         self,

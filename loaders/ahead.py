@@ -1,13 +1,16 @@
-"""Batches read by threads ahead of the model, every one once and in order on both backends."""
+"""What threads read ahead of the model, every item once and in order on both backends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from threading import Lock
 from typing import Generic, TypeVar
 
 Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 
 
 class ReadAhead(Generic[Batch]):
@@ -48,3 +51,34 @@ class ReadAhead(Generic[Batch]):
                     self._ahead[key] = self._pool.submit(self._read, *key)
             future = self._ahead.pop((epoch, batch))
         return future.result()
+
+
+def read_side_by_side(sources: Iterator[Iterator[Item]], *, threads: int, room: int) -> Iterator[Item]:
+    """The items of all sources, in order, each source read by one thread at a time, and several side by side.
+
+    A source stops when it is `room` items ahead, and gives its thread to others; none waits for its reader in a thread.
+
+    Args:
+        sources: what to read, each begun when its turn comes near.
+        threads: how many, up to two sources each ahead of the one that is given.
+        room: items that are read ahead of each, >= 1.
+    """
+
+    def read(source: Iterator[Item]) -> list[Item]:
+        return list(islice(source, room))
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="clipzoo-side-by-side")
+    try:
+        begun: deque[tuple[Iterator[Item], Future[list[Item]]]] = deque()
+        while True:
+            for source in islice(sources, 1 + 2 * threads - len(begun)):
+                begun.append((source, pool.submit(read, source)))
+            if not begun:
+                return
+            source, reading = begun.popleft()
+            items = reading.result()
+            if len(items) == room:
+                begun.appendleft((source, pool.submit(read, source)))
+            yield from items
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

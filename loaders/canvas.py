@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import cv2
 import numpy as np
 
 from loaders.cache import Cache, DiskCache, Entry, entry_key
-from loaders.decode import Span, frame_span, read_frames
-from loaders.errors import ClipzooError, VideoError
-from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_method
+from loaders.decode import read_frames
+from loaders.errors import ClipzooError
+from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_methods
 from loaders.sampling import Element, Step, every_element, is_random, sample
+from loaders.spans import Span, frame_span, refusal
 from loaders.spec import ClipSpec, ColorOrder
 from loaders.split import Split
 
@@ -25,60 +27,89 @@ INTERPOLATIONS = {
 
 
 class Track:
-    """Makes the steps of one input while the frames of a file pass by; nothing is computed twice.
+    """Makes the steps of one input while the frames of a file pass by, for one clip, or for several that overlap.
+
+    Nothing is computed twice, and nothing is kept longer than a clip needs it.
 
     Args:
         spec: of the input.
-        steps: what each step is made of.
         order: of the channels of the frames that will come.
     """
 
-    def __init__(self, spec: ClipSpec, steps: Sequence[Step], *, order: ColorOrder = "bgr") -> None:
+    def __init__(self, spec: ClipSpec, *, order: ColorOrder = "bgr") -> None:
         self.spec = spec
-        self.steps = steps
         self.order = order
-        self.wanted = frozenset(frame for step in steps for element in step for frame in element)
+        self._clips: Counter[Element] = Counter()  # how many still need it
         self._ends: dict[int, list[Element]] = {}  # last frame of a element -> the elements that it completes
         self._until: dict[int, int] = {}  # frame -> the last frame that it is compared with
-        for element in dict.fromkeys(element for step in steps for element in step):
-            self._ends.setdefault(max(element), []).append(element)
-            for frame in element:
-                self._until[frame] = max(self._until.get(frame, 0), *element)
         self._held: dict[int, np.ndarray] = {}
         self._made: dict[Element, np.ndarray] = {}
 
+    def begin(self, steps: Sequence[Step]) -> None:
+        """Takes up a clip, given what each of its steps is made of, before the first of its frames comes."""
+        for element in dict.fromkeys(element for step in steps for element in step):
+            self._clips[element] += 1
+            if self._clips[element] == 1:
+                self._ends.setdefault(max(element), []).append(element)
+                for frame in element:
+                    self._until[frame] = max(self._until.get(frame, 0), *element)
+
     def visit(self, number: int, frame: np.ndarray) -> None:
         """Takes a frame, uint8 (height, width, 3); they must come in rising order."""
-        if number not in self.wanted:
+        if number not in self._until:
             return
         self._held[number] = _resize(frame, self.spec, order=self.order)
-        for element in self._ends.get(number, ()):
+        for element in self._ends.pop(number, ()):
             self._made[element] = _compare([self._held[n] for n in element], self.spec)
         for old in [n for n in self._held if self._until[n] <= number]:
-            del self._held[old]
+            del self._held[old], self._until[old]
 
-    def canvas(self) -> np.ndarray:
-        """uint8 (frames, H, W, channels); H and W cover the spec's size. `flow_hsv` has its 2 channels of flow."""
-        first = self._made[self.steps[0][0]]
+    def finish(self, steps: Sequence[Step]) -> np.ndarray:
+        """The canvas of a clip all of whose frames came; what no other clip needs is dropped.
+
+        Returns:
+            uint8 (frames, H, W, channels); H and W cover the spec's size. `flow_hsv` has its 2 channels of flow.
+        """
+        first = self._made[steps[0][0]]
         depth = first.shape[2]
-        out = np.empty((len(self.steps), *first.shape[:2], depth * len(self.steps[0])), np.uint8)
-        for row, step in zip(out, self.steps, strict=True):
+        out = np.empty((len(steps), *first.shape[:2], depth * len(steps[0])), np.uint8)
+        for row, step in zip(out, steps, strict=True):
             for place, element in enumerate(step):
                 row[..., depth * place : depth * (place + 1)] = self._made[element]
+        for element in {element for step in steps for element in step}:
+            self._clips[element] -= 1
+            if not self._clips[element]:
+                del self._clips[element], self._made[element]
         return out
 
 
-class _Tracks:
-    """The tracks of all inputs, as one visitor of a file."""
+class _Clip:
+    """All inputs of one clip, as the visitor of a file."""
 
-    def __init__(self, tracks: Sequence[Track], fps: float) -> None:
-        self.tracks = tracks
+    def __init__(self, specs: Sequence[ClipSpec], steps: Sequence[Sequence[Step]], fps: float) -> None:
+        self.tracks = [Track(spec) for spec in specs]
+        self.steps = steps
         self.fps = fps
-        self.wanted = frozenset().union(*(track.wanted for track in tracks))
+        self.wanted = frames_of(*steps)
+        for track, taken in zip(self.tracks, steps, strict=True):
+            track.begin(taken)
 
     def visit(self, number: int, frame: np.ndarray) -> None:
         for track in self.tracks:
             track.visit(number, frame)
+
+    def canvases(self) -> list[np.ndarray]:
+        return [track.finish(taken) for track, taken in zip(self.tracks, self.steps, strict=True)]
+
+
+def frames_of(*inputs: Sequence[Step]) -> frozenset[int]:
+    """Numbers of the frames that the steps of some inputs are made of."""
+    return frozenset(frame for steps in inputs for step in steps for element in step for frame in element)
+
+
+def moved(steps: Sequence[Step], start: int) -> list[Step]:
+    """The steps of a part of a file that begins at frame `start`, as steps of the file."""
+    return [tuple(tuple(start + frame for frame in element) for element in step) for step in steps]
 
 
 def read_canvases(
@@ -108,46 +139,18 @@ def read_canvases(
     Raises:
         VideoError: no clip can be read; the message names the file.
     """
-
-    return _read(path, [(spec, span) for spec in specs], split=split, draws=draws, cache=cache)
-
-
-def read_spans(path: str | Path, specs: Sequence[ClipSpec], spans: Sequence[Span | None]) -> list[list[np.ndarray]]:
-    """Reads the canvases of several spans of a file, in one pass, as the test split samples them.
-
-    Returns:
-        For each span, for each spec uint8 (frames, H, W, channels).
-
-    Raises:
-        VideoError: a clip cannot be read; the message names the file.
-    """
-    found = _read(path, [(spec, span) for span in spans for spec in specs], split="test", draws=None, cache=None)
-    return [found[n : n + len(specs)] for n in range(0, len(found), len(specs))]
+    require_methods(specs)  # a fault of the spec, not of the file
+    try:
+        return _read(path, specs, span=span, split=split, draws=draws, cache=cache)
+    except ClipzooError as error:
+        raise refusal(path, span, error) from None
 
 
 def _read(
     path: str | Path,
-    jobs: Sequence[tuple[ClipSpec, Span | None]],
+    specs: Sequence[ClipSpec],
     *,
-    split: Split,
-    draws: Sequence[float] | None,
-    cache: Cache | None,
-) -> list[np.ndarray]:
-    for spec, _ in jobs:
-        if spec.flow is not None:
-            require_method(spec.flow)  # a fault of the spec, not of the file
-    try:
-        return _read_jobs(path, jobs, split=split, draws=draws, cache=cache)
-    except VideoError:
-        raise
-    except ClipzooError as error:
-        raise VideoError(path, str(error)) from None
-
-
-def _read_jobs(
-    path: str | Path,
-    jobs: Sequence[tuple[ClipSpec, Span | None]],
-    *,
+    span: Span | None,
     split: Split,
     draws: Sequence[float] | None,
     cache: Cache | None,
@@ -158,7 +161,7 @@ def _read_jobs(
     canvases: dict[int, np.ndarray] = {}
     keys: dict[int, str] = {}
     whole: set[int] = set()
-    for n, (spec, span) in enumerate(jobs):
+    for n, spec in enumerate(specs):
         if cache is None or not can_be_cached(spec, split):
             continue
         if is_random(spec, split):
@@ -167,26 +170,24 @@ def _read_jobs(
         entry = cache.get(keys[n])
         if entry is not None:
             canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
-    missing = [n for n in range(len(jobs)) if n not in canvases]
+    missing = [n for n in range(len(specs)) if n not in canvases]
 
-    def plan(count: int, fps: float) -> _Tracks:
-        tracks = []
-        for n in missing:
-            spec, span = jobs[n]
-            start, stop = frame_span(count, fps, span, path)
-            steps = every_element(stop - start, spec) if n in whole else places(stop - start, spec, fps)
-            moved = [tuple(tuple(start + frame for frame in element) for element in step) for step in steps]
-            tracks.append(Track(spec, moved))
-        return _Tracks(tracks, fps)
+    def plan(count: int, fps: float) -> _Clip:
+        start, stop = frame_span(count, fps, span, path)
+        steps = [
+            every_element(stop - start, specs[n]) if n in whole else places(stop - start, specs[n], fps)
+            for n in missing
+        ]
+        return _Clip([specs[n] for n in missing], [moved(taken, start) for taken in steps], fps)
 
     if missing:
         done = read_frames(path, plan)
-        for n, track in zip(missing, done.tracks, strict=True):
-            entry = Entry(track.canvas(), done.fps)
+        for n, canvas in zip(missing, done.canvases(), strict=True):
+            entry = Entry(canvas, done.fps)
             if cache is not None and n in keys:
                 cache.put(keys[n], entry)
-            canvases[n] = _gather(entry, jobs[n][0], places) if n in whole else entry.canvas
-    return [canvases[n] for n in range(len(jobs))]
+            canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.canvas
+    return [canvases[n] for n in range(len(specs))]
 
 
 def can_be_cached(spec: ClipSpec, split: Split) -> bool:

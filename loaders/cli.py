@@ -80,7 +80,7 @@ def cache(
     """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
     from loaders.cache import DiskCache
     from loaders.canvas import can_be_cached, fill
-    from loaders.flow import require_method
+    from loaders.flow import require_methods
 
     console, stderr = text_console(), text_console(stderr=True)
     host, _, hosts = shard.partition("/")
@@ -88,9 +88,8 @@ def cache(
         raise ClipzooError(f"--shard {shard!r} must be I/N with 1 <= I <= N, such as 2/4")
     specs = parse_spec(spec)
     splits: tuple[Split, ...] = SPLITS if train else ("test",)
+    require_methods(specs.values())
     for each in specs.values():
-        if each.flow is not None:
-            require_method(each.flow)
         if not all(can_be_cached(each, split) for split in splits):
             raise ClipzooError("pairs='sampled' with random sampling cannot be cached: every pair may be drawn")
     index = index_videos(videos, list_file, labelled=False)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import numpy as np
 
-from loaders.ahead import ReadAhead
+from loaders.ahead import read_side_by_side
 from loaders.augment import Augmentation, Draw, centre_crop, ten_crops
 from loaders.cache import Cache
-from loaders.canvas import Track, read_canvases, read_spans
-from loaders.decode import Span
-from loaders.errors import ClipzooError
+from loaders.canvas import Track, frames_of, read_canvases
+from loaders.check import choice, whole
+from loaders.errors import ClipzooError, VideoError
 from loaders.flow import wheel
+from loaders.index import OnError
+from loaders.onepass import read_spans
 from loaders.sampling import is_random, sample
+from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.split import Split
 
-_AHEAD_BYTES = 2**26  # of clips of one file that are read together
+_AHEAD_BYTES = 2**26  # of clips of one file that wait for the model
+_OPEN_BYTES = 2**28  # of clips of one file that overlap
 
 
 def read_clip(
@@ -152,16 +158,32 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
             raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
         if frame.shape != frames[0].shape or 0 in frame.shape:
             raise ClipzooError(f"frames must all have one size, not {frames[0].shape} and {frame.shape}")
-    track = Track(spec, sample(len(frames), spec), order="rgb")
-    for number in sorted(track.wanted):
+    steps = sample(len(frames), spec)
+    track = Track(spec, order="rgb")
+    track.begin(steps)
+    for number in sorted(frames_of(steps)):
         track.visit(number, np.asarray(frames[number]))
-    canvas = track.canvas()
+    canvas = track.finish(steps)
     return finish(centre_crop(canvas, spec), spec)
 
 
 def finish(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """The last step, behind crop and augmentation: fields of `flow_hsv` become pictures."""
     return np.stack([wheel(field) for field in clip]) if spec.modality == "flow_hsv" else clip
+
+
+class ReadBatch(NamedTuple):
+    """What `read_batches` gives.
+
+    Attributes:
+        positions: of the clips, among the paths that were given; rising.
+        clips: input name -> uint8 (B, frames, height, width, channels), B = len(positions), which may be 0.
+        errors: position and error of each clip that could not be read since the batch before.
+    """
+
+    positions: list[int]
+    clips: dict[str, np.ndarray]
+    errors: list[tuple[int, VideoError]]
 
 
 def read_batches(
@@ -171,8 +193,12 @@ def read_batches(
     spans: Sequence[Span | None] | None = None,
     batch_size: int,
     workers: int = 2,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Reads clips for inference, in order, by threads that stay ahead; spans of one file are read in one pass.
+    on_error: OnError = "fail",
+) -> Iterator[ReadBatch]:
+    """Reads clips for inference, in order, by threads that stay ahead.
+
+    Spans of one file that stand one behind the other are read in one pass over it, however many they are; what is held
+    of them is what overlaps. Files are read side by side.
 
     Args:
         paths: the video files.
@@ -180,39 +206,65 @@ def read_batches(
         spans: part of each file, seconds; None for the whole file.
         batch_size: clips in a batch, >= 1; the last may be smaller.
         workers: threads, >= 1.
+        on_error: `fail` raises for the first clip that cannot be read; `skip` goes on, and gives errors as data.
 
     Yields:
-        Input name -> uint8 (B, frames, height, width, channels).
+        Batches of `batch_size` clips, the last with what is left: clips, or only errors.
 
     Raises:
-        VideoError: no clip can be read from a file; the message names it.
-        ClipzooError: `batch_size` or `workers` below 1.
+        VideoError: with `fail`, no clip can be read from a file; the message names it.
+        ClipzooError: an argument out of range, or a flow method that this OpenCV has not.
     """
-    if batch_size < 1 or workers < 1:
-        raise ClipzooError(f"batch_size ({batch_size}) and workers ({workers}) must be >= 1")
+    whole("batch_size", batch_size)
+    whole("workers", workers)
+    choice("on_error", on_error, get_args(OnError))
+    asked = list(spans) if spans is not None else [None] * len(paths)
     one = sum(math.prod(spec.shape) for spec in specs.values())
-    most = max(1, min(128, _AHEAD_BYTES // one))  # clips of a file that are read together
-    passes: list[tuple[str | Path, list[Span | None]]] = []
-    for path, span in zip(paths, spans or [None] * len(paths), strict=True):
-        if passes and passes[-1][0] == path and len(passes[-1][1]) < most:
-            passes[-1][1].append(span)
+    passes = _passes(paths, asked, max(1, _OPEN_BYTES // one))
+
+    def read(places: range) -> Iterator[tuple[int, dict[str, np.ndarray] | VideoError]]:
+        found = read_spans(paths[places.start], list(specs.values()), asked[places.start : places.stop])
+        for place, canvases in zip(places, found, strict=True):
+            if isinstance(canvases, VideoError):
+                yield place, canvases
+                continue
+            cropped = zip(specs.items(), canvases, strict=True)
+            yield place, {name: finish(centre_crop(canvas, spec), spec) for (name, spec), canvas in cropped}
+
+    def batch() -> ReadBatch:
+        clips = {
+            name: np.stack([clip[name] for _, clip in held]) if held else np.empty((0, *spec.shape), np.uint8)
+            for name, spec in specs.items()
+        }
+        return ReadBatch([place for place, _ in held], clips, errors)
+
+    held: list[tuple[int, dict[str, np.ndarray]]] = []
+    errors: list[tuple[int, VideoError]] = []
+    room = max(1, min(batch_size, _AHEAD_BYTES // one))
+    for place, found in read_side_by_side(map(read, passes), threads=workers, room=room):
+        if not isinstance(found, VideoError):
+            held.append((place, found))
+        elif on_error == "fail":
+            raise found
         else:
-            passes.append((path, [span]))
+            errors.append((place, found))
+        if len(held) == batch_size:
+            yield batch()
+            held, errors = [], []
+    if held or errors:
+        yield batch()
 
-    def read(_: int, number: int) -> list[dict[str, np.ndarray]]:
-        path, wanted = passes[number]
-        return [
-            {
-                name: finish(centre_crop(canvas, spec), spec)
-                for (name, spec), canvas in zip(specs.items(), canvases, strict=True)
-            }
-            for canvases in read_spans(path, list(specs.values()), wanted)
-        ]
 
-    ahead = ReadAhead(read, workers)
-    held: list[dict[str, np.ndarray]] = []
-    for number in range(len(passes)):
-        held += ahead.get(0, number, len(passes))
-        while len(held) >= batch_size or (held and number == len(passes) - 1):
-            yield {name: np.stack([clip[name] for clip in held[:batch_size]]) for name in specs}
-            held = held[batch_size:]
+def _passes(paths: Sequence[str | Path], spans: Sequence[Span | None], most: int) -> list[range]:
+    """Positions of neighbours that are of one file; no more than `most` of them are begun and not given at once."""
+    passes: list[range] = []
+    given: list[float] = []  # for each clip of the pass when it is given, seconds: not before those in front of it
+    for place, (path, span) in enumerate(zip(paths, spans, strict=True)):
+        start, end = span or (0.0, math.inf)
+        if passes and path == paths[place - 1] and len(given) - bisect_right(given, start) < most:
+            passes[-1] = range(passes[-1].start, place + 1)
+            given.append(max(end, given[-1]))
+        else:
+            passes.append(range(place, place + 1))
+            given = [end]
+    return passes

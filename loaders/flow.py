@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
 import numpy as np
 
 from loaders.errors import ClipzooError
-from loaders.spec import ColorOrder, FlowSpec
+from loaders.spec import ClipSpec, ColorOrder, FlowSpec
 
 REST = 128  # what no motion becomes
 MASK_LEVELS = 32  # a grey difference of this many levels opens the mask of `diff_mask` wholly
@@ -143,6 +143,13 @@ def require_method(spec: FlowSpec) -> None:
             "flow method 'tvl1' needs opencv-contrib: pip uninstall opencv-python-headless, then "
             "pip install opencv-contrib-python-headless; or use method 'dis'"
         )
+
+
+def require_methods(specs: Iterable[ClipSpec]) -> None:
+    """Raises ClipzooError where this OpenCV has not the flow method of a spec."""
+    for spec in specs:
+        if spec.flow is not None:
+            require_method(spec.flow)
 
 
 _METHODS: dict[str, Callable[[np.ndarray, np.ndarray, FlowSpec], np.ndarray]] = {

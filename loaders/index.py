@@ -13,6 +13,8 @@ import numpy as np
 
 from loaders.errors import ClipzooError, VideoError
 from loaders.sampling import windows
+from loaders.spans import frame_span
+from loaders.spec import ClipSpec
 from loaders.split import SPLIT_NAMES, SPLITS, assign_splits
 from loaders.tasks import Label, Task, TaskKind, label_names, task_kind
 
@@ -247,7 +249,7 @@ class ClipIndex:
             VideoError: a file whose frames or frame rate cannot be had.
             ClipzooError: a length out of range.
         """
-        from loaders.decode import frame_count, frame_span  # the index itself needs no OpenCV
+        from loaders.decode import frame_count  # the index itself needs no OpenCV
 
         step = seconds / 2 if stride is None else stride
         if not 0 < seconds < float("inf") or not 0 < step < float("inf"):
@@ -288,58 +290,66 @@ class ClipIndex:
         )
 
     def readable(
-        self, *, on_error: OnError = "skip", workers: int = 2, advance: Callable[[], object] = lambda: None
+        self,
+        *,
+        specs: Mapping[str, ClipSpec] | None = None,
+        on_error: OnError = "skip",
+        workers: int = 2,
+        advance: Callable[[], object] = lambda: None,
     ) -> tuple[ClipIndex, list[VideoError]]:
-        """Opens every file and decodes one frame, so that training meets no broken one.
+        """Opens every file, decodes one frame and asks for what `specs` need, so that training meets no broken one.
 
         Args:
-            on_error: `skip` leaves broken files out, `fail` raises for the first.
+            specs: input name -> what will be read for it, as `zoo.specs(model)` says; left out, any frame is enough.
+            on_error: `skip` leaves out clips that cannot be read, `fail` raises for the first.
             workers: threads.
             advance: called after each file, to show progress.
 
         Returns:
-            The clips that can be read, and the error of each that cannot; each file is named once.
+            The clips that can be read, and the errors of the others. A broken file is named once; of one with several
+            spans only those go, and are named, that are too short or behind its end.
 
         Raises:
-            VideoError: with `fail`, the first broken file.
+            VideoError: with `fail`, the first that cannot be read.
             ClipzooError: a class has no readable clip.
         """
         from loaders.decode import check_readable
 
-        files = list(dict.fromkeys(clip.file for clip in self.clips))
-        checked = check_readable([self.root / file for file in files], workers=workers, advance=advance)
-        return self.without({file: error for file, error in zip(files, checked, strict=True) if error}, on_error)
+        spans = [clip.span for clip in self.clips]
+        return self.without(
+            check_readable(self.paths, specs=specs, spans=spans, workers=workers, advance=advance), on_error
+        )
 
     def without(
-        self, broken: Mapping[str, VideoError], on_error: OnError = "skip"
+        self, errors: Sequence[VideoError | None], on_error: OnError = "skip"
     ) -> tuple[ClipIndex, list[VideoError]]:
-        """Leaves out the clips of broken files, or raises for the first.
+        """Leaves out clips that cannot be read, or raises for the first.
 
         Args:
-            broken: file (relative to the root) -> what is wrong with it.
+            errors: for each clip what is wrong with it, or None.
             on_error: `skip` or `fail`.
 
         Returns:
-            The other clips, and the error of each file left out.
+            The other clips, and each error once.
 
         Raises:
-            VideoError: with `fail`, the first broken file.
+            VideoError: with `fail`, the first error.
             ClipzooError: a class has no readable clip.
         """
-        kept = tuple(clip for clip in self.clips if clip.file not in broken)
-        errors = [broken[file] for file in dict.fromkeys(clip.file for clip in self.clips) if file in broken]
-        if errors and on_error == "fail":
-            raise errors[0]
+        found = list({str(error): error for error in errors if error}.values())
+        if found and on_error == "fail":
+            raise found[0]
+        kept = tuple(clip for clip, error in zip(self.clips, errors, strict=True) if not error)
         left = {name for clip in kept for name in clip.names}
-        for clip in self.clips:
+        for clip, error in zip(self.clips, errors, strict=True):
             for name in clip.names:
-                if name not in left:
+                if error and name not in left:
                     raise ClipzooError(
-                        f"{self.root}: class {name!r} has no readable clip; the first of its files: {broken[clip.file]}"
+                        f"{self.root}: class {name!r} has no readable clip; the first of its files: {error}"
                     )
-        if errors and not kept:
-            raise ClipzooError(f"{self.root}: no readable clip; the first of its files: {errors[0]}")
-        return replace(self, clips=kept), errors
+        if found and not kept:
+            raise ClipzooError(f"{self.root}: no readable clip; the first of its files: {found[0]}")
+        return replace(self, clips=kept), found
 
     def with_labels(self, labels: Sequence[str]) -> ClipIndex:
         """The same clips with the classes of a model, in its order.

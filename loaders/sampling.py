@@ -11,6 +11,7 @@ from loaders.split import SPLITS, Split
 
 Element = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
 Step = tuple[Element, ...]  # what one step of a clip is made of
+_OPTION = " (--set spec.short=repeat_last)"  # as the commands have it
 
 
 def uniform(count: int, frames: int) -> list[int]:
@@ -155,9 +156,9 @@ def sample(
         raise ClipzooError(f"{spec.sampling} sampling of the train split needs random draws")
     if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
         raise ClipzooError(
-            f"{count} frames are too few for {spec.modality}: a step compares {spec.reach} neighbours"
+            f"{_few(count)} for {spec.modality}: a step compares {spec.reach} neighbours"
             + (f" (stack={spec.stack})" if spec.stack > 1 else "")
-            + "; short='repeat_last' repeats the last pair, as arXiv 1711.04161 does"
+            + f"; short='repeat_last'{_OPTION} repeats the last pair, as arXiv 1711.04161 does"
         )
     length = spec.stack if spec.modality == "flow" else 1
     items = max(1, count - 1) if spec.paired else count  # frames, or pairs of neighbours
@@ -166,8 +167,8 @@ def sample(
     needed = spec.frames * length if spec.sampling == "segments" else (spec.frames - 1) * stride + length
     if items < needed and spec.short == "error":
         raise ClipzooError(
-            f"{count} frames are too few for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
-            "needed, or a spec with short='repeat_last', 'wrap' or 'spread'"
+            f"{_few(count)} for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
+            f"needed, or a spec with short='repeat_last'{_OPTION}, 'wrap' or 'spread'"
         )
     stretched = items < needed and spec.short != "spread"
     if stretched:
@@ -194,6 +195,11 @@ def _element(place: int, count: int, spec: ClipSpec) -> Element:
     return (place, min(place + 1, count - 1)) if spec.paired else (place,)
 
 
+def needs_frames(spec: ClipSpec) -> bool:
+    """Whether a file can have too few frames for `spec`, so that `sample` refuses it."""
+    return spec.short == "error" or (spec.short == "spread" and spec.paired and spec.pairs == "neighbours")
+
+
 def is_random(spec: ClipSpec, split: Split) -> bool:
     """Whether the frames of a clip change from epoch to epoch."""
     return split == "train" and spec.sampling != "uniform"
@@ -207,6 +213,10 @@ def _stride(spec: ClipSpec, fps: float | None) -> int:
     if not fps or fps != fps or fps <= 0:
         raise ClipzooError(f"interval ({spec.interval} s) needs the frames a second of the file, which it does not say")
     return max(1, round(spec.interval * fps))
+
+
+def _few(count: int) -> str:
+    return "1 frame is too few" if count == 1 else f"{count} frames are too few"
 
 
 def _positive(**numbers: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -16,9 +16,12 @@ import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from loaders.atomic import write_text
-from loaders.decode import NO_FRAME, check_readable, codec_name, open_video, remember_count, require_file
+from loaders.decode import check_readable, remember_count
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
+from loaders.opening import NO_FRAME, codec_name, open_video, require_file
+from loaders.spans import lack
+from loaders.spec import ClipSpec
 
 SHORT = 8  # frames; fewer are worth a look
 SCHEMA = 1
@@ -89,25 +92,48 @@ class Scan:
     files: tuple[Scanned, ...]
 
     def apply(
-        self, index: ClipIndex, on_error: OnError = "skip", *, workers: int = 2
+        self,
+        index: ClipIndex,
+        on_error: OnError = "skip",
+        *,
+        specs: Mapping[str, ClipSpec] | None = None,
+        workers: int = 2,
     ) -> tuple[ClipIndex, list[VideoError]]:
-        """Leaves out broken files, and notes the true counts of the others, so that nothing is opened or counted again.
+        """Leaves out what cannot be read, and notes the true counts of the others: nothing is opened or counted again.
 
         Files that have changed since the scan, or were not in it, are opened, as `ClipIndex.readable` does it.
 
+        Args:
+            index: the clips.
+            on_error: `skip` leaves out clips that cannot be read, `fail` raises for the first.
+            specs: input name -> what will be read for it: clips with too few frames for that cannot be read either.
+            workers: threads.
+
         Returns:
-            The other clips, and the error of each file left out; raises as `ClipIndex.without` does.
+            The other clips, and the error of each left out; raises as `ClipIndex.without` does.
         """
         files = dict.fromkeys(clip.file for clip in index)
         known = {s.file: s for s in self.files if s.file in files and _unchanged(index.root / s.file, s)}
+        problems = {s.file: VideoError(index.root / s.file, s.problem) for s in known.values() if s.problem}
         for scanned in known.values():
             if not scanned.problem:
                 remember_count(index.root / scanned.file, scanned.bytes, scanned.modified, scanned.frames)
-        strange = [file for file in files if file not in known]
-        opened = dict(zip(strange, check_readable([index.root / f for f in strange], workers=workers), strict=True))
-        problems = {s.file: VideoError(index.root / s.file, s.problem) for s in known.values() if s.problem}
-        broken = {**problems, **{file: error for file, error in opened.items() if error}}
-        return index.without(broken, on_error)
+        strange = [place for place, clip in enumerate(index) if clip.file not in known]
+        opened = check_readable(
+            [index.path(place) for place in strange],
+            specs=specs,
+            spans=[index[place].span for place in strange],
+            workers=workers,
+        )
+        errors: list[VideoError | None] = []
+        unknown = iter(opened)
+        for clip in index:
+            if clip.file in known and clip.file not in problems:
+                s = known[clip.file]
+                errors.append(lack(index.root / s.file, s.frames, s.fps, clip.span, (specs or {}).values()))
+            else:
+                errors.append(problems[clip.file] if clip.file in known else next(unknown))
+        return index.without(errors, on_error)
 
     def save(self, path: str | Path) -> None:
         """Writes JSON."""

@@ -19,7 +19,7 @@ from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import csv_columns, index_csv, index_folder
-from loaders.spec import ClipSpec, FlowSpec
+from loaders.spec import SCHEMA, ClipSpec, FlowSpec
 from loaders.tasks import Task
 
 
@@ -101,17 +101,23 @@ def drop_broken(
     scan: Path | None = None,
     specs: Mapping[str, ClipSpec] | None = None,
 ) -> ClipIndex:
-    """Names each broken file once on `stderr`, and leaves it out or raises as `on_error` says.
+    """Names what cannot be read once on `stderr`, and leaves it out or raises as `on_error` says.
 
-    Every file is opened, unless a scan says what opening them would show.
+    Args:
+        index: the clips.
+        specs: input name -> what will be read for it; clips with too few frames for that cannot be read either.
+        on_error: which.
+        workers: files that are opened side by side.
+        stderr: where to print.
+        scan: what `clipzoo scan --json` wrote: what it says of a file, opening the file need not show.
     """
     if scan is not None:
         from loaders.scanning import Scan
 
-        kept, broken = Scan.load(scan).apply(index, on_error.value, workers=workers)
+        kept, broken = Scan.load(scan).apply(index, on_error.value, specs=specs, workers=workers)
     else:
         with bar(stderr, "checking clips", len({clip.file for clip in index})) as advance:
-            kept, broken = index.readable(on_error=on_error.value, workers=workers, advance=advance)
+            kept, broken = index.readable(specs=specs, on_error=on_error.value, workers=workers, advance=advance)
     for error in broken:
         stderr.print(f"left out: {error}")
     return kept
@@ -136,7 +142,7 @@ def parse_spec(text: str) -> dict[str, ClipSpec]:
             raise ClipzooError(f"--spec {text}: its `specs` must be a table of specs by input")
         return {name: ClipSpec.from_dict(fields) for name, fields in tables.items()}
     fields: dict[str, object] = parse_fields(text)
-    return {"video": ClipSpec.from_dict({"schema": 1, **fields})}
+    return {"video": ClipSpec.from_dict({"schema": SCHEMA, **fields})}
 
 
 def parse_fields(text: str) -> dict[str, Any]:

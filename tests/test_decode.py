@@ -232,7 +232,10 @@ def test_a_hole_or_a_false_time_stamp_is_decoded_forward(tmp_path: Path, monkeyp
         def retrieve(self) -> tuple[bool, np.ndarray]:
             raise AssertionError("a frame of the wrong time stamp must not be taken")
 
-    assert not loaders.decode._seek(Liar(), packets, [40], lambda number, frame: None)
+    seeking = loaders.decode._seek(Liar(), packets, [40], Keep(720, {40}))
+    with pytest.raises(StopIteration) as ended:
+        next(seeking)
+    assert not ended.value.value
 
 
 def test_damaged_files_are_read_refused_and_named_but_never_crash_hang_or_lie(data: Path) -> None:

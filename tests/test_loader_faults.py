@@ -288,20 +288,3 @@ def test_a_number_that_is_none_is_json(tmp_path: Path) -> None:
 
     found = Prediction(label="", probability=None, probabilities={}, values={"x": 1.0})
     assert json.loads(json.dumps(asdict(found)))["probability"] is None
-
-
-def test_windows_of_a_file_are_read_in_one_pass(motion: ClipIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    import loaders.canvas
-    from loaders.clip import read_batches
-
-    index = ClipIndex(motion.root, motion.clips[:3]).windows(0.2, stride=0.1)
-    passes: list[object] = []
-    real = loaders.canvas.read_frames
-    monkeypatch.setattr(loaders.canvas, "read_frames", lambda path, plan: passes.append(path) or real(path, plan))
-    spans = [clip.span for clip in index]
-    batches = list(read_batches(index.paths, {"video": SPEC}, spans=spans, batch_size=4))
-    assert len(passes) == 3
-    assert [len(batch["video"]) for batch in batches][:-1] == [4] * (len(batches) - 1)
-    found = np.concatenate([batch["video"] for batch in batches])
-    expected = [read_clip(path, SPEC, span=span) for path, span in zip(index.paths, spans, strict=True)]
-    np.testing.assert_array_equal(found, np.stack(expected))

@@ -1,0 +1,59 @@
+"""A video file, opened; or one sentence that says why it cannot be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+
+from loaders.errors import VideoError
+
+NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
+
+
+def require_file(path: str | Path) -> os.stat_result:
+    """What the file system says of a file. Raises VideoError for what is no readable file, or empty."""
+    if "\0" in str(path):
+        raise VideoError(path, "no file has a null character in its name")
+    if not str(path).isascii():
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError:  # OpenCV would end the process
+            raise VideoError(path, "its name is not UTF-8; rename it") from None
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({error.strerror})") from None
+    if not Path(path).is_file():
+        raise VideoError(path, "is a folder, not a file" if Path(path).is_dir() else "is not a file")
+    if stat.st_size == 0:
+        raise VideoError(path, "is empty (0 bytes)")
+    if not os.access(path, os.R_OK):
+        raise VideoError(path, "cannot be read (Permission denied)")
+    return stat
+
+
+def open_video(path: str | Path) -> cv2.VideoCapture:
+    """Opens a file for decoding in one thread; release it. Raises VideoError for what OpenCV cannot open."""
+    # Absolute: FFmpeg takes what stands before the colon of "12:30.avi" for a protocol.
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    if not capture.isOpened():
+        capture.release()
+        raise VideoError(path, "is not a video that OpenCV can open")
+    return capture
+
+
+def codec_name(capture: cv2.VideoCapture) -> str:
+    """The four characters of an open file's codec; `unknown` where there are none that can be printed."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    name = "".join(chr(code >> shift & 0xFF) for shift in (0, 8, 16, 24)).strip("\0 ")
+    return name if name.isprintable() and name else "unknown"
+
+
+def no_frame(path: str | Path) -> VideoError:
+    """What to say of a file that opens and yields no frame."""
+    capture = open_video(path)
+    codec = codec_name(capture)
+    capture.release()
+    return VideoError(path, NO_FRAME % codec)
