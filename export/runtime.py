@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
 from export.metadata import Metadata
-from export.session import PROVIDERS, Provider, open_session
+from export.seal import verify as verify_file
+from export.session import PROVIDERS, Provider, open_session, said_by
 from loaders.clip import clip_from_frames, read_batches
 from loaders.decode import Span
 from loaders.errors import ClipzooError
@@ -57,6 +58,8 @@ class Classifier:
         provider: `cpu`, `cuda` or `tensorrt`; what is asked for is in use, or it is an error.
         threads: of ONNX Runtime on the CPU; its own choice if left out.
         provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`.
+        verify: whether the file must be, byte for byte, what was exported. Say False for one that another tool changed.
+            Files of older versions, which hold no digest, load either way.
 
     Attributes:
         session: ONNX Runtime's own, for what is not done here, such as I/O binding.
@@ -64,7 +67,8 @@ class Classifier:
         provider: the one in use, as ONNX Runtime names it.
 
     Raises:
-        ClipzooError: no such file, not an ONNX file, not one of ours, or a provider that is not in use.
+        ClipzooError: no such file, not an ONNX file, not one of ours, changed since it was exported, or a provider that
+            is not in use.
     """
 
     def __init__(
@@ -74,10 +78,13 @@ class Classifier:
         provider: Provider = "cpu",
         threads: int | None = None,
         provider_options: Mapping[str, str] | None = None,
+        verify: bool = True,
     ) -> None:
         self.path = Path(path)
+        if verify:
+            verify_file(self.path)
+        self.metadata = Metadata.read(self.path)
         self.session = open_session(self.path, provider=provider, threads=threads, provider_options=provider_options)
-        self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map, self.path)
         self.provider: str = self.session.get_providers()[0]
         self._check_interface()
 
@@ -91,18 +98,22 @@ class Classifier:
         """Names of the classes, in the order of the outputs."""
         return self.metadata.labels
 
-    def scores(self, clips: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+    def scores(
+        self, clips: Mapping[str, np.ndarray] | np.ndarray, *, names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """Runs the network. On a CPU, large clips go through it one by one: what the layers hand on then stays in the
         cache.
 
         Args:
             clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.
+            names: of the clips, for messages; their places in the batch if left out.
 
         Returns:
-            `logits` and `probabilities`, or `values` of a regression, each float32 (B, labels).
+            `logits` and `probabilities`, or `values` of a regression, each float32 (B, labels); all finite.
 
         Raises:
-            ClipzooError: the clips are not what the specs say.
+            ClipzooError: the clips are not what the specs say, ONNX Runtime cannot compute the file, or an answer is no
+                finite number.
         """
         named = clips if isinstance(clips, Mapping) else {next(iter(self.specs)): clips}
         for name, spec in self.specs.items():
@@ -110,18 +121,46 @@ class Classifier:
             if found is None or found.dtype != np.uint8 or found.ndim != 5 or found.shape[1:] != spec.shape:
                 what = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
-        names, given = list(self.outputs), {name: named[name] for name in self.specs}
+        given = {name: named[name] for name in self.specs}
         counts = {name: len(clips) for name, clips in given.items()}
         count, at_once = min(counts.values()), self._at_once
         if count != max(counts.values()):
             raise ClipzooError(f"{self.path}: every input must have as many clips as the others; got {counts}")
-        if count <= at_once:
-            return dict(zip(names, self.session.run(names, given), strict=True))
         parts = [
-            self.session.run(names, {name: clips[begin : begin + at_once] for name, clips in given.items()})
-            for begin in range(0, count, at_once)
+            self._run({name: clips[begin : begin + at_once] for name, clips in given.items()})
+            for begin in range(0, max(1, count), at_once)
         ]
-        return {name: np.concatenate(rows) for name, rows in zip(names, zip(*parts, strict=True), strict=True)}
+        answers = {
+            name: rows[0] if len(rows) == 1 else np.concatenate(rows)
+            for name, rows in zip(self.outputs, zip(*parts, strict=True), strict=True)
+        }
+        for rows in answers.values():
+            wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if len(wrong):
+                which = names[wrong[0]] if names else f"clip {wrong[0]} of {count}"
+                raise ClipzooError(
+                    f"{which}: the answer of {self.path} is no finite number ({rows[wrong[0]].tolist()}); its weights "
+                    "are damaged, or float16 cannot hold what it computes: export it again, in float32"
+                )
+        return answers
+
+    def _run(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs for some clips; raises ClipzooError where there are none, or others than the labels say."""
+        try:
+            answers: list[np.ndarray] = self.session.run(list(self.outputs), dict(given))
+        except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
+            raise ClipzooError(
+                f"{self.path}: ONNX Runtime cannot compute it ({said_by(error)}); give it fewer clips at once if "
+                "memory is short, else export it again"
+            ) from None
+        wanted = (len(next(iter(given.values()))), len(self.labels))
+        for name, rows in zip(self.outputs, answers, strict=True):
+            if rows.shape != wanted:
+                raise ClipzooError(
+                    f"{self.path}: its output {name!r} is {rows.shape} where {wanted[0]} clips and {wanted[1]} labels "
+                    f"make {wanted}; export it again"
+                )
+        return answers
 
     @property
     def _at_once(self) -> int:
@@ -147,9 +186,17 @@ class Classifier:
 
         Yields:
             Probabilities (or numbers), float32 (B, labels), in order.
+
+        Raises:
+            VideoError: a file cannot be read; the message names it.
+            ClipzooError: as `scores`; the message names the file.
         """
+        begin = 0
         for clips in read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers):
-            yield self.scores(clips)[self.outputs[-1]]
+            end = begin + len(next(iter(clips.values())))
+            names = [_named(files[i], spans[i] if spans else None) for i in range(begin, end)]
+            yield self.scores(clips, names=names)[self.outputs[-1]]
+            begin = end
 
     def predict_windows(
         self,
@@ -163,7 +210,7 @@ class Classifier:
         """Classifies windows that slide over long videos, with several actions one after the other.
 
         Args:
-            source: a path, or a list of them.
+            source: a video file, a folder, in which all videos are taken, whatever the depth, or a list of either.
             seconds: how long a window is.
             stride: from one start to the next, seconds; half a window if left out.
             batch_size: windows that go through the network together.
@@ -181,38 +228,42 @@ class Classifier:
             for row, path, clip in zip(rows, index.paths, index, strict=True)
         ]
 
-    @overload  # a str is a sequence too, but it is taken for a path
-    def predict(self, source: Source, *, batch_size: int = 8, workers: int = 2) -> Prediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, source: np.ndarray, *, batch_size: int = 8, workers: int = 2) -> Prediction: ...
+    @overload  # one for a file, a list for a folder: no type says which
+    def predict(self, source: str | Path, *, batch_size: int = 8, workers: int = 2) -> Any: ...
     @overload
     def predict(self, source: Sequence[Source], *, batch_size: int = 8, workers: int = 2) -> list[Prediction]: ...
     def predict(
         self, source: Source | Sequence[Source], *, batch_size: int = 8, workers: int = 2
     ) -> Prediction | list[Prediction]:
-        """Classifies a video file, frames, or a list of either.
+        """Classifies a video file, all videos of a folder, frames, or a list of such.
 
         Args:
-            source: a path; or the frames of one clip, uint8 (count, height, width, 3), RGB, any count and size, which
-                are sampled and resized as those of a file; or a list of such.
+            source: a file; a folder, in which all videos are taken, whatever the depth, by name; the frames of one
+                clip, uint8 (count, height, width, 3), RGB, any count and size, which are sampled and resized as those
+                of a file; or a list of such.
             batch_size: files that go through the network together.
             workers: threads that read files.
 
         Returns:
-            One prediction, or a list of them for a list.
+            One prediction for a file or frames; a list of them, one a clip, for a folder or a list.
 
         Raises:
             VideoError: a file cannot be read; the message names it.
-            ClipzooError: frames that are not uint8 RGB.
+            ClipzooError: frames that are not uint8 RGB, a folder without a video, or as `scores`.
         """
-        if isinstance(source, str | Path):
-            return self._predict_files([source], batch_size=1, workers=1)[0]
         if isinstance(source, np.ndarray):
             return self._predict_frames(source)
-        if not isinstance(source, Sequence):
+        if not isinstance(source, str | Path | Sequence):
             raise ClipzooError(f"{source!r} is no path, no frames, and no list of either")
-        items = list(source)
+        one = isinstance(source, str | Path) and not Path(source).is_dir()
+        items = [item for given in ([source] if isinstance(source, str | Path) else source) for item in _files(given)]
         if all(isinstance(item, str | Path) for item in items):
-            return self._predict_files(items, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
-        return [self.predict(item) for item in items]
+            found = self._predict_files(items, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
+        else:
+            found = [self.predict(item) for item in items]
+        return found[0] if one else found
 
     def _predict_files(self, files: Sequence[str | Path], *, batch_size: int, workers: int) -> list[Prediction]:
         rows = (row for batch in self.answers(files, batch_size=batch_size, workers=workers) for row in batch)
@@ -234,12 +285,28 @@ class Classifier:
         return Prediction(label=best, probability=by_label[best], probabilities=by_label, labels=said, file=file)
 
     def _check_interface(self) -> None:
-        inputs = {value.name: value.shape[1:] for value in self.session.get_inputs()}
-        outputs = {value.name: value.shape[-1] for value in self.session.get_outputs()}
+        inputs = {value.name: (value.type, value.shape[1:]) for value in self.session.get_inputs()}
+        outputs = {value.name: value.shape[-1:] for value in self.session.get_outputs()}
+        if set(inputs) != set(self.specs):
+            raise ClipzooError(
+                f"{self.path}: its specs are for {', '.join(self.specs)}, its inputs {', '.join(inputs)}"
+            )
         for name, spec in self.specs.items():
-            if inputs.get(name) != list(spec.shape):
+            kind, shape = inputs[name]
+            if kind != "tensor(uint8)" or shape != list(spec.shape):
                 raise ClipzooError(
-                    f"{self.path}: its spec {spec.shape} does not fit its input {name!r} {inputs.get(name)}"
+                    f"{self.path}: its spec {spec.shape} does not fit its input {name!r}, {kind} {shape}"
                 )
-        if any(outputs.get(name) != len(self.labels) for name in self.outputs):
+        if any(outputs.get(name) != [len(self.labels)] for name in self.outputs):
             raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
+
+
+def _files(given: Source) -> Sequence[Source]:
+    """The videos of a folder; anything else as it is."""
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        return index_files(given).paths
+    return [given]
+
+
+def _named(file: str | Path, span: Span | None) -> str:
+    return str(file) if span is None else f"{file}, {span[0]:g} to {span[1]:g} s"
