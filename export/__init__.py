@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from export.convert import to_onnx
     from export.metadata import Metadata
     from export.parity import ParityError
-    from export.runtime import Classifier, Prediction
+    from export.prediction import Prediction
+    from export.runtime import Classifier
+    from export.scoring import score
 
-__all__ = ["Classifier", "Metadata", "ParityError", "Prediction", "to_onnx"]
+__all__ = ["Classifier", "Metadata", "ParityError", "Prediction", "score", "to_onnx"]
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -18,7 +20,8 @@ __getattr__, __dir__ = lazily(
         "Classifier": "runtime",
         "Metadata": "metadata",
         "ParityError": "parity",
-        "Prediction": "runtime",
+        "Prediction": "prediction",
+        "score": "scoring",
         "to_onnx": "convert",
     },
 )

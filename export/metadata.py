@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from export.seal import read_props
+from loaders import check
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
-from loaders.tasks import Task, TaskKind, task_kind
+from loaders.tasks import TASKS, Task, TaskKind, task_kind
 
 PREFIX = "clipzoo."
 SCHEMA = 1
@@ -22,7 +27,7 @@ class Metadata:
     """The contract of an exported model.
 
     Attributes:
-        model: its name in the zoo.
+        model: its name; one of the zoo's, if it is of the zoo.
         specs: input name -> ClipSpec, in the order of the inputs.
         labels: names of the classes, in the order of the outputs.
         task: what the outputs are: classification, multilabel or regression.
@@ -59,6 +64,15 @@ class Metadata:
         return {PREFIX + key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
     @classmethod
+    def read(cls, path: str | Path) -> Metadata:
+        """Reads the metadata of a file; needs neither ONNX Runtime nor Keras nor OpenCV.
+
+        Raises:
+            ClipzooError: no such file, not an ONNX file, or as `from_props`.
+        """
+        return cls.from_props(read_props(path), path)
+
+    @classmethod
     def from_props(cls, props: Mapping[str, str], path: str | Path) -> Metadata:
         """Reads what `to_props` wrote.
 
@@ -75,20 +89,45 @@ class Metadata:
             values = {
                 key.removeprefix(PREFIX): json.loads(text) for key, text in props.items() if key.startswith(PREFIX)
             }
+            check.whole("schema", values["schema"])
             if values["schema"] > SCHEMA:
-                raise ClipzooError(
-                    f"{path}: has metadata of schema {values['schema']}, newer than {SCHEMA}; update clipzoo"
-                )
+                raise ClipzooError(f"has metadata of schema {values['schema']}, newer than {SCHEMA}; update clipzoo")
+            check.choice("precision", values.setdefault("precision", "float32"), get_args(Precision))
+            check.choice("task", values.setdefault("task", "classification"), TASKS)
+            if not isinstance(values["model"], str) or not values["specs"]:
+                raise ClipzooError("its metadata names no model or no input; export it again")
             return cls(
                 model=values["model"],
                 specs={name: ClipSpec.from_dict(fields) for name, fields in values["specs"].items()},
-                labels=tuple(values["labels"]),
-                task=values.get("task", "classification"),
-                parity=values["parity"],
-                versions=values["versions"],
-                precision=values.get("precision", "float32"),
+                labels=check_labels(values["labels"], task=values["task"]),
+                task=values["task"],
+                parity=dict(values["parity"]),
+                versions=dict(values["versions"]),
+                precision=values["precision"],
             )
         except ClipzooError as error:
-            raise ClipzooError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ClipzooError(f"{path}: has damaged clipzoo metadata ({error!r}); export it again") from None
+            raise ClipzooError(f"{path}: {error}") from None
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            said = reprlib.repr(error)
+            raise ClipzooError(f"{path}: has damaged clipzoo metadata ({said}); export it again") from None
+
+
+def check_labels(labels: object, *, task: Task) -> tuple[str, ...]:
+    """Labels as a model or a file must have them: names, each a line of text, none twice, enough for the task.
+
+    Raises:
+        ClipzooError: they are not.
+    """
+    kind = task_kind(task)
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise ClipzooError(f"labels ({reprlib.repr(labels)}) must be a list of names")
+    for name in labels:
+        # Half of a surrogate pair, which JSON can write, is no text that can be printed.
+        if not isinstance(name, str) or not name.strip() or "\n" in name or re.search("[\ud800-\udfff]", name):
+            raise ClipzooError(f"labels hold {reprlib.repr(name)}; each must be one line of text")
+    twice = [name for name, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise ClipzooError(f"labels hold {twice[0]!r} twice; each must be another name")
+    if len(labels) < kind.fewest:
+        raise ClipzooError(f"labels ({reprlib.repr(labels)}) must be at least {kind.fewest} for {task}")
+    return tuple(labels)

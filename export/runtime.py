@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
 from export.metadata import Metadata
-from export.session import PROVIDERS, Provider, open_session
+from export.prediction import Prediction, predicted
+from export.seal import verify as verify_file
+from export.session import PROVIDERS, Provider, open_session, said_by
 from loaders.clip import clip_from_frames, read_batches
 from loaders.errors import ClipzooError
+from loaders.index import OnError
 from loaders.lists import index_files
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 
 Source = str | Path | np.ndarray
 _CPU_PIXELS = 2**18
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The answer for one clip.
-
-    Attributes:
-        label: the most probable class; empty for numbers.
-        probability: its probability, 0 to 1; None for numbers.
-        probabilities: of every class, the most probable first; empty for numbers.
-        labels: the classes that are said to be there: the most probable one, or, of a model of several labels a clip,
-            all whose probability is at least 1/2.
-        values: the numbers of a regression, by name; empty for classes.
-        file: where the clip came from; None for frames in memory.
-        start: where a window begins in the file, seconds; None for a whole file.
-        end: where it ends.
-    """
-
-    label: str
-    probability: float | None
-    probabilities: dict[str, float]
-    labels: tuple[str, ...] = ()
-    values: dict[str, float] = field(default_factory=dict)
-    file: str | None = None
-    start: float | None = None
-    end: float | None = None
 
 
 class Classifier:
@@ -57,6 +35,8 @@ class Classifier:
         provider: `cpu`, `cuda` or `tensorrt`; what is asked for is in use, or it is an error.
         threads: of ONNX Runtime on the CPU; its own choice if left out.
         provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`.
+        verify: whether the file must be, byte for byte, what was exported. Say False for one that another tool changed.
+            Files of older versions, which hold no digest, load either way.
 
     Attributes:
         session: ONNX Runtime's own, for what is not done here, such as I/O binding.
@@ -64,7 +44,8 @@ class Classifier:
         provider: the one in use, as ONNX Runtime names it.
 
     Raises:
-        ClipzooError: no such file, not an ONNX file, not one of ours, or a provider that is not in use.
+        ClipzooError: no such file, not an ONNX file, not one of ours, changed since it was exported, or a provider that
+            is not in use.
     """
 
     def __init__(
@@ -74,10 +55,13 @@ class Classifier:
         provider: Provider = "cpu",
         threads: int | None = None,
         provider_options: Mapping[str, str] | None = None,
+        verify: bool = True,
     ) -> None:
         self.path = Path(path)
+        if verify:
+            verify_file(self.path)
+        self.metadata = Metadata.read(self.path)
         self.session = open_session(self.path, provider=provider, threads=threads, provider_options=provider_options)
-        self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map, self.path)
         self.provider: str = self.session.get_providers()[0]
         self._check_interface()
 
@@ -91,18 +75,22 @@ class Classifier:
         """Names of the classes, in the order of the outputs."""
         return self.metadata.labels
 
-    def scores(self, clips: Mapping[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+    def scores(
+        self, clips: Mapping[str, np.ndarray] | np.ndarray, *, names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """Runs the network. On a CPU, large clips go through it one by one: what the layers hand on then stays in the
         cache.
 
         Args:
             clips: uint8 (B, frames, height, width, channels), by input name where there are several inputs.
+            names: of the clips, for messages; their places in the batch if left out.
 
         Returns:
-            `logits` and `probabilities`, or `values` of a regression, each float32 (B, labels).
+            `logits` and `probabilities`, or `values` of a regression, each float32 (B, labels); all finite.
 
         Raises:
-            ClipzooError: the clips are not what the specs say.
+            ClipzooError: the clips are not what the specs say, ONNX Runtime cannot compute the file, or an answer is no
+                finite number.
         """
         named = clips if isinstance(clips, Mapping) else {next(iter(self.specs)): clips}
         for name, spec in self.specs.items():
@@ -110,18 +98,46 @@ class Classifier:
             if found is None or found.dtype != np.uint8 or found.ndim != 5 or found.shape[1:] != spec.shape:
                 what = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise ClipzooError(f"{self.path}: input {name!r} takes uint8 (batch, *{spec.shape}); got {what}")
-        names, given = list(self.outputs), {name: named[name] for name in self.specs}
+        given = {name: named[name] for name in self.specs}
         counts = {name: len(clips) for name, clips in given.items()}
         count, at_once = min(counts.values()), self._at_once
         if count != max(counts.values()):
             raise ClipzooError(f"{self.path}: every input must have as many clips as the others; got {counts}")
-        if count <= at_once:
-            return dict(zip(names, self.session.run(names, given), strict=True))
         parts = [
-            self.session.run(names, {name: clips[begin : begin + at_once] for name, clips in given.items()})
-            for begin in range(0, count, at_once)
+            self._run({name: clips[begin : begin + at_once] for name, clips in given.items()})
+            for begin in range(0, max(1, count), at_once)
         ]
-        return {name: np.concatenate(rows) for name, rows in zip(names, zip(*parts, strict=True), strict=True)}
+        answers = {
+            name: rows[0] if len(rows) == 1 else np.concatenate(rows)
+            for name, rows in zip(self.outputs, zip(*parts, strict=True), strict=True)
+        }
+        for rows in answers.values():
+            wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+            if len(wrong):
+                which = names[wrong[0]] if names else f"clip {wrong[0]} of {count}"
+                raise ClipzooError(
+                    f"{which}: the answer of {self.path} is no finite number ({rows[wrong[0]].tolist()}); its weights "
+                    "are damaged, or float16 cannot hold what it computes: export it again, in float32"
+                )
+        return answers
+
+    def _run(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs for some clips; raises ClipzooError where there are none, or others than the labels say."""
+        try:
+            answers: list[np.ndarray] = self.session.run(list(self.outputs), dict(given))
+        except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
+            raise ClipzooError(
+                f"{self.path}: ONNX Runtime cannot compute it ({said_by(error)}); give it fewer clips at once if "
+                "memory is short, else export it again"
+            ) from None
+        wanted = (len(next(iter(given.values()))), len(self.labels))
+        for name, rows in zip(self.outputs, answers, strict=True):
+            if rows.shape != wanted:
+                raise ClipzooError(
+                    f"{self.path}: its output {name!r} is {rows.shape} where {wanted[0]} clips and {wanted[1]} labels "
+                    f"make {wanted}; export it again"
+                )
+        return answers
 
     @property
     def _at_once(self) -> int:
@@ -147,9 +163,31 @@ class Classifier:
 
         Yields:
             Probabilities (or numbers), float32 (B, labels), in order.
+
+        Raises:
+            VideoError: a file cannot be read; the message names it.
+            ClipzooError: as `scores`; the message names the file.
         """
-        for batch in read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers):
-            yield self.scores(batch.clips)[self.outputs[-1]]
+        for _, rows in self._answers(files, spans, batch_size=batch_size, workers=workers, on_error="fail"):
+            yield rows
+
+    def _answers(
+        self,
+        files: Sequence[str | Path],
+        spans: Sequence[Span | None] | None,
+        *,
+        batch_size: int,
+        workers: int,
+        on_error: OnError,
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Positions of the files, and their answers."""
+        read = read_batches(files, self.specs, spans=spans, batch_size=batch_size, workers=workers, on_error=on_error)
+        for batch in read:
+            for _, error in batch.errors:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+            if batch.positions:
+                names = [_named(files[n], spans[n] if spans else None) for n in batch.positions]
+                yield batch.positions, self.scores(batch.clips, names=names)[self.outputs[-1]]
 
     def predict_windows(
         self,
@@ -159,87 +197,129 @@ class Classifier:
         stride: float | None = None,
         batch_size: int = 8,
         workers: int = 2,
+        on_error: OnError = "fail",
     ) -> list[Prediction]:
         """Classifies windows that slide over long videos, with several actions one after the other.
 
         Args:
-            source: a path, or a list of them.
+            source: a video file, a folder, in which all videos are taken, whatever the depth, or a list of either.
             seconds: how long a window is.
             stride: from one start to the next, seconds; half a window if left out.
             batch_size: windows that go through the network together.
             workers: threads that read files.
+            on_error: `skip` leaves out files that cannot be read, with a warning for each.
 
         Returns:
             A prediction for each window, with its start and end, file by file.
         """
-        index = index_files(source).windows(seconds, stride=stride, workers=workers)
+        index = index_files(source)
+        if on_error == "skip":
+            index, errors = index.readable(workers=workers)
+            for error in errors:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+        index = index.windows(seconds, stride=stride, workers=workers)
         spans = [clip.span for clip in index]
-        batches = self.answers(index.paths, spans=spans, batch_size=batch_size, workers=workers)
-        rows = (row for batch in batches for row in batch)
-        return [
-            replace(self._prediction(row, file=str(path)), start=clip.start, end=clip.end)
-            for row, path, clip in zip(rows, index.paths, index, strict=True)
-        ]
+        found = self._predict_files(index.paths, spans, batch_size=batch_size, workers=workers, on_error=on_error)
+        return [replace(each, start=index[n].start, end=index[n].end) for n, each in found]
 
-    @overload  # a str is a sequence too, but it is taken for a path
-    def predict(self, source: Source, *, batch_size: int = 8, workers: int = 2) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, source: Sequence[Source], *, batch_size: int = 8, workers: int = 2) -> list[Prediction]: ...
     def predict(
-        self, source: Source | Sequence[Source], *, batch_size: int = 8, workers: int = 2
+        self, source: np.ndarray, *, batch_size: int = 8, workers: int = 2, on_error: OnError = "fail"
+    ) -> Prediction: ...
+    @overload  # one for a file, a list for a folder: no type says which
+    def predict(
+        self, source: str | Path, *, batch_size: int = 8, workers: int = 2, on_error: OnError = "fail"
+    ) -> Any: ...
+    @overload
+    def predict(
+        self, source: Sequence[Source], *, batch_size: int = 8, workers: int = 2, on_error: OnError = "fail"
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        source: Source | Sequence[Source],
+        *,
+        batch_size: int = 8,
+        workers: int = 2,
+        on_error: OnError = "fail",
     ) -> Prediction | list[Prediction]:
-        """Classifies a video file, frames, or a list of either.
+        """Classifies a video file, all videos of a folder, frames, or a list of such.
 
         Args:
-            source: a path; or the frames of one clip, uint8 (count, height, width, 3), RGB, any count and size, which
-                are sampled and resized as those of a file; or a list of such.
+            source: a file; a folder, in which all videos are taken, whatever the depth, by name; the frames of one
+                clip, uint8 (count, height, width, 3), RGB, any count and size, which are sampled and resized as those
+                of a file; or a list of such.
             batch_size: files that go through the network together.
             workers: threads that read files.
+            on_error: `skip` leaves out files of a folder or a list that cannot be read, with a warning for each.
 
         Returns:
-            One prediction, or a list of them for a list.
+            One prediction for a file or frames; a list of them, one a clip, for a folder or a list.
 
         Raises:
             VideoError: a file cannot be read; the message names it.
-            ClipzooError: frames that are not uint8 RGB.
+            ClipzooError: frames that are not uint8 RGB, a folder without a video, or as `scores`.
         """
-        if isinstance(source, str | Path):
-            return self._predict_files([source], batch_size=1, workers=1)[0]
         if isinstance(source, np.ndarray):
             return self._predict_frames(source)
-        if not isinstance(source, Sequence):
+        if not isinstance(source, str | Path | Sequence):
             raise ClipzooError(f"{source!r} is no path, no frames, and no list of either")
-        items = list(source)
-        if all(isinstance(item, str | Path) for item in items):
-            return self._predict_files(items, batch_size=batch_size, workers=workers)  # type: ignore[arg-type]
-        return [self.predict(item) for item in items]
+        one = isinstance(source, str | Path) and not Path(source).is_dir()
+        items = [item for given in ([source] if isinstance(source, str | Path) else source) for item in _files(given)]
+        if not all(isinstance(item, str | Path) for item in items):
+            return [self.predict(item) for item in items]
+        paths: list[str | Path] = items  # type: ignore[assignment]
+        found = self._predict_files(
+            paths, None, batch_size=batch_size, workers=workers, on_error="fail" if one else on_error
+        )
+        return found[0][1] if one else [prediction for _, prediction in found]
 
-    def _predict_files(self, files: Sequence[str | Path], *, batch_size: int, workers: int) -> list[Prediction]:
-        rows = (row for batch in self.answers(files, batch_size=batch_size, workers=workers) for row in batch)
-        return [self._prediction(row, file=str(file)) for row, file in zip(rows, files, strict=True)]
+    def _predict_files(
+        self,
+        files: Sequence[str | Path],
+        spans: Sequence[Span | None] | None,
+        *,
+        batch_size: int,
+        workers: int,
+        on_error: OnError,
+    ) -> list[tuple[int, Prediction]]:
+        """Predictions with the positions of their files, in order."""
+        batches = self._answers(files, spans, batch_size=batch_size, workers=workers, on_error=on_error)
+        found = [
+            (position, predicted(row, self.metadata, file=str(files[position])))
+            for positions, rows in batches
+            for position, row in zip(positions, rows, strict=True)
+        ]
+        if files and not found:
+            raise ClipzooError(f"none of the {len(files)} files can be read")
+        return sorted(found, key=lambda each: each[0])
 
     def _predict_frames(self, frames: np.ndarray) -> Prediction:
         clips = {name: clip_from_frames(frames, spec)[None] for name, spec in self.specs.items()}
-        return self._prediction(self.scores(clips)[self.outputs[-1]][0], file=None)
-
-    def _prediction(self, row: np.ndarray, *, file: str | None) -> Prediction:
-        if not self.metadata.kind.classes:
-            values = dict(zip(self.labels, row.tolist(), strict=True))
-            return Prediction(label="", probability=None, probabilities={}, values=values, file=file)
-        order = np.argsort(-row, kind="stable")
-        by_label = {self.labels[i]: float(row[i]) for i in order}
-        best = self.labels[order[0]]
-        there = self.metadata.kind.decide(row[None])[0]
-        said = tuple(self.labels[i] for i in order if there[i])
-        return Prediction(label=best, probability=by_label[best], probabilities=by_label, labels=said, file=file)
+        return predicted(self.scores(clips)[self.outputs[-1]][0], self.metadata)
 
     def _check_interface(self) -> None:
-        inputs = {value.name: value.shape[1:] for value in self.session.get_inputs()}
-        outputs = {value.name: value.shape[-1] for value in self.session.get_outputs()}
+        inputs = {value.name: (value.type, value.shape[1:]) for value in self.session.get_inputs()}
+        outputs = {value.name: value.shape[-1:] for value in self.session.get_outputs()}
+        if set(inputs) != set(self.specs):
+            raise ClipzooError(
+                f"{self.path}: its specs are for {', '.join(self.specs)}, its inputs {', '.join(inputs)}"
+            )
         for name, spec in self.specs.items():
-            if inputs.get(name) != list(spec.shape):
+            kind, shape = inputs[name]
+            if kind != "tensor(uint8)" or shape != list(spec.shape):
                 raise ClipzooError(
-                    f"{self.path}: its spec {spec.shape} does not fit its input {name!r} {inputs.get(name)}"
+                    f"{self.path}: its spec {spec.shape} does not fit its input {name!r}, {kind} {shape}"
                 )
-        if any(outputs.get(name) != len(self.labels) for name in self.outputs):
+        if any(outputs.get(name) != [len(self.labels)] for name in self.outputs):
             raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
+
+
+def _files(given: Source) -> Sequence[Source]:
+    """The videos of a folder; anything else as it is."""
+    if isinstance(given, str | Path) and Path(given).is_dir():
+        return index_files(given).paths
+    return [given]
+
+
+def _named(file: str | Path, span: Span | None) -> str:
+    return str(file) if span is None else f"{file}, {span[0]:g} to {span[1]:g} s"

@@ -104,7 +104,7 @@ def open_session(
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        reason = said_by(error)
         missing = missing_library(provider)
         reason = f"{missing}; ONNX Runtime says: {reason}" if missing else reason
         raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None
@@ -115,6 +115,11 @@ def open_session(
             'driver fits, and install "clipzoo[runtime-gpu]"'
         )
     return session
+
+
+def said_by(error: Exception) -> str:
+    """What ONNX Runtime says, in one line."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def preload_cuda() -> None:

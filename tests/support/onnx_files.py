@@ -1,13 +1,16 @@
-"""A hand-made ONNX file whose answers are known, so that nothing needs a converter."""
+"""Small ONNX files made by hand, whose answers are known, so that what runs them needs no converter."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from export import Metadata
+from export.seal import UNSEALED, seal
 from loaders import ClipSpec
 
 SPEC = ClipSpec(frames=3, height=8, width=10)
@@ -21,8 +24,22 @@ def write_model(
     spec: ClipSpec = SPEC,
     shape: tuple[int, ...] = SPEC.shape,
     metadata: bool = True,
+    props: Mapping[str, str] | None = None,
+    sealed: bool = False,
+    nodes: Sequence[onnx.NodeProto] = (),
 ) -> Path:
-    """Logits are (mean of the pixels - 128) / 16, by -1 and 1; a real file, whose answers are known by hand."""
+    """Logits are (mean of the pixels - 128) / 16, by -1 and 1.
+
+    Args:
+        path: the file.
+        labels: of the metadata.
+        spec: of the metadata.
+        shape: of the input.
+        metadata: whether there is any.
+        props: what stands in it in the place of what is right, key -> text.
+        sealed: whether it holds its SHA-256.
+        nodes: from `normal_logits` to `logits`, for files whose answers are wrong.
+    """
     constants = [
         helper.make_tensor("mean", TensorProto.FLOAT, [], [128.0]),
         helper.make_tensor("signs", TensorProto.FLOAT, [2], [-1 / 16, 1 / 16]),
@@ -33,7 +50,8 @@ def write_model(
         helper.make_node("ReduceMean", ["pixels"], ["level"], axes=[1, 2, 3, 4], keepdims=0),
         helper.make_node("Sub", ["level", "mean"], ["centred"]),
         helper.make_node("Reshape", ["centred", "column"], ["centred_column"]),
-        helper.make_node("Mul", ["centred_column", "signs"], ["logits"]),
+        helper.make_node("Mul", ["centred_column", "signs"], ["normal_logits"]),
+        *(nodes or [helper.make_node("Identity", ["normal_logits"], ["logits"])]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", 2]) for n in ("logits", "probabilities")]
@@ -52,6 +70,14 @@ def write_model(
             parity={"tolerance": 1e-4},
             versions={},
         )
-        helper.set_model_props(proto, contract.to_props())
-    onnx.save(proto, path)
+        helper.set_model_props(proto, {**contract.to_props(), **(UNSEALED if sealed else {}), **(props or {})})
+    model = proto.SerializeToString()
+    path.write_bytes(seal(model) if sealed else model)
     return path
+
+
+def by_hand(clip: np.ndarray) -> np.ndarray:
+    """Probabilities of a clip."""
+    logits = (clip.mean() - 128) / 16 * np.array([-1, 1])
+    powers = np.exp(logits - logits.max())
+    return powers / powers.sum()
