@@ -25,10 +25,6 @@ def require_file(path: str | Path) -> os.stat_result:
         stat = Path(path).stat()
     except OSError as error:
         raise VideoError(path, f"cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise VideoError(
-            str(path).replace("\0", "\\0"), "its name holds a NUL character, which no file's can"
-        ) from None
     if not Path(path).is_file():
         raise VideoError(path, "is a folder, not a file" if Path(path).is_dir() else "is not a file")
     if stat.st_size == 0:

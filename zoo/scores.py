@@ -34,9 +34,14 @@ class Scores:
     files: tuple[str, ...]
     left_out: tuple[VideoError, ...] = field(default=(), compare=False)
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """What the task asks for, float64 (clips, labels): probabilities; or the numbers, for regression."""
+        return task_kind(self.task).activate(self.logits)
+
     def evaluate(self) -> Result:
         """The figures of these scores."""
-        return evaluate_task(self.task, self.targets, task_kind(self.task).activate(self.logits), self.labels)
+        return evaluate_task(self.task, self.targets, self.probabilities, self.labels)
 
     def save(self, path: str | Path) -> None:
         """Writes an `.npz` file."""
