@@ -94,7 +94,6 @@ def train(
     right, as turn_left and turn_right do.
     """
     from zoo.backend import choose_backend, start_backend
-    from zoo.progress import RichProgress
     from zoo.run import train as train_run
     from zoo.saving import saved_specs
     from zoo.settings import read_settings
@@ -118,6 +117,8 @@ def train(
     index = index_videos(videos, list_file, label=label, task=task)
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan, specs=specs)
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
+    from zoo.progress import RichProgress
+
     progress = RichProgress(console)
     what: str | Path = weights if weights is not None else str(name)
     try:
