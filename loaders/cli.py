@@ -14,7 +14,7 @@ from loaders.split import SPLITS, Split
 from loaders.terminal import ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console
 
 app = typer.Typer()
-Videos = Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")]
+Videos = Annotated[Path, typer.Argument(help="Folder of clips, with or without a sub-folder per action.")]
 Spec = Annotated[
     str, typer.Option(help="What to read: frames=5,size=112,modality=flow,... or a JSON file (a run.json will do).")
 ]

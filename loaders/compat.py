@@ -4,16 +4,25 @@ For scripts that move over; new code is better off with `index_pattern`, ClipSpe
 float32 times `rescale`, as that package gives them. What is different is what was wrong there: the last frame is
 sampled, windows slide, the split has a seed, the last batch is kept, nothing is cached unless asked for, validation and
 test are not shuffled, `target_shape` is (height, width), and an unknown parameter is an error.
+
+A model of this zoo takes uint8, 0 to 255, and scales inside: of floats that were scaled before it learns nothing. What
+it takes, by plain `model.fit` too, is `VideoFrameGenerator(rescale=None, ...)`, or `generator.unscaled()`, which
+`zoo.training.fit` calls by itself. `rescale=1` gives floats, and is not enough.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 
+from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
+from loaders.check import number
 from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
@@ -33,7 +42,8 @@ class VideoFrameGenerator(ClipDataset):
     """`nb_frames` frames spread over each file.
 
     Args:
-        rescale: multiplies the pixels, 0 to 255.
+        rescale: multiplies the pixels, 0 to 255, and makes them float32; None leaves them as they are, uint8, which is
+            what models of this zoo take.
         nb_frames: frames in a clip.
         classes: those to use, in the order of the outputs; all that are found if left out.
         batch_size: clips in a batch.
@@ -41,22 +51,23 @@ class VideoFrameGenerator(ClipDataset):
         target_shape: (height, width), pixels.
         shuffle: of the training part, each epoch anew.
         transformation: an Augmentation.
-        split_val: share for validation.
-        split_test: share for testing.
+        split_val: share for validation; the rest is for training.
+        split_test: share for testing; likewise.
         nb_channel: 3 for RGB, 1 for grey.
         glob_pattern: with `{classname}` where the name of the class stands.
         use_headers: no longer needed: a header is believed only where it is true.
         seed: of split, order and augmentation.
         workers: threads.
+        split: what `split_val` was called before, in the article too.
 
     Raises:
-        ClipzooError: a value out of range, or no clips.
+        ClipzooError: a value out of range, a parameter that there is not, or no clips.
     """
 
     def __init__(
         self,
         *,
-        rescale: float = 1 / 255,
+        rescale: float | None = 1 / 255,
         nb_frames: int = 5,
         classes: Sequence[str] | None = None,
         batch_size: int = 16,
@@ -71,11 +82,20 @@ class VideoFrameGenerator(ClipDataset):
         use_headers: bool = True,
         seed: int = 0,
         workers: int = 2,
+        split: float | None = None,
         _fields: Mapping[str, Any] | None = None,
         _window: float | None = None,
+        **unknown: Any,
     ) -> None:
+        _refuse(unknown, type(self))
+        if split is not None and split_val is not None:
+            raise ClipzooError(f"split ({split}) is the old name of split_val ({split_val}): give split_val alone")
+        if rescale is not None:
+            number("rescale", rescale, above=0)
         if nb_channel not in (1, 3):
-            raise ClipzooError(f"nb_channel ({nb_channel}) must be 3 or 1")
+            raise ClipzooError(f"nb_channel ({nb_channel!r}) must be 3 or 1")
+        if not isinstance(target_shape, Sequence) or len(target_shape) != 2:
+            raise ClipzooError(f"target_shape ({target_shape!r}) must be (height, width), pixels")
         if transformation is not None and not isinstance(transformation, Augmentation):
             raise ClipzooError(
                 f"transformation must be a loaders.Augmentation, not {type(transformation).__name__}: "
@@ -93,7 +113,10 @@ class VideoFrameGenerator(ClipDataset):
         if classes is not None:
             kept = tuple(clip for clip in whole if clip.label in classes)
             whole = ClipIndex(whole.root, kept, tuple(classes))
-        self._whole = whole.split(validation=split_val or 0.0, test=split_test or 0.0, seed=seed)
+        # What is asked for alone, as there: no share that is not given is taken.
+        self._whole = whole.split(
+            validation=(split if split_val is None else split_val) or 0.0, test=split_test or 0.0, seed=seed
+        )
         self.rescale = rescale
         super().__init__(
             self._whole.only("train"),
@@ -107,8 +130,27 @@ class VideoFrameGenerator(ClipDataset):
         )
 
     def __getitem__(self, batch: int) -> Any:
-        clips, *labels = super().__getitem__(batch)
+        return self._scaled(super().__getitem__(batch))
+
+    def read_now(self, batch: int) -> Any:
+        return self._scaled(super().read_now(batch))
+
+    def _scaled(self, batch: Any) -> Any:
+        if self.rescale is None:
+            return batch
+        clips, *labels = batch
         return np.multiply(np.asarray(clips), self.rescale, dtype=np.float32), *labels
+
+    def unscaled(self) -> VideoFrameGenerator:
+        """The same batches as uint8, 0 to 255, for models that scale inside, as those of this zoo do.
+
+        Clips, order, epochs, shuffle, augmentation and cache are those of the generator; the epoch begins where it
+        stands.
+        """
+        part = copy.copy(self)
+        part.rescale = None
+        part._ahead = ReadAhead(part._read, self._workers)
+        return part
 
     def get_validation_generator(self) -> ClipDataset:
         """The validation part, in order and unchanged."""
@@ -130,6 +172,18 @@ class VideoFrameGenerator(ClipDataset):
             workers=self._workers,
         )
         return part
+
+
+def _refuse(unknown: Mapping[str, Any], kind: type) -> None:
+    """Raises ClipzooError for a parameter that a generator has not, with the names that come near."""
+    for name in unknown:
+        parameters = (*signature(kind).parameters.values(), *signature(VideoFrameGenerator).parameters.values())
+        known = {each.name for each in parameters if each.kind is Parameter.KEYWORD_ONLY and each.name[0] != "_"}
+        near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+        raise ClipzooError(
+            f"{kind.__name__} has no parameter {name!r}; "
+            + (f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known))}")
+        )
 
 
 class SlidingFrameGenerator(VideoFrameGenerator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -276,17 +277,20 @@ class ClipIndex:
         missing = [label for label in self.labels if label not in held] if self.kind.classes else []
         if chosen and not missing:
             return
-        counts = Counter(name for clip in self.clips for name in clip.names)
-        fewest = min((counts[label] for label in missing), default=len(self))
-        # A split by seed gives its first clips to training: what is missing elsewhere had too few for its share.
-        cure = (
-            "smaller shares for validation and test"
-            if split == "train"
-            else f"a larger share for {split} (of {fewest} clips at least {0.5 / max(1, fewest):.2g})"
-        )
+        # What goes to a split as a whole: a class with few of them has none for a small share.
+        whole = {label: {c.group or c.file for c in self.clips if label in c.names} for label in missing}
+        fewest = min(map(len, whole.values()), default=len(self))
+        share = math.ceil(100 / max(1, fewest)) / 100  # takes one of the class that has fewest
+        cures = [f"more {'groups' if self.has_groups else 'clips'}{' of them' if missing else ''}"]
+        if split == "train":
+            cures.append("smaller shares for validation and test")
+        elif share < 1:
+            cures.insert(0, f"{split}={share:g} (--{split} {share:g})")
+        of = f"{fewest} {'group' if self.has_groups else 'clip'}{'' if fewest == 1 else 's'}"
+        what = f"no clip{' of ' + some(missing) if missing else ''} in the split {split}"
         raise ClipzooError(
-            f"{self.root}: no clip{' of ' + some(missing) if missing else ''} in the split {split}; give more clips, "
-            f"{cure}, or a --list whose column `split` says where each belongs"
+            f"{self.root}: {what}, whose share of {of} rounds to none; give {', '.join(cures)}, or a --list whose "
+            "column `split` says where each clip belongs"
         )
 
     def readable(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from rich.progress import Progress
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
-from loaders.lists import csv_columns, index_csv, index_folder
+from loaders.lists import csv_columns, existing_folder, index_csv, index_files, index_folder
 from loaders.spec import SCHEMA, ClipSpec, FlowSpec
 from loaders.tasks import Task
 
@@ -77,7 +77,7 @@ def index_videos(
 ) -> ClipIndex:
     """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class.
 
-    With `labelled=False` a list may be without labels, or have others.
+    With `labelled=False` a list may be without labels, or have others, and a folder without sub-folders.
 
     Raises:
         ClipzooError: labels other than classes without a list.
@@ -85,11 +85,20 @@ def index_videos(
     if list_file is None:
         if label or task != "classification":
             raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --list LIST.csv")
-        return index_folder(videos)
+        return index_folder(videos) if labelled else _any_folder(videos)
     columns = label or ["label"]
     if not labelled and not set(columns) <= set(csv_columns(list_file)):
         return index_csv(list_file, root=videos, label=None)
     return index_csv(list_file, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
+
+
+def _any_folder(videos: Path) -> ClipIndex:
+    """All video files under a folder, with labels where each lies in a sub-folder that is a class."""
+    files = index_files(existing_folder(videos))
+    if all("/" in clip.file for clip in files):
+        with suppress(ClipzooError):  # a sub-folder without a video, or with a name that is no class
+            return index_folder(videos)
+    return files
 
 
 def drop_broken(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -107,6 +108,39 @@ def test_a_class_that_a_list_could_not_hold_is_refused(tmp_path: Path) -> None:
     (tmp_path / " run ").mkdir()
     with pytest.raises(ClipzooError, match="begins or ends with a space"):
         index_folder(tmp_path)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_classes_of_few_clips_are_told_what_cures_it(count: int) -> None:
+    """What the sentence offers is tried: it must cure."""
+    clips = tuple(Clip(f"{label}/{n}", label) for label in "abc" for n in range(count))
+    index = ClipIndex(Path("videos"), clips)
+    with pytest.raises(ClipzooError, match=r"videos: no clip of .* in the split validation") as error:
+        for seed in range(9):
+            index.split(seed=seed).require_every_class("validation")
+    said = str(error.value)
+    assert f"whose share of {count} clips rounds to none; give validation=" in said
+    share = re.search(r"give validation=(0\.\d+) \(--validation \1\), more clips of them, or a --list", said)
+    assert share, said
+    for test in (0.0, 0.15):
+        for seed in range(5):
+            index.split(validation=float(share[1]), test=test, seed=seed).require_every_class("validation")
+
+
+def test_what_no_share_cures_is_not_offered_one() -> None:
+    lone = ClipIndex(Path("videos"), tuple(Clip(f"{n}", "ab"[n // 9]) for n in range(10)))
+    with pytest.raises(ClipzooError, match=r"of b in the split validation, whose share of 1 clip .*; give more clips"):
+        lone.split(validation=0.2, seed=0).require_every_class("validation")
+    groups = tuple(Clip(f"{label}{n}", label, group=label) for label in "ab" for n in range(50))
+    with pytest.raises(ClipzooError, match=r"whose share of 1 group rounds to none; give more groups of them"):
+        ClipIndex(Path("videos"), groups).split(seed=0).require_every_class("validation")
+
+
+def test_a_share_given_alone_leaves_the_other_at_none() -> None:
+    index = ClipIndex(Path(), tuple(Clip(f"{n}", "ab"[n % 2]) for n in range(40)))
+    assert index.split(validation=0.25).counts() == {"train": 30, "validation": 10, "test": 0}
+    assert index.split(test=0.25).counts() == {"train": 30, "validation": 0, "test": 10}
+    assert index.split().counts() == {"train": 28, "validation": 6, "test": 6}
 
 
 def test_other_seeds_give_other_splits() -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from loaders import ClipIndex, ClipSpec, DiskCache, index_folder, read_clip
+from loaders import ClipIndex, ClipSpec, DiskCache, index_files, index_folder, read_clip, scan
 from tests.support.commands import clipzoo, refused
 
 
@@ -31,6 +31,25 @@ def test_scan_names_what_is_unusual(videos: Path, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "scan.json").read_text())
     assert sum(file["frames"] for file in figures["files"]) == 16 * 8
     assert "Traceback" not in done.stderr
+
+
+def test_flat_folders_are_enough_to_scan_cache_and_show(motion: ClipIndex, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number in range(3):
+        shutil.copy(motion.path(number), flat / f"{number}.avi")
+    assert "3 files: 3 can be read" in clipzoo("scan", flat, "--json", tmp_path / "scan.json").stdout
+    spec = ("--spec", "frames=2,size=16")
+    assert "3 clips: 3 made" in clipzoo("cache", flat, *spec, "--out", tmp_path / "cache").stdout
+    assert "3 clips" in clipzoo("show", flat, *spec, "--out", tmp_path / "g.png").stdout
+    assert [found.frames for found in scan(index_files(flat)).files] == [8, 8, 8]
+    # Loose files beside classes, and a sub-folder without one, are no reason to leave anything out.
+    shutil.copytree(motion.root / "left", flat / "left")
+    assert "11 files: 11 can be read" in clipzoo("scan", flat).stdout
+    (flat / "notes").mkdir()
+    assert "11 files: 11 can be read" in clipzoo("scan", flat).stdout
+    refused(clipzoo("scan", tmp_path / "nowhere"), "no such folder")
+    refused(clipzoo("scan", flat / "notes"), "no video file")
 
 
 def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:

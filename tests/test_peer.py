@@ -127,8 +127,53 @@ def test_9_only_training_is_shuffled_and_unknown_keywords_are_errors(pattern: st
     validation = generator.get_validation_generator()
     assert validation.order(0).tolist() == validation.order(1).tolist() == list(range(12))
     assert generator.order(0).tolist() != generator.order(1).tolist()
-    with pytest.raises(TypeError, match="nb_frame"):
+    with pytest.raises(ClipzooError, match=r"VideoFrameGenerator has no parameter 'nb_frame'; did you mean nb_frames"):
         VideoFrameGenerator(glob_pattern=pattern, nb_frame=5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        (VideoFrameGenerator, {"shape": (8, 8)}, r"no parameter 'shape'; did you mean .*target_shape"),
+        (
+            SlidingFrameGenerator,
+            {"sequence_tim": 1},
+            r"SlidingFrameGenerator .* 'sequence_tim'; did you mean sequence_time",
+        ),
+        (OpticalFlowGenerator, {"flow_level": 1}, r"OpticalFlowGenerator .* 'flow_level'; did you mean flowlevel"),
+        (VideoFrameGenerator, {"zzzzzzzz": 1}, r"'zzzzzzzz'; it has batch_size, classes, glob_pattern, nb_channel"),
+        (
+            VideoFrameGenerator,
+            {"split": 0.2, "split_val": 0.3},
+            r"split \(0\.2\) is the old name of split_val \(0\.3\)",
+        ),
+        (VideoFrameGenerator, {"target_shape": 224}, r"target_shape \(224\) must be \(height, width\)"),
+        (VideoFrameGenerator, {"rescale": "no"}, r"rescale \('no'\) must be a number"),
+    ],
+)
+def test_a_wrong_parameter_is_one_sentence_with_near_names(pattern: str, kind: Any, options: Any, said: str) -> None:
+    with pytest.raises(ClipzooError, match=said) as error:
+        kind(glob_pattern=pattern, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_split_is_what_the_article_calls_the_share_for_validation(pattern: str) -> None:
+    """The peer takes `split` for `split_val`, and so do we; a share given alone leaves the other at 0."""
+    for generator in (
+        VideoFrameGenerator(glob_pattern=pattern, target_shape=(16, 16), split=0.25),
+        SlidingFrameGenerator(glob_pattern=pattern, target_shape=(16, 16), split_val=0.25),
+    ):
+        assert len(generator.get_validation_generator().index) == 12
+        assert len(generator.index) == 36  # all others: 24 of issue 14
+        with pytest.raises(ClipzooError, match="no clip in the split 'test'"):
+            generator.get_test_generator()
+    assert len(VideoFrameGenerator(glob_pattern=pattern, target_shape=(16, 16)).index) == 48
+    both = VideoFrameGenerator(glob_pattern=pattern, target_shape=(16, 16), split=0.25, split_test=0.25)
+    assert [len(each.index) for each in (both, both.get_validation_generator(), both.get_test_generator())] == [
+        24,
+        12,
+        12,
+    ]
 
 
 def test_10_shapes_are_height_then_width_and_grey_is_grey(pattern: str, motion: ClipIndex) -> None:
@@ -238,3 +283,52 @@ def test_a_cached_dataset_gives_what_a_fresh_one_gives(motion: ClipIndex, tmp_pa
 
 def test_a_pattern_reads_what_the_peer_read(pattern: str) -> None:
     assert len(index_pattern(pattern)) == 48
+
+
+@pytest.mark.parametrize("kind", [VideoFrameGenerator, SlidingFrameGenerator, OpticalFlowGenerator])
+def test_unscaled_batches_are_the_same_as_uint8(pattern: str, kind: Any) -> None:
+    def fresh(**options: Any) -> VideoFrameGenerator:
+        return kind(
+            glob_pattern=pattern, target_shape=(16, 16), nb_frames=3, batch_size=10, split_val=0.25, seed=3,
+            transformation=Augmentation(), use_frame_cache=True, **options,
+        )  # fmt: skip
+
+    scaled, bare = fresh(), fresh(rescale=None)
+    pixels = scaled.unscaled()
+    assert len(pixels) == len(scaled) and pixels.cache is scaled.cache and pixels.index is scaled.index
+    for _ in range(2):  # epochs
+        for (a, labels), (b, those), (c, _) in zip(list(scaled), list(pixels), list(bare), strict=True):
+            assert (a.dtype, b.dtype) == (np.float32, np.uint8)
+            np.testing.assert_array_equal(b, c)
+            np.testing.assert_array_equal(a, b * np.float32(1 / 255))
+            np.testing.assert_array_equal(labels, those)
+    assert scaled.epoch == pixels.epoch == 2
+    assert scaled.read_now(0)[0].dtype == np.float32 and pixels.read_now(0)[0].dtype == np.uint8
+    validation = scaled.get_validation_generator()
+    assert isinstance(validation, VideoFrameGenerator)
+    assert validation[0][0].dtype == np.float32 and validation.unscaled()[0][0].dtype == np.uint8
+    assert pixels.get_validation_generator()[0][0].dtype == np.uint8
+    assert pixels.shard(0, 2)[0][0].dtype == np.uint8
+    assert scaled[0][0].dtype == np.float32  # it is as it was
+
+
+def test_a_zoo_model_learns_from_pixels_by_plain_fit_and_nothing_from_floats(pattern: str) -> None:
+    """What `model.fit` does: floats 0 to 1 are scaled a second time, and every clip looks black."""
+    import keras
+
+    from zoo.layers import ClipInput
+
+    options: dict[str, Any] = {"glob_pattern": pattern, "target_shape": (16, 16), "nb_frames": 3, "shuffle": False}
+    floats, pixels = VideoFrameGenerator(**options), VideoFrameGenerator(rescale=None, **options)
+    spec = floats.specs[""]
+    layers = keras.layers
+    model = keras.Sequential(  # what all models of the zoo begin with
+        [layers.Input(spec.shape, dtype="uint8"), ClipInput(spec), layers.Flatten(), layers.Dense(6, "softmax")]
+    )
+    model.compile("adam", "categorical_crossentropy")
+    model.fit(pixels, epochs=1, shuffle=False, verbose=0)
+    seen = model.predict_on_batch(pixels[0][0])
+    np.testing.assert_allclose(model.predict_on_batch(floats.unscaled()[0][0]), seen, atol=1e-6)
+    black = model.predict_on_batch(np.zeros_like(pixels[0][0]))
+    wrong = model.predict_on_batch(floats[0][0])
+    assert np.abs(wrong - black).max() < 0.1 * np.abs(seen - black).max()

@@ -224,11 +224,11 @@ def test_a_peer_s_generator_feeds_a_model_of_the_zoo_its_pixels(motion: ClipInde
     model = zoo.create_model("convnet_gru", classes=motion.labels, **SMALL)
     still = zoo.Recipe(epochs=1, learning_rate=1e-12)
     history = zoo.fit(model, generator, generator, recipe=still)
-    model.compile(loss="categorical_crossentropy")
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=48)
-    assert history[0]["val_loss"] == pytest.approx(model.evaluate(dataset, verbose=0), rel=1e-3)
     pixels = VideoFrameGenerator(**common, batch_size=48, rescale=None)
-    assert model.evaluate(pixels, verbose=0) == pytest.approx(model.evaluate(dataset, verbose=0), rel=1e-5)
+    for each in (dataset, pixels):
+        loss = model.evaluate(each, verbose=0, return_dict=True)["loss"]
+        assert history[0]["val_loss"] == pytest.approx(loss, rel=1e-4)
     assert model.predict(generator[0][0], verbose=0) == pytest.approx(
         np.repeat(model.predict(np.zeros((1, 3, 16, 16, 3), np.uint8), verbose=0), 48, axis=0), abs=1e-5
     ), "plain Keras casts 0..1 to zeros; the docstring of loaders.compat says so"

@@ -294,6 +294,7 @@ def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
     """Holds a folder for one training; whatever ends the process lets it go."""
     if folder.exists() and not folder.is_dir():
         raise ClipzooError(f"{folder}: is a file; a run is a folder")
+    fresh = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK, timeout=0)
@@ -303,7 +304,14 @@ def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
                 names = ", ".join(path.name for path in there)
                 raise ClipzooError(f"{folder}: holds a run already ({names}); give another --out, or --overwrite")
             shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
-            yield
+            try:
+                yield
+            finally:
+                if fresh and not Run(folder).files:  # a mistake leaves no folder behind
+                    shutil.rmtree(folder / _NEW, ignore_errors=True)
+                    (folder / _LOCK).unlink(missing_ok=True)
+                    with suppress(OSError):
+                        folder.rmdir()
     except Timeout:
         raise ClipzooError(
             f"{folder}: another training writes into it now; give another --out, or wait for it to end"
