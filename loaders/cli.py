@@ -10,10 +10,12 @@ import typer
 from rich.table import Column, Table
 
 from loaders.errors import ClipzooError, VideoError
+from loaders.renamed import renamed
 from loaders.split import SPLITS, Split
 from loaders.terminal import ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console
 
 app = typer.Typer()
+_OLD = {"--split": "--list FILE"}
 Videos = Annotated[Path, typer.Argument(help="Folder of clips, with or without a sub-folder per action.")]
 Spec = Annotated[
     str, typer.Option(help="What to read: frames=5,size=112,modality=flow,... or a JSON file (a run.json will do).")
@@ -21,7 +23,7 @@ Spec = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Files that are read side by side.")]
 
 
-@app.command()
+@app.command(cls=renamed(_OLD))
 def scan(
     videos: Videos,
     list_file: ListFile = None,
@@ -64,7 +66,7 @@ def scan(
         console.print(f"wrote {json_file}")
 
 
-@app.command()
+@app.command(cls=renamed(_OLD))
 def cache(
     videos: Videos,
     spec: Spec,
@@ -125,7 +127,7 @@ def cache(
     )
 
 
-@app.command()
+@app.command(cls=renamed(_OLD))
 def show(
     videos: Videos,
     spec: Spec,

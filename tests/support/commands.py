@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
+
+import clipzoo as command
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,6 +25,19 @@ def clipzoo(*arguments: object, **environment: str) -> subprocess.CompletedProce
         text=True,
         timeout=280,
     )
+
+
+def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs `clipzoo ...` in this process: seconds faster, for all that is not about processes."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with patch("sys.argv", ["clipzoo", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            with warnings.catch_warnings():
+                command.main()
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 0
+    return subprocess.CompletedProcess([], status, out.getvalue(), err.getvalue())
 
 
 def script(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
