@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import zoo
 from benchmarks.report import render
 from loaders.sampling import uniform
 from tests.support.commands import ROOT
+from zoo.settings import read_settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -44,6 +46,18 @@ def test_the_contract_s_formula_is_the_code_s() -> None:
     example = re.search(r"n = 30, T = 5: ([\d, ]+)\.", README)
     assert example is not None
     assert [int(number) for number in example[1].split(",")] == uniform(30, 5)
+
+
+def test_the_recipe_file_of_the_readme_is_one(tmp_path: Path) -> None:
+    block = next(text for text in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "[recipe]" in text)
+    (tmp_path / "mine.toml").write_text(block)
+    settings = read_settings(str(tmp_path / "mine.toml"), [])
+    recipe = settings.make("rgb")
+    assert recipe.epochs == 40 and recipe.augmentation == "noflip"
+    assert isinstance(recipe.optimizer, dict) and recipe.optimizer["class_name"] == "AdamW"
+    options = dict(settings.model)
+    (spec,) = zoo.registry.input_specs(options.pop("name"), spec=settings.spec, **options).values()
+    assert (spec.frames, spec.sampling) == (8, "segments")
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
