@@ -49,7 +49,7 @@ def test_the_contract_s_formula_is_the_code_s() -> None:
 
 
 def test_the_recipe_file_of_the_readme_is_one(tmp_path: Path) -> None:
-    block = next(text for text in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "[recipe]" in text)
+    block = README[README.index("# mine.toml") :].partition("```")[0]
     (tmp_path / "mine.toml").write_text(block)
     settings = read_settings(str(tmp_path / "mine.toml"), [])
     recipe = settings.make("rgb")
