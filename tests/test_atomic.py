@@ -14,7 +14,7 @@ import pytest
 from loaders import ClipIndex, ClipzooError
 from loaders.atomic import replacing, write_text
 from loaders.errors import WriteError
-from tests.conftest import not_the_backend_s
+from tests.support.marks import not_the_backend_s
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
