@@ -432,7 +432,6 @@ def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
 
 @not_the_backend_s
 def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
-    from tests.test_cli import clipzoo, refused
     from zoo.scores import Scores
 
     rng = np.random.default_rng(0)
