@@ -93,7 +93,9 @@ def cluster(
     table = Table("virtual devices", "ms a step", "clips/s", title=f"{model}, batch {batch}, measured on this machine")
     for row in rows:
         cells = (
-            (f"{1e3 * row.median.value:.0f}", f"{row.clips_per_second:.2f}") if row.measured else (row.status, row.note)
+            (f"{1e3 * row.round_seconds.value:.0f}", f"{row.clips_per_second:.2f}")
+            if row.measured
+            else (row.status, row.note)
         )
         table.add_row(row.settings["devices"], *cells)
     console.print(table)
@@ -107,7 +109,10 @@ def cluster(
     )  # fmt: skip
     for count in sorted({1, hosts, *(2**power for power in range(hosts.bit_length()))}):
         plan = Plan(
-            hosts=count, step=first.median.value, gradient_bytes=first.facts["gradient_bytes"], bandwidth=bandwidth
+            hosts=count,
+            step=first.round_seconds.value,
+            gradient_bytes=first.facts["gradient_bytes"],
+            bandwidth=bandwidth,
         )
         worst, best = plan.efficiency
         step = plan.step + plan.exchange

@@ -58,7 +58,7 @@ def compare(first: Results, second: Results) -> list[Difference]:
     if not pairs:
         raise ClipzooError(f"{first.path} and {second.path} have no measured row in common")
     level = 1 - (1 - LEVEL) / len(pairs)
-    return [Difference(row, unpaired_ratio(other.turn_medians, row.turn_medians, level=level)) for row, other in pairs]
+    return [Difference(row, unpaired_ratio(other.turn_seconds, row.turn_seconds, level=level)) for row, other in pairs]
 
 
 def show(

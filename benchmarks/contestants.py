@@ -239,4 +239,4 @@ def share_of_matrix_rate(row: Row, rows: Sequence[Row]) -> float | None:
     operations, product = row.facts.get("multiply_adds"), matrix.facts.get("floating_point_operations")
     if not operations or not product or not row.measured or not matrix.measured:
         return None
-    return float(2 * operations * row.clips_per_second / (product / matrix.median.value))
+    return float(2 * operations * row.clips_per_second / (product / matrix.round_seconds.value))

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.machine import gpu
 from benchmarks.results import Row
-from benchmarks.statistics import FEWEST
+from benchmarks.statistics import FEWEST, SETTLED
 from benchmarks.workers import Worker, WorkerError
 
 
@@ -40,7 +40,7 @@ class Limits:
         rounds: at the least, while there is time, in as many turns as an interval needs.
         few: at the least, when `most` seconds have passed.
         seconds: at the least, of all turns together.
-        interval: of the median, as a share of it, at which it is settled.
+        interval: of the median turn's throughput, as a share of it, at which it is settled.
         most: seconds after which it is not waited for any longer.
         round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
         turn: seconds of a turn.
@@ -51,7 +51,7 @@ class Limits:
     rounds: int = 10
     few: int = 10
     seconds: float = 5.0
-    interval: float = 0.03
+    interval: float = SETTLED
     most: float = 5.5
     round_seconds: float = 10.0
     turn: float = 0.5
@@ -190,7 +190,7 @@ class _Entry:
         least = min(limits.few, limits.rounds) if late else limits.rounds
         if sum(map(len, self.turns)) < least or len(self.turns) < min(least, FEWEST) or self.spent < limits.seconds:
             return False
-        return late or self.row(0).median.width < limits.interval
+        return late or self.row(0).round_seconds.width < limits.interval
 
     def finish(self, batch: int, limits: Limits) -> Row:
         assert self.worker is not None
@@ -198,8 +198,8 @@ class _Entry:
         if self.on_gpu:
             facts["gpu_memory_mib"] = self.gpu_mib
         row = replace(self.row(batch), facts=facts)
-        width = row.median.width
-        note = "" if width < limits.interval else f"not settled: the median's interval is {width:.1%} wide"
+        width = row.round_seconds.width
+        note = "" if width < limits.interval else f"not settled: the median turn's interval is {width:.1%} wide"
         return replace(row, note=row.note or note)
 
     def close(self) -> None:

@@ -178,7 +178,7 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
             table.add_row(str(row.batch), row.name, row.status, row.note[:60])
             continue
         if row.runner == MATRIX:
-            rate = row.facts["floating_point_operations"] / row.median.value / 1e9
+            rate = row.facts["floating_point_operations"] / row.round_seconds.value / 1e9
             table.add_row(str(row.batch), f"{row.runner}, {rate:.0f} GFLOP/s")
             continue
         own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
+import psutil
 import typer
 from rich.console import Console
 
@@ -203,8 +204,7 @@ def _forget() -> None:
 
 def _resident() -> float:
     """MiB of this process in memory now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return float(psutil.Process().memory_info().rss / 2**20)
 
 
 def _version(name: str) -> str | None:

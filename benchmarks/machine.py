@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from benchmarks.results import FOLDER, Kind, Setup
 from zoo.backend import versions
@@ -67,24 +68,11 @@ def cores() -> int:
 
 
 def busy_cores(seconds: float) -> float:
-    """How many cores others use, watched for some seconds in which this process sleeps; where that cannot be seen, or
-    for 0 seconds, the load of the minute before."""
-    before = _ticks()
-    if before is None or not seconds:
-        return os.getloadavg()[0]
-    time.sleep(seconds)
-    busy, every = (now - then for now, then in zip(_ticks() or before, before, strict=True))
-    return (os.cpu_count() or 1) * busy / max(1, every)
-
-
-def _ticks() -> tuple[int, int] | None:
-    """Of all processors since they started: busy, by this machine's programs or the host's others; and in all."""
-    try:
-        user, nice, system, idle, waiting, *other = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
-    except (OSError, ValueError):
-        return None
-    busy = user + nice + system + sum(other)
-    return busy, busy + idle + waiting
+    """How many cores others use, the host's other guests included, watched for some seconds in which this process
+    sleeps; for 0 seconds, the load of the minute before."""
+    if not seconds:
+        return psutil.getloadavg()[0]
+    return psutil.cpu_count() * psutil.cpu_percent(interval=seconds) / 100
 
 
 def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None, watch: float = 0.0) -> Setup:
@@ -104,7 +92,7 @@ def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None, watch: float 
         machine=re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", host.lower())).strip("-"),
         device=device,
         cores=cores(),
-        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
         driver=found.driver if found else None,
         load=round(busy_cores(watch), 2),
         versions=versions(VERSIONED),
@@ -116,24 +104,46 @@ def setup(kind: Kind, *, on_gpu: bool, threads: int | None = None, watch: float 
 
 
 def default_path(setup: Setup, *, quick: bool = False) -> Path:
-    """Where the results of a run go: `benchmarks/results/<machine>/<kind>-<time>.jsonl`; those of a quick look, which
-    are no results, go to `.models/quick/`."""
-    folder = ROOT / ".models" / "quick" if quick else FOLDER / setup.machine
+    """Where the results of a run go: `benchmarks/results/MACHINE/KIND-TIME.jsonl` in a checkout, else
+    `results/MACHINE/KIND-TIME.jsonl` where the command was called. Those of a quick look, which are no results, go to
+    `quick` beside the models."""
+    results = FOLDER if in_checkout() else Path.cwd() / "results"
+    folder = models_folder() / "quick" if quick else results / setup.machine
     return folder / f"{setup.kind}-{setup.started[:19].replace(':', '')}.jsonl"
 
 
+def in_checkout() -> bool:
+    """Whether these files lie in a checkout or a parcel of clipzoo's, and not among installed packages."""
+    return (ROOT / "pyproject.toml").is_file() and (ROOT / "benchmarks").is_dir()
+
+
+def models_folder() -> Path:
+    """Where models and clips that benchmarks make for themselves are kept: `.models` in a checkout, else the user's
+    cache folder."""
+    if in_checkout():
+        return ROOT / ".models"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipzoo" / "benchmarks"
+
+
 def commit() -> str | None:
-    """Of the checkout that this file lies in, with `+` where files differ from it, or of the parcel; None elsewhere."""
+    """Of clipzoo's own checkout, with `+` where files differ from it, or of the parcel; None where these files lie
+    anywhere else, such as among packages that are installed inside another repository."""
+    if not in_checkout():
+        return None
     if (ROOT / "COMMIT").is_file():
         return (ROOT / "COMMIT").read_text(encoding="utf-8").strip()
-    try:
-        done = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changed = subprocess.run(["git", "-C", ROOT, "status", "--porcelain"], capture_output=True, text=True)
-    except OSError:
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+        except OSError:
+            return None
+        return None if done.returncode else done.stdout.strip()
+
+    top, head = git("rev-parse", "--show-toplevel"), git("rev-parse", "HEAD")
+    if top is None or head is None or Path(top).resolve() != ROOT:
         return None
-    if done.returncode:
-        return None
-    return done.stdout.strip()[:12] + ("+" if changed.stdout.strip() else "")
+    return head[:12] + ("+" if git("status", "--porcelain") else "")
 
 
 def _processor() -> str:

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.machine import ROOT, VERSIONED
+from benchmarks.machine import ROOT, VERSIONED, models_folder
 from benchmarks.script import run_script
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
@@ -103,7 +103,7 @@ def prepare(
 
     Args:
         name: of the model in the zoo.
-        folder: where; left out, `.models/` in the checkout, below a digest of code and versions.
+        folder: where; left out, `benchmarks.machine.models_folder`, below a digest of code and versions.
         keras_export: whether Keras's own export is wanted too; it is given 60 seconds.
         half: whether a float16 export is wanted too.
         options: of `create_model`, for small tries; with a `folder` alone.
@@ -113,7 +113,7 @@ def prepare(
     """
     card(name)
     digest, given = _digest(), dict(options or {})
-    prepared = Prepared(folder or ROOT / ".models" / digest, name)
+    prepared = Prepared(folder or models_folder() / digest, name)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     made = json.dumps({"digest": digest, "options": given})
     if not prepared.made.is_file() or prepared.made.read_text(encoding="utf-8") != made:
@@ -217,9 +217,9 @@ def decoded_clips(specs: Any) -> dict[str, np.ndarray]:
 
 def motion_clips(size: int = 48) -> Path:
     """A folder of made clips of this height and width, drawn once, for benchmarks that were given no videos."""
-    folder = ROOT / ".models" / f"motion-{size}"
+    folder = models_folder() / f"motion-{size}"
     if not folder.is_dir():
-        folder.parent.mkdir(exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".motion-") as partial:
             draw_motion_clips(Path(partial) / "clips", clips=60, frames=30, size=size, seed=0)
             with suppress(OSError):  # another process was faster

@@ -160,7 +160,9 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
             table.add_row(row.settings["step"], row.status, row.note[:60])
             continue
         ratio = f"{times_as_fast(first, row).value:.2f} times"
-        table.add_row(row.settings["step"], f"{1e3 * row.median.value:.0f}", f"{row.clips_per_second:.1f}", ratio)
+        table.add_row(
+            row.settings["step"], f"{1e3 * row.round_seconds.value:.0f}", f"{row.clips_per_second:.1f}", ratio
+        )
     console.print(table)
 
 

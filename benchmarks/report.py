@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import tables
+from benchmarks.machine import in_checkout
 from benchmarks.results import KINDS, newest, side_by_side
 from benchmarks.script import run_script
 from loaders.atomic import write_text
@@ -135,6 +136,8 @@ def main(
                 typer.echo(f"wrote {picture}")
         return
     path = ROOT / "README.md"
+    if not in_checkout():
+        raise ClipzooError("only a checkout has a README.md to write; give --results FOLDER for tables and pictures")
     write_text(path, render(path.read_text(encoding="utf-8")))
     typer.echo(f"wrote {path}: {', '.join(TABLES)}")
     for kind in KINDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -13,7 +14,8 @@ import numpy as np
 from benchmarks.statistics import Interval, median_interval, percentiles
 from loaders.errors import ClipzooError
 
-SCHEMA = 1
+SCHEMA = 2  # of 1, whose `summary` has clips over the median round, all figures are made anew from its turns
+READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parent / "results"
 Kind = Literal["inference", "training", "pipeline", "correctness", "accuracy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -65,8 +67,9 @@ class Row:
         status: `ok`, or why there is no figure.
         note: a sentence on the status, or on the figure.
         frames: of a clip.
-        turns: seconds of every round, in the order measured, by turn. Runners of one group take turns; turn k of one
-            was measured beside turn k of the others.
+        turns: seconds of every round, in the order measured, by turn. The rounds of a turn follow each other without
+            a gap: their sum is the time that passed. (In training, each is a step's share of an epoch's time.)
+            Runners of one group take turns; turn k of one was measured beside turn k of the others.
         sha256: of the file that ran; None where none did.
         parity: of that file, as its metadata has it.
         facts: single figures, such as `session_seconds`, `first_run_seconds`, `peak_memory_mib`, `nodes`.
@@ -105,23 +108,27 @@ class Row:
         return [value for turn in self.turns for value in turn]
 
     @property
-    def turn_medians(self) -> list[float]:
-        """Seconds of the median round of each turn."""
-        return [float(np.median(turn)) for turn in self.turns]
+    def turn_seconds(self) -> list[float]:
+        """Seconds that a round took in each turn: the time that passed, over its rounds. Slow rounds count in full."""
+        return [sum(turn) / len(turn) for turn in self.turns]
 
     @property
-    def median(self) -> Interval:
-        """Seconds of the median turn, with its 95 % interval: rounds of one turn are too alike to count each."""
-        return median_interval(self.turn_medians)
+    def round_seconds(self) -> Interval:
+        """Seconds of a round in the median turn, with its 95 % interval: rounds of a turn are too alike to count each.
+
+        This is throughput turned over; latency is what `summary` has percentiles of.
+        """
+        return median_interval(self.turn_seconds)
 
     @property
     def clips_per_second(self) -> float:
-        """Of the median round."""
-        return self.batch / float(np.median(self.seconds))
+        """Throughput: clips over the time that passed, of the median turn."""
+        return float(np.median([self.batch / seconds for seconds in self.turn_seconds]))
 
     def summary(self) -> dict[str, float]:
-        """Milliseconds of p50, p90, p95 and p99, clips and frames a second, and the interval's width, for readers of
-        the file alone: all of it follows from `turns`."""
+        """Latency: milliseconds of a round, p50, p90, p95 and p99 of all rounds. Throughput: clips and frames over the
+        time that passed, of the median turn, and the width of its interval. For readers of the file alone: all of it
+        follows from `turns`."""
         if not self.measured:
             return {}
         marks = {f"p{p}_ms": 1e3 * value for p, value in percentiles(self.seconds).items()}
@@ -131,13 +138,14 @@ class Row:
             "rounds": len(self.seconds),
             "clips_per_second": rate,
             "frames_per_second": rate * self.frames,
-            "interval_width": self.median.width,
+            "interval_width": self.round_seconds.width,
         }
 
 
 def times_as_fast(row: Row, other: Row) -> Interval:
-    """How many times as fast `row` is as `other`, measured beside it: the median ratio over turns, 95 % interval."""
-    pairs = zip(row.turn_medians, other.turn_medians, strict=False)
+    """How many times as fast `row` is as `other`, measured beside it: the median ratio of throughputs over turns, 95 %
+    interval."""
+    pairs = zip(row.turn_seconds, other.turn_seconds, strict=False)
     scale = row.batch / other.batch
     return median_interval([theirs / own * scale for own, theirs in pairs])
 
@@ -202,7 +210,7 @@ class Results:
             schema = head.pop("schema")
         except (ValueError, AttributeError, KeyError, TypeError):
             raise ClipzooError(f"{path}: is not a result file of clipzoo's benchmarks") from None
-        if schema != SCHEMA:
+        if schema not in READABLE:
             age = "an older" if isinstance(schema, int) and schema < SCHEMA else "another"
             raise ClipzooError(f"{path}: is of {age} schema ({schema}, not {SCHEMA}); measure again")
         missing = sorted({f.name for f in fields(Setup)} - set(head))
@@ -270,6 +278,10 @@ def _row(record: dict[str, Any]) -> Row:
         raise ValueError(f"unknown fields {', '.join(strange)}")
     row = Row(**{name: value for name, value in record.items() if name != "summary"})
     tables = isinstance(row.settings, dict) and isinstance(row.facts, dict)
-    if not tables or not all(turn and all(isinstance(value, int | float) for value in turn) for turn in row.turns):
+    if not tables or not all(turn and all(map(_is_time, turn)) for turn in row.turns):
         raise ValueError(f"settings, facts or turns of a row of {row.model} are not what they must be")
     return row
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < inf

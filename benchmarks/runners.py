@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from loaders.errors import ClipzooError
 
@@ -54,14 +54,16 @@ class Runner:
         not count.
 
         Returns:
-            Seconds of each round.
+            Seconds of each round, from the end of the one before: their sum is the time that passed.
         """
         if self._seconds < SHORT:
             self._round()
         samples: list[float] = []
-        begun = time.perf_counter()
-        while not samples or time.perf_counter() - begun < seconds:
-            samples.append(_timed(self._round))
+        begun = ended = time.perf_counter()
+        while not samples or ended - begun < seconds:
+            self._round()
+            before, ended = ended, time.perf_counter()
+            samples.append(ended - before)
         return samples
 
     def finish(self) -> dict[str, Any]:
@@ -146,6 +148,10 @@ def _peak_mib() -> float:
         found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), "")
         if found:
             return float(found.split()[1]) / 1024
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # Windows has none
+
     unit = 2**20 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 

@@ -26,7 +26,11 @@ def _new(path: Path | None) -> Path | None:
 
 ResultFile = Annotated[
     Path | None,
-    typer.Option("--json", callback=_new, help="The result file; benchmarks/results/MACHINE/ if left out."),
+    typer.Option(
+        "--json",
+        callback=_new,
+        help="The result file; in benchmarks/results/MACHINE/ of a checkout, or results/MACHINE/ here, if left out.",
+    ),
 ]
 Quick = Annotated[bool, typer.Option(help="Few models, a second or less each: a look, not a result.")]
 PreparedFolder = Annotated[Path | None, typer.Option(help="What `benchmarks.models` wrote; made anew if left out.")]

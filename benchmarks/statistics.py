@@ -9,6 +9,7 @@ from math import comb, inf
 import numpy as np
 
 LEVEL = 0.95
+SETTLED = 0.03  # width of an interval, as a share of its figure, under which the figure is settled
 FEWEST = 6  # values whose smallest and largest enclose the median with that probability
 PERCENTILES = (50, 90, 95, 99)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
 from benchmarks.results import FOLDER, Kind, Results, Row, newest, of_batch, times_as_fast
-from benchmarks.statistics import FEWEST
+from benchmarks.statistics import FEWEST, SETTLED
 from benchmarks.trainers import Way
 
 PEERS = (
@@ -67,7 +67,7 @@ def setting(results: Results) -> str:
     driver = f", driver {found.driver}" if found.driver else ""
     where = results.path.relative_to(FOLDER.parent.parent) if results.path.is_relative_to(FOLDER) else results.path
     products = [row for row in results.rows if row.runner == MATRIX and row.measured]
-    rates = sorted(row.facts["floating_point_operations"] / row.median.value / 1e9 for row in products)
+    rates = sorted(row.facts["floating_point_operations"] / row.round_seconds.value / 1e9 for row in products)
     matrix = (
         f", and the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s during the run" if rates else ""
     )
@@ -114,9 +114,9 @@ def _inference(results: Results) -> Iterable[str]:
         figures = row.summary()
         share = share_of_matrix_rate(row, results.rows)  # on a GPU measured with the first batch size alone
         cells = [
-            f"{figures['p50_ms']:.1f}{mark(row)}",
+            f"{figures['p50_ms']:.1f}",
             f"{figures['p95_ms']:.1f}" if figures["rounds"] >= 20 else "",
-            f"{figures['clips_per_second']:.1f}",
+            f"{figures['clips_per_second']:.1f}{mark(row)}",
             f"{figures['frames_per_second']:.0f}",
             f"{share:.0%}" if share else "",
             *(_ratio(row, of_model, *peer) for peer in PEERS),
@@ -131,7 +131,11 @@ def _ratio(row: Row, of_model: Sequence[Row], runner: str, precision: str) -> st
         return ""
     if not other.measured:
         slow = other.status == "too slow" and other.turns and other.batch == row.batch
-        return f"over {row.batch / other.batch * other.turns[0][0] / row.median.value:.1f}" if slow else other.status
+        return (
+            f"over {row.batch / other.batch * other.turns[0][0] / row.round_seconds.value:.1f}"
+            if slow
+            else other.status
+        )
     return _times(row, other)
 
 
@@ -235,8 +239,9 @@ def _times(row: Row, other: Row) -> str:
 
 
 def mark(row: Row) -> str:
-    """A star where the figure is not settled, or too few turns could tell."""
-    return "*" if row.note or len(row.turns) < FEWEST else ""
+    """A star where throughput is not settled, too few turns could tell, or nobody took turns with it."""
+    unsettled = row.round_seconds.width >= SETTLED or len(row.turns) < FEWEST
+    return "*" if unsettled or "alone" in row.note else ""
 
 
 def _pipeline(results: Results) -> Iterable[str]:

@@ -199,7 +199,7 @@ def print_rows(console: Console, rows: Sequence[Row]) -> None:
         first = next((r for r in rows if r.runner == row.runner and r.measured), row)
         table.add_row(
             row.name,
-            f"{1e3 * row.median.value:.1f}",
+            f"{1e3 * row.round_seconds.value:.1f}",
             f"{row.clips_per_second:.2f}",
             f"{times_as_fast(row, first).value:.2f}",
             f"{row.facts['data_wait']:.0%}",

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.results import Status
 from loaders.errors import ClipzooError
 
-_SIGKILLED = -signal.SIGKILL
+_SIGKILLED = -9  # as `multiprocessing` has it; Windows knows no such signal
 # How the libraries say that memory ran out; they share no exception class.
 _OUT_OF_MEMORY = (
     "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "bad_alloc", "alloc_failed",

@@ -43,7 +43,7 @@ def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> No
 
     longer, slower = (Results.start(tmp_path / f"{name}.jsonl", results.setup) for name in ("longer", "slower"))
     for row in results.rows:
-        steady = [row.median.value * (1 + turn / 1000) for turn in range(12)]
+        steady = [row.round_seconds.value * (1 + turn / 1000) for turn in range(12)]
         longer.add(replace(row, turns=[[value] for value in steady]))
         slower.add(replace(row, turns=[[2 * value] for value in steady]))
     assert [round(d.ratio.value, 3) for d in compare(longer, slower)] == [0.5] * len(results.rows)

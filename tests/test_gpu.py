@@ -58,7 +58,6 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
         assert row.frames == SMALL["frames"]
         assert row.facts["first_run_seconds"] > row.facts["compile_seconds"] >= 0
         assert 0 <= row.facts["data_wait"] <= 1
-        assert 0 < row.median.value < row.facts["first_run_seconds"]
     compiled = [row.facts["compilations"] for row in found["training"].rows if row.runner == "Keras JAX"]
     assert compiled == [0] * len(WAYS)
     learned = found["accuracy"].rows

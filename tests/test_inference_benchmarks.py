@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import bench
 from benchmarks.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
 from benchmarks.groups import Limits
 from benchmarks.inference import compare_runtimes
@@ -17,6 +18,7 @@ from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.results import Row
 from export import Classifier
 from loaders import ClipIndex, ClipSpec
+from tests.support.clock import fake
 from tests.support.onnx_files import write_model
 
 SHORT = Limits(rounds=3, seconds=0.05, most=0.1, turn=0.02)
@@ -46,7 +48,7 @@ def test_a_file_is_measured_beside_its_peers(file: Path) -> None:
     assert len(own.sha256 or "") == 64
     assert own.parity == {"tolerance": 1e-4}
     matrix = next(row for row in rows if row.runner == MATRIX)
-    rate = matrix.facts["floating_point_operations"] / matrix.median.value
+    rate = matrix.facts["floating_point_operations"] / matrix.round_seconds.value
     assert share_of_matrix_rate(own, rows) == pytest.approx(2e6 * own.clips_per_second / rate)
 
 
@@ -94,3 +96,25 @@ def test_the_way_from_file_to_label_is_measured_in_parts(file: Path, motion: Cli
     pipeline(file, [path.resolve() for path in motion.paths[:6]], limits=SHORT, done=rows.append)
     assert [row.settings["step"] for row in rows] == list(STEPS)
     assert all(row.measured and row.batch == 6 for row in rows), [row.note for row in rows]
+
+
+def test_every_call_of_the_file_is_timed_once_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plain loop of ten lines would measure, proved by a faked clock and counted calls."""
+    clock = fake(monkeypatch)
+    calls: list[int] = []
+
+    def scores(self: Classifier, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        calls.append(len(clips["video"]))
+        clock.sleep(0.010 if len(calls) % 10 else 0.020)  # one in ten is slow
+        return {}
+
+    monkeypatch.setattr(Classifier, "scores", scores)
+    (row,) = bench(file, batches=(2,), seconds=3.0)
+    assert set(calls) == {2}
+    warm_up, uncounted = 3, len(row.turns)
+    assert len(calls) == warm_up + uncounted + len(row.seconds)
+    assert sum(row.seconds) >= 3.0
+    assert row.summary()["p50_ms"] == pytest.approx(10)
+    rates = [2 * len(turn) / sum(turn) for turn in row.turns]
+    assert row.clips_per_second == pytest.approx(np.median(rates))
+    assert row.clips_per_second < 0.97 * 2 / 0.010  # what the median round would say

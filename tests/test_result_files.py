@@ -21,10 +21,21 @@ def test_a_result_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (found.setup, found.rows) == (results.setup, results.rows)
     first, second = (json.loads(line) for line in path.read_text().splitlines()[1:])
     assert first["summary"]["p50_ms"] == pytest.approx(10.5)
-    assert first["summary"]["clips_per_second"] == pytest.approx(4 / 0.0105)
-    assert first["summary"]["frames_per_second"] == pytest.approx(5 * 4 / 0.0105)
+    assert first["summary"]["clips_per_second"] == pytest.approx(4 / 0.011)  # turns took 0.011 a round, 0.011, 0.011
+    assert first["summary"]["frames_per_second"] == pytest.approx(5 * 4 / 0.011)
     assert second["summary"] == {}
     assert not found.rows[1].measured
+
+
+def test_a_file_of_the_first_schema_is_read_and_its_figures_made_anew(tmp_path: Path) -> None:
+    """There `summary` had clips over the median round: 4 over 10 ms, where 10 rounds took 190 ms."""
+    path = tmp_path / "a.jsonl"
+    Results.start(path, a_setup()).add(a_row(turns=[[0.01] * 9 + [0.1]] * 6))
+    old = path.read_text().replace(f'"schema": {SCHEMA}', '"schema": 1', 1)
+    summary = json.loads(old.splitlines()[1])["summary"]
+    path.write_text(old.replace(json.dumps(summary), json.dumps({**summary, "clips_per_second": 400.0})))
+    (row,) = Results.load(path).rows
+    assert row.clips_per_second == row.summary()["clips_per_second"] == pytest.approx(40 / 0.19)
 
 
 def test_a_torn_last_line_costs_that_row_alone(tmp_path: Path) -> None:
@@ -42,7 +53,7 @@ def test_a_torn_last_line_costs_that_row_alone(tmp_path: Path) -> None:
         ("", "is not a result file"),
         ("{}\n", "is not a result file"),
         ("[1]\n", "is not a result file"),
-        ('{"schema": 0, "kind": "inference"}\n', "older schema (0, not 1)"),
+        ('{"schema": 0, "kind": "inference"}\n', "older schema (0, not 2)"),
         (f'{{"schema": {SCHEMA}, "kind": "inference"}}\n', "its first line lacks arguments, commit, cores"),
     ],
 )
@@ -60,6 +71,8 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, text: str, said: str) -> N
     ("old", "new"),
     [
         ('"turns": [[', '"turns": [["x", '),
+        ('"turns": [[', '"turns": [[0.0, '),
+        ('"turns": [[', '"turns": [[NaN, '),
         ('"turns": [[', '"turns": [[], ['),
         ('"facts": {', '"facts": [], "summary": {'),
         ('"versions": {}', '"versions": null'),

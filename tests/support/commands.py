@@ -1,62 +1,64 @@
-"""Commands as a person types them, each in a process of its own."""
+"""Commands as a person types them: in this process, which is fast, or in one of their own."""
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
+import tempfile
+import traceback
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
-import clipzoo as command
-
 ROOT = Path(__file__).resolve().parents[2]
+HANG = 600  # seconds: a guard against hanging, far from what anything takes on a busy machine
+SCRIPTS = {
+    "accuracy": "suite", "cluster": "cluster", "compare": "show", "gpu": "app", "inference": "suite", "models": "main",
+    "pipeline": "suite", "report": "main", "training": "suite",
+}  # fmt: skip
+
+Done = subprocess.CompletedProcess[str]
 
 
-def clipzoo(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `clipzoo ...`; `environment` is added to this process's."""
-    return subprocess.run(
-        [sys.executable, "-m", "clipzoo", *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-
-
-def invoke(*arguments: object) -> subprocess.CompletedProcess[str]:
+def invoke(*arguments: object) -> Done:
     """Runs `clipzoo ...` in this process: seconds faster, for all that is not about processes."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with patch("sys.argv", ["clipzoo", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
-        try:
-            with warnings.catch_warnings():
-                command.main()
-        except SystemExit as ended:
-            status = ended.code if isinstance(ended.code, int) else 0
-    return subprocess.CompletedProcess([], status, out.getvalue(), err.getvalue())
+    from clipzoo import main
+
+    return _here("clipzoo", main, arguments, columns=160)
 
 
-def script(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m benchmarks.MODULE ...` in the checkout."""
-    return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)],
-        env={**os.environ, "COLUMNS": "200"}, cwd=ROOT, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+def clipzoo(*arguments: object, **environment: str) -> Done:
+    """Runs `clipzoo ...` in a process of its own; `environment` is added to this process's."""
+    command = [sys.executable, "-m", "clipzoo", *map(str, arguments)]
+    return _process(command, {"COLUMNS": "160", **environment})
 
 
-def bash(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def invoke_script(module: str, *arguments: object) -> Done:
+    """Runs `python -m benchmarks.MODULE ...` in this process."""
+    from benchmarks.script import run_group, run_script
+
+    found = getattr(import_module(f"benchmarks.{module}"), SCRIPTS[module])
+    run = run_group if module == "gpu" else run_script
+    return _here(module, lambda: run(found), arguments, columns=200)
+
+
+def script(module: str, *arguments: object) -> Done:
+    """Runs `python -m benchmarks.MODULE ...` in the checkout, in a process of its own."""
+    return _process([sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)], {"COLUMNS": "200"})
+
+
+def bash(*arguments: object, timeout: float = HANG, **environment: str) -> Done:
     """Runs a shell script in the checkout, with this Python."""
-    return subprocess.run(
-        ["bash", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=290,
-        env={**os.environ, "PYTHON": sys.executable, "COLUMNS": "200", **environment},
-    )  # fmt: skip
+    environment = {"PYTHON": sys.executable, "COLUMNS": "200", **environment}
+    return _process(["bash", *map(str, arguments)], environment, timeout=timeout)
 
 
-def refused(done: subprocess.CompletedProcess[str], *said: object) -> None:
+def refused(done: Done, *said: object) -> None:
     """A user's mistake: one sentence, exit status 2, no traceback, no noise of FFmpeg or ONNX Runtime beside it."""
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
@@ -65,3 +67,53 @@ def refused(done: subprocess.CompletedProcess[str], *said: object) -> None:
     for words in said:
         assert str(words) in done.stderr, (words, done.stderr)
     assert not [line for line in errors if line.startswith("[") or "@ 0x" in line], done.stderr
+
+
+def _process(command: list[str], environment: dict[str, str], *, timeout: float = HANG) -> Done:
+    return subprocess.run(
+        command, env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def _here(name: str, main: Callable[[], Any], arguments: tuple[object, ...], *, columns: int) -> Done:
+    """Runs a command's main function; its output is that of this process's, C++ libraries included."""
+    words = [name, *map(str, arguments)]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        with ExitStack() as stack:
+            stack.enter_context(_descriptor(1, out.fileno()))
+            stack.enter_context(_descriptor(2, err.fileno()))
+            for patched in (
+                patch.object(sys, "argv", words), patch.object(sys, "stdout", out), patch.object(sys, "stderr", err),
+                patch.dict(os.environ, {"COLUMNS": str(columns)}), patch.object(warnings, "showwarning", warnings.showwarning),
+            ):  # fmt: skip
+                stack.enter_context(patched)
+            status = _status(main)
+            out.flush(), err.flush()
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read())
+    return subprocess.CompletedProcess(words, status, *texts)
+
+
+def _status(main: Callable[[], Any]) -> int:
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+@contextmanager
+def _descriptor(number: int, target: int) -> Iterator[None]:
+    """Has what is written to a file descriptor go elsewhere."""
+    kept = os.dup(number)
+    try:
+        os.dup2(target, number)
+        yield
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)
