@@ -47,7 +47,7 @@ def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | N
     try:
         stat = Path(path).stat()
         identity = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-    except OSError:  # reading it will say so
+    except (OSError, ValueError):  # reading it will say so
         identity = os.fspath(path)
     text = f"{identity}\0{_digest(spec)}\0{span}\0{split}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
@@ -110,8 +110,9 @@ class DiskCache:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ClipzooError(f"{folder}: cannot be a cache folder ({error.strerror})") from None
+        except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+            why = getattr(error, "strerror", None) or error
+            raise ClipzooError(f"{folder}: cannot be a cache folder ({why})") from None
         self.declined = ""  # why new clips are not kept any more
         self._verified: set[str] = set()
         self._sweep()
@@ -155,7 +156,7 @@ class DiskCache:
                 file.write(start.ljust(_start(len(header)), b"\0"))
                 file.write(canvas.data)
         except (OSError, ClipzooError) as error:
-            self.declined = str(getattr(error, "strerror", None) or error)
+            self.declined = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
             warnings.warn(
                 f"cache {self.folder}: {self.declined}; what it holds is used, new clips are decoded every time",
                 stacklevel=2,

@@ -11,6 +11,14 @@ class ClipzooError(ValueError):
     exit_status = 2
 
 
+class WriteError(ClipzooError):
+    """A file that cannot be written."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: cannot be written ({reason})")
+        self.reason = reason
+
+
 class VideoError(ClipzooError):
     """A file from which no clip can be read."""
 
