@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 import warnings
@@ -12,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -118,19 +119,20 @@ class DiskCache:
         self._sweep()
 
     def __contains__(self, key: str) -> bool:
-        return self._file(key).is_file()
+        """Whether there is an entry as long as it should be; its pixels are looked at when it is read."""
+        try:
+            with self._file(key).open("rb") as file:
+                _open(file)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
 
     def get(self, key: str) -> Entry | None:
         path = self._file(key)
         try:
             with path.open("rb") as file:
-                if file.read(8) != MAGIC:
-                    raise ValueError("not a clip")
-                length = int.from_bytes(file.read(8), "little")
-                if length > _MOST_HEADER:
-                    raise ValueError("no header")
-                header = json.loads(file.read(length))
-                canvas = np.memmap(file, np.uint8, "r", _start(length), tuple(header["shape"]))
+                header, start = _open(file)
+                canvas = np.memmap(file, np.uint8, "r", start, tuple(header["shape"]))
             if key not in self._verified:
                 if zlib.crc32(canvas.data) != header["crc32"]:
                     raise ValueError("wrong checksum")
@@ -181,6 +183,20 @@ class DiskCache:
                     path.unlink()
             except OSError:
                 continue
+
+
+def _open(file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """The header of an entry, and where its pixels begin. Raises ValueError, KeyError or TypeError for what is none."""
+    if file.read(8) != MAGIC:
+        raise ValueError("not a clip")
+    length = int.from_bytes(file.read(8), "little")
+    if length > _MOST_HEADER:
+        raise ValueError("no header")
+    header = json.loads(file.read(length))
+    size = _start(length) + math.prod(header["shape"])
+    if os.fstat(file.fileno()).st_size != size:
+        raise ValueError(f"not the {size} bytes that it should have")
+    return header, _start(length)
 
 
 def _start(length: int) -> int:

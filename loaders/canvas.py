@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from loaders.cache import Cache, DiskCache, Entry, entry_key
+from loaders.cache import Cache, Entry, entry_key
 from loaders.decode import read_frames
 from loaders.errors import ClipzooError
 from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_methods
@@ -166,7 +166,7 @@ def _read(
             continue
         if is_random(spec, split):
             whole.add(n)
-        keys[n] = _key(path, spec, span=span, split=split)
+        keys[n] = canvas_key(path, spec, span=span, split=split)
         entry = cache.get(keys[n])
         if entry is not None:
             canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
@@ -195,20 +195,7 @@ def can_be_cached(spec: ClipSpec, split: Split) -> bool:
     return not (is_random(spec, split) and spec.pairs == "sampled")
 
 
-def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, split: Split) -> int:
-    """Puts what is missing of one clip into a cache, without reading what is there. Returns how many entries it made.
-
-    Raises:
-        VideoError: no clip can be read; the message names the file.
-    """
-    missing = [spec for spec in specs if _key(path, spec, span=span, split=split) not in cache]
-    if missing:
-        draws = [0.0] * (1 + max(spec.frames for spec in missing))  # any: every place is put in
-        read_canvases(path, missing, span=span, split=split, draws=draws, cache=cache)
-    return len(missing)
-
-
-def _key(path: str | Path, spec: ClipSpec, *, span: Span | None, split: Split) -> str:
+def canvas_key(path: str | Path, spec: ClipSpec, *, span: Span | None, split: Split) -> str:
     """Samplings that are the same in several splits have one entry; random ones are found in all places of a file."""
     settled = {"uniform": "any split", "dense": "test"}.get(spec.sampling, split)
     what = "every place" if is_random(spec, split) else settled

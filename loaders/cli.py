@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -81,7 +82,8 @@ def cache(
 ) -> None:
     """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
     from loaders.cache import DiskCache
-    from loaders.canvas import can_be_cached, fill
+    from loaders.canvas import can_be_cached
+    from loaders.filling import fill, missing_bytes
     from loaders.flow import require_methods
 
     console, stderr = text_console(), text_console(stderr=True)
@@ -98,6 +100,13 @@ def cache(
     chosen = range(int(host) - 1, len(index), int(hosts))
     disk = DiskCache(out)
     made, broken = 0, 0
+    needed, free = missing_bytes(disk, index, chosen, list(specs.values()), splits), shutil.disk_usage(out).free
+    if needed > free:
+        raise ClipzooError(
+            f"--out {out}: about {_size(needed)} are needed, {_size(free)} are free; make room, or give another disk, "
+            "a smaller spec, or a --shard of the clips"
+        )
+    stderr.print(f"to make: about {_size(needed)}; free: {_size(free)}")
 
     def one(position: int) -> int | VideoError:
         try:
@@ -123,8 +132,12 @@ def cache(
                 made += done > 0
     console.print(
         f"{len(chosen)} clips: {made} made, {len(chosen) - made - broken} there already, {broken} left out; "
-        f"{out} holds {disk.size() / 2**20:.1f} MiB"
+        f"{out} holds {_size(disk.size())}"
     )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 @app.command(cls=renamed(_OLD))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from loaders.errors import ClipzooError
+from loaders.check import whole
+from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.lists import index_folder
+from loaders.spec import MOST
 
 # Shares of the frame: how near the middle of a bar comes to the edges, and half its length.
 _MARGIN, _SMALLEST, _LARGEST = 0.18, 0.08, 0.24
@@ -44,38 +48,82 @@ def draw_motion_clips(
     below. Start, size, angle and speed are random. A bar that does not move in some way stands where a bar that does
     might be at any moment, so that a frame picked at random has the same distribution whatever the class.
 
+    The folder holds exactly these clips then: those of an earlier draw go, when all new ones are there.
+
     Args:
-        root: the folder to make.
+        root: the folder to make, or one that holds an earlier draw and nothing else.
         clips: how many, at least one a class.
         frames: frames of each, >= 2.
-        size: height and width, pixels.
-        fps: frames a second in the header.
-        seed: of everything random.
+        size: height and width, pixels, >= 16.
+        fps: frames a second in the header, >= 1.
+        seed: of everything random, >= 0.
         advance: called after each clip, to show progress.
 
     Returns:
         The index of the folder.
 
     Raises:
-        ClipzooError: too few clips or frames, or the folder cannot take the files.
+        ClipzooError: an argument out of range, or the folder holds what was not drawn here: nothing is deleted then.
+        WriteError: the folder cannot take the files; an earlier draw stays as it was.
     """
-    if clips < len(MOTIONS) or frames < 2 or size < 16:
-        raise ClipzooError(
-            f"motion clips need clips ({clips}) >= {len(MOTIONS)}, frames ({frames}) >= 2, size ({size}) >= 16"
-        )
+    whole("motion clips", clips, least=len(MOTIONS))
+    whole("motion frames", frames, least=2, most=MOST)
+    whole("motion size", size, least=16, most=MOST)
+    whole("motion fps", fps)
+    whole("motion seed", seed, least=0)
     root = Path(root)
-    for number in range(clips):
-        motion = MOTIONS[number % len(MOTIONS)]
-        path = root / motion / f"{number // len(MOTIONS):04d}.avi"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (size, size))
-        if not writer.isOpened():
-            raise ClipzooError(f"{path}: cannot be written")
-        for frame in motion_frames(motion, frames=frames, size=size, rng=np.random.default_rng((seed, number))):
-            writer.write(frame)
-        writer.release()
-        advance()
+    old = _drawn_before(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".drawing-", dir=root, ignore_cleanup_errors=True) as folder:
+            files = [f"{MOTIONS[n % len(MOTIONS)]}/{n // len(MOTIONS):04d}.avi" for n in range(clips)]
+            for number, file in enumerate(files):
+                rng = np.random.default_rng((seed, number))
+                pictures = motion_frames(MOTIONS[number % len(MOTIONS)], frames=frames, size=size, rng=rng)
+                _write(Path(folder, file), pictures, fps, named=root / file)
+                advance()
+            for motion in MOTIONS:
+                (root / motion).mkdir(exist_ok=True)
+            for file in files:
+                Path(folder, file).replace(root / file)
+        for path in old - {root / file for file in files}:
+            path.unlink()
+    except OSError as error:
+        raise WriteError(root, error.strerror or str(error)) from None
     return index_folder(root)
+
+
+def _drawn_before(root: Path) -> set[Path]:
+    """The files of an earlier draw; raises ClipzooError where anything else lies there that is not hidden."""
+    found = set()
+    for path in (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts)):
+        if path.parent == root and path.name in MOTIONS and path.is_dir():
+            continue
+        if path.parent.parent != root or not re.fullmatch(r"\d{4,}\.avi", path.name) or not _motion_jpeg(path):
+            raise ClipzooError(
+                f"{root}: holds {path.relative_to(root)}, which was not drawn here; give a folder that is empty, or new"
+            )
+        found.add(path)
+    return found
+
+
+def _write(path: Path, pictures: Sequence[np.ndarray], fps: int, *, named: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+    if _motion_jpeg(path) != path.stat().st_size:  # OpenCV says nothing of a disk that is full
+        raise WriteError(named, "the disk took only a part of it")
+
+
+def _motion_jpeg(path: Path) -> int:
+    """How many bytes a Motion JPEG file of OpenCV says it has; 0 for any other file."""
+    with path.open("rb") as file:
+        start = file.read(116)
+    ours = (start[:4], start[8:12], start[112:]) == (b"RIFF", b"AVI ", b"MJPG")
+    return int.from_bytes(start[4:8], "little") + 8 if ours else 0
 
 
 def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:

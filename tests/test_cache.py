@@ -16,8 +16,11 @@ import pytest
 
 import loaders.canvas
 import loaders.decode
-from loaders import ClipIndex, ClipSpec, ClipzooError, DiskCache, MemoryCache, read_clip, read_inputs
+import loaders.filling
+from loaders import Clip, ClipIndex, ClipSpec, ClipzooError, DiskCache, MemoryCache, read_clip, read_inputs
 from loaders.cache import Cache
+from loaders.canvas import can_be_cached
+from loaders.filling import fill, missing_bytes
 
 SPECS = {
     "uniform": ClipSpec(frames=4, height=16, width=16),
@@ -106,18 +109,63 @@ def test_what_is_given_out_cannot_spoil_the_cache(motion: ClipIndex) -> None:
         clip[:] = 0
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "garbage"])
+@pytest.mark.parametrize("damage", ["truncate", "lengthen", "flip", "empty", "garbage"])
 def test_a_damaged_entry_is_made_anew(motion: ClipIndex, tmp_path: Path, damage: str) -> None:
     clip = read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path))
     (entry,) = tmp_path.glob("??/*.clip")
     data = bytearray(entry.read_bytes())
     if damage == "flip":
         data[-100] ^= 1
-    changed = {"truncate": data[:-50], "flip": data, "empty": b"", "garbage": b"clipzoo1" + os.urandom(500)}[damage]
+    changed = {
+        "truncate": data[:-50],
+        "lengthen": data + b"more",
+        "flip": data,
+        "empty": b"",
+        "garbage": b"clipzoo1" + os.urandom(500),
+    }[damage]
     entry.write_bytes(bytes(changed))
+    assert (entry.stem in DiskCache(tmp_path)) == (damage == "flip")  # what its length betrays is not there
     with pytest.warns(UserWarning, match="made anew"):
         np.testing.assert_array_equal(read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path)), clip)
     np.testing.assert_array_equal(read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path)), clip)
+
+
+@pytest.mark.parametrize("name", [*SPECS, "whole"])
+@pytest.mark.parametrize("splits", [("test",), ("train", "validation", "test")])
+def test_what_a_cache_will_hold_is_known_before(motion: ClipIndex, tmp_path: Path, name: str, splits: Any) -> None:
+    spec = SPECS.get(name, ClipSpec(frames=2, height=12, width=16, sampling="dense", modality="gray"))
+    if splits != ("test",) and not can_be_cached(spec, "train"):
+        pytest.skip("cannot be cached")
+    few = ClipIndex(
+        motion.root, (*motion.clips[:6], Clip("left/none.avi", "left"), motion[0]._replace(start=0, end=0.2))
+    )
+    cache = DiskCache(tmp_path)
+
+    def fill_in(chosen: Any) -> None:
+        for place in chosen:
+            for split in splits:
+                fill(cache, few.path(place), [spec], span=few[place].span, split=split)
+
+    told = missing_bytes(cache, few, range(8), [spec], splits)
+    fill_in([0, 1])
+    rest = missing_bytes(cache, few, range(8), [spec], splits)
+    fill_in([2, 3, 4, 5, 7])
+    held = sum(entry.canvas.nbytes for entry in map(cache.get, (p.stem for p in tmp_path.glob("??/*.clip"))) if entry)
+    assert told == held
+    assert 0 < rest < told
+    assert missing_bytes(cache, few, range(8), [spec], splits) == 0
+
+
+def test_the_size_of_many_is_estimated_from_some(motion: ClipIndex, tmp_path: Path) -> None:
+    many = ClipIndex(motion.root, motion.clips * 20)
+    spec = SPECS["uniform"]
+    looked_at: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = loaders.filling.open_video
+        patch.setattr(loaders.filling, "open_video", lambda path: looked_at.append(path) or real(path))
+        told = missing_bytes(DiskCache(tmp_path), many, range(len(many)), [spec], ["test"])
+    assert told == len(many) * 4 * 16 * 16 * 3
+    assert len(looked_at) < 2 * 200 < len(many)
 
 
 def test_a_full_disk_is_said_once_and_reading_goes_on(
@@ -147,7 +195,7 @@ FILL = """
 import sys
 from pathlib import Path
 from loaders import ClipSpec, DiskCache, index_folder
-from loaders.canvas import fill
+from loaders.filling import fill
 index, cache = index_folder(sys.argv[1]), DiskCache(sys.argv[2])
 for number in range(10**6):
     spec = ClipSpec(frames=4, height=16 + number, width=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,24 @@ def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:
     assert len(list(out.glob("??/*.clip"))) == before  # it was there
     refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--shard", "3/2"), "3/2", "I/N")
     refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--on-error", "fail"), "broken [x].mp4")
+
+
+def test_cache_says_its_size_before_and_makes_cut_entries_anew(videos: Path, tmp_path: Path) -> None:
+    (videos / "up" / "broken [x].mp4").unlink()
+    out = tmp_path / "cache"
+    fill = ("cache", videos, "--spec", "frames=4,size=128", "--out", out)
+    done = clipzoo(*fill)
+    assert done.stderr.startswith("to make: about 3.0 MiB; free: ")  # 16 clips of 4 * 128 * 128 * 3 bytes
+    assert "16 made" in done.stdout and done.stdout.endswith("holds 3.0 MiB\n")
+    entry = next(out.glob("??/*.clip"))
+    os.truncate(entry, 5000)
+    done = clipzoo(*fill)
+    assert "to make: about 0.2 MiB" in done.stderr
+    assert "16 clips: 1 made, 15 there already, 0 left out" in done.stdout
+    assert f"{entry}: damaged, and made anew" in done.stderr
+    more = ("cache", videos, "--spec", "frames=16384,size=16384", "--out", out)
+    refused(clipzoo(*more), "about 196608.0 GiB are needed", "are free; make room")
+    assert len(list(out.glob("??/*"))) == 16
 
 
 @pytest.mark.parametrize(

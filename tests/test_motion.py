@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import loaders.motion
 from loaders import ClipIndex, ClipSpec, ClipzooError, clip_from_frames, draw_motion_clips, read_clip
 from loaders.motion import MOTIONS, motion_frames
 from loaders.pictures import draw_clips
@@ -43,9 +45,68 @@ def test_a_single_frame_says_nothing_and_the_whole_clip_a_lot() -> None:
     assert nearest_neighbour((whole[:, 1:] - whole[:, :-1]).reshape(len(whole), -1), labels) > 0.5
 
 
-def test_too_small_a_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClipzooError, match=r"clips \(3\)"):
-        draw_motion_clips(tmp_path, clips=3)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clips": 3}, r"motion clips \(3\) must be a whole number >= 6"),
+        ({"frames": 1}, r"motion frames \(1\)"),
+        ({"size": 8}, r"motion size \(8\)"),
+        ({"fps": 0}, r"motion fps \(0\)"),
+        ({"seed": -1}, r"motion seed \(-1\)"),
+        ({"clips": 6.5}, r"motion clips \(6\.5\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ClipzooError, match=said):
+        draw_motion_clips(tmp_path, **{"clips": 6, **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_smaller_draw_leaves_exactly_its_own_clips(tmp_path: Path) -> None:
+    draw_motion_clips(tmp_path / "a", clips=20, frames=3, seed=1)
+    (tmp_path / "a" / ".hidden").write_text("somebody's")
+    small = draw_motion_clips(tmp_path / "a", clips=7, frames=2, seed=2)
+    fresh = draw_motion_clips(tmp_path / "b", clips=7, frames=2, seed=2)
+    assert small.clips == fresh.clips
+    assert [path.read_bytes() for path in small.paths] == [path.read_bytes() for path in fresh.paths]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*MOTIONS, ".hidden"}
+
+
+@pytest.mark.parametrize(
+    "name", ["holiday/0001.avi", "left/mine.avi", "left/0001.avi", "notes.txt", "left/0001/0001.avi"]
+)
+def test_what_was_not_drawn_here_is_never_deleted(tmp_path: Path, name: str) -> None:
+    draw_motion_clips(tmp_path, clips=6, frames=2)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.avi")}
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"RIFF of somebody")
+    with pytest.raises(ClipzooError, match="which was not drawn here; give a folder that is empty"):
+        draw_motion_clips(tmp_path, clips=6, frames=2)
+    assert (tmp_path / name).read_bytes() == b"RIFF of somebody"
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "file").touch()
+    with pytest.raises(ClipzooError, match="file: cannot be written"):
+        draw_motion_clips(tmp_path / "file", clips=6)
+
+
+def test_a_draw_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_motion_clips(tmp_path, clips=8, frames=2)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.avi")}
+    real = loaders.motion._motion_jpeg
+    drawn: list[int] = []
+
+    def stops() -> None:
+        drawn.append(1)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_motion_clips(tmp_path, clips=6, frames=2, seed=9, advance=stops)
+    monkeypatch.setattr(loaders.motion, "_motion_jpeg", lambda path: real(path) + (".drawing" in str(path)))
+    with pytest.raises(ClipzooError, match=r"down/0000\.avi: cannot be written \(the disk took only a part"):
+        draw_motion_clips(tmp_path, clips=6, frames=2, seed=9)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.avi")} == before
+    assert {path.name for path in tmp_path.iterdir()} == set(MOTIONS)
 
 
 def test_the_grid_is_a_picture(motion: ClipIndex, tmp_path: Path) -> None:
