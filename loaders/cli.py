@@ -11,6 +11,7 @@ import typer
 from rich.table import Column, Table
 
 from loaders.errors import ClipzooError, VideoError
+from loaders.printable import printable_name
 from loaders.renamed import renamed
 from loaders.split import SPLITS, Split
 from loaders.terminal import ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console
@@ -45,7 +46,7 @@ def scan(
     table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
     for scanned in unusual(found.files):
         table.add_row(
-            scanned.file,
+            printable_name(scanned.file),
             str(scanned.frames),
             f"{scanned.seconds:.2f}",
             f"{scanned.fps:.2f}",

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from loaders.errors import ClipzooError, VideoError
+from loaders.printable import printable_name
 from loaders.sampling import windows
 from loaders.spans import frame_span
 from loaders.spec import ClipSpec
@@ -62,6 +63,9 @@ class ClipIndex:
         labels: names of the classes, or of the numbers; their order is that of the model's outputs. Classes are found
             from the clips if left out.
         task: what the labels are: one class each, several, or numbers.
+
+    Raises:
+        ClipzooError: no such task, or a label that holds control characters, which would steer terminals.
     """
 
     root: Path
@@ -73,6 +77,9 @@ class ClipIndex:
         task_kind(self.task)
         if not self.labels:
             object.__setattr__(self, "labels", tuple(sorted({name for clip in self.clips for name in clip.names})))
+        for label in self.labels:
+            if label != printable_name(label):
+                raise ClipzooError(f"{self.root}: label {label!r} holds a control character; rename it")
 
     def __len__(self) -> int:
         return len(self.clips)

@@ -12,8 +12,9 @@ from pathlib import Path
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
+from loaders.printable import printable_name
 from loaders.split import SPLIT_NAMES
-from loaders.tasks import Task, task_kind
+from loaders.tasks import Task, label_names, task_kind
 
 RESERVED = ("file", "split", "group", "source", "start", "end")  # columns of a list that are no labels
 VIDEO_SUFFIXES = frozenset(
@@ -157,6 +158,7 @@ def index_csv(
     group = "group" if "group" in columns else "source" if "source" in columns else ""
     clips: list[Clip] = []
     seen: set[tuple[str | float | None, ...]] = set()
+    known: set[str] = set()
     for line, row in rows:
         name = row["file"].strip()
         if not name:
@@ -172,6 +174,10 @@ def index_csv(
             span = _span(row.get("start", "").strip(), row.get("end", "").strip())
         except ValueError as error:
             raise ClipzooError(f"{path}: line {line} {error}") from None
+        for label_name in {*label_names(found)} - known:
+            if label_name != printable_name(label_name):
+                raise ClipzooError(f"{path}: line {line} has {label_name!r}, which holds a control character")
+            known.add(label_name)
         if (name, *span) in seen:
             raise ClipzooError(f"{path}: line {line} lists {name!r} a second time")
         seen.add((name, *span))
@@ -254,7 +260,9 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
                 for row in reader
                 if row
             ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except ClipzooError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:  # a name with a null character is a ValueError
         raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
 
 

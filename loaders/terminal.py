@@ -14,11 +14,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.text import Text
 
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import csv_columns, existing_folder, index_csv, index_files, index_folder
+from loaders.printable import printable
 from loaders.spec import SCHEMA, ClipSpec, FlowSpec
 from loaders.tasks import Task
 
@@ -30,9 +32,16 @@ class OnErrorChoice(StrEnum):
     FAIL = "fail"
 
 
+class _TextConsole(Console):
+    """Prints what steers a terminal as text: names of files and classes are anybody's."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
 def text_console(*, stderr: bool = False) -> Console:
     """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
-    console = Console(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    console = _TextConsole(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 1000  # a pipe or a log has room: nothing of a table is cut
     return console

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -178,3 +180,14 @@ def test_broken_files_are_left_out_by_name_or_raised(tmp_path: Path, motion: Cli
 def test_labels_that_a_model_does_not_know_are_named(motion: ClipIndex) -> None:
     with pytest.raises(ClipzooError, match="does not know turning"):
         motion.with_labels([label for label in motion.labels if label != "turning"])
+
+
+def test_what_there_is_to_read_needs_neither_opencv_nor_keras() -> None:
+    """In a fresh process: listing models and reading metadata begin with these."""
+    code = (
+        "import sys, loaders.index, loaders.lists, loaders.official, loaders.spec, loaders.split, loaders.tasks\n"
+        "import loaders.check, loaders.errors, loaders.sampling, loaders.spans\n"
+        "print({'cv2', 'keras', 'tensorflow', 'jax', 'matplotlib', 'rich', 'typer'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
