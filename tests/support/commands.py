@@ -84,7 +84,8 @@ def _here(name: str, main: Callable[[], Any], arguments: tuple[object, ...], *, 
             stack.enter_context(_descriptor(2, err.fileno()))
             for patched in (
                 patch.object(sys, "argv", words), patch.object(sys, "stdout", out), patch.object(sys, "stderr", err),
-                patch.dict(os.environ, {"COLUMNS": str(columns)}), patch.object(warnings, "showwarning", warnings.showwarning),
+                patch.dict(os.environ, {"COLUMNS": str(columns)}),
+                patch.object(warnings, "showwarning", warnings.showwarning),
             ):  # fmt: skip
                 stack.enter_context(patched)
             status = _status(main)
