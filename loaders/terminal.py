@@ -42,7 +42,7 @@ class _TextConsole(Console):
 def text_console(*, stderr: bool = False) -> Console:
     """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
     console = _TextConsole(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = 1000  # a pipe or a log has room: nothing of a table is cut
     return console
 

@@ -81,7 +81,7 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refused(script("inference", "--models", file, "--provider", "npu", *to), "must be one of cpu, cuda, tensorrt")
     refused(script("inference", "--models", "convnet_grub", *to), "did you mean convnet_gru")
     refused(script("inference", "--models", foreign, *to), "without clipzoo's metadata")
-    refused(script("inference", "--models", tmp_path / "text.onnx", *to), "cannot be loaded")
+    refused(script("inference", "--models", tmp_path / "text.onnx", *to), "is not an ONNX file")
     refused(script("inference", "--models", tmp_path / "none.onnx", *to), "no such file")
     refused(script("inference", "--models", "convnet_gru", "--folder", tmp_path, *to), "python -m benchmarks.models")
     refused(script("training", "--models", "convnet_gru", "--provider", "cuda", *to), "finds no GPU")
