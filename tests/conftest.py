@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from loaders import ClipIndex, draw_motion_clips
+from tests.support.commands import clipzoo
 
 DATA = Path(os.environ.get("CLIPZOO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -28,3 +30,39 @@ def data() -> Path:
 def motion(tmp_path_factory: pytest.TempPathFactory) -> ClipIndex:
     """48 small real files, 8 a class."""
     return draw_motion_clips(tmp_path_factory.mktemp("motion"), clips=48, frames=8, seed=5)
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory, motion: ClipIndex) -> Path:
+    """Two classes of the motion clips, and one broken file among them."""
+    root = tmp_path_factory.mktemp("videos")
+    for label in ("left", "up"):
+        shutil.copytree(motion.root / label, root / label)
+    (root / "up" / "broken.mp4").write_bytes(b"this is no video")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
+    """A short run on the two classes, trained by the command in a process of its own."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    done = clipzoo(
+        "train", videos, "--model", "convnet_gru", "--out", out, "--epochs", 2, "--set", "recipe.batch=4",
+        "--set", "frames=4", "--set", "size=16", "--set", "width=0.125", "--set", "dropout=0.1",
+        "--set", "recipe.seed=3", "--set", "recipe.augmentation=noflip",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("broken.mp4") == 1  # named once
+    assert "backend: " + os.environ.get("KERAS_BACKEND", "") in done.stdout
+    assert "waiting for clips" in done.stdout
+    assert len(done.stderr.splitlines()) == 1  # and nothing of TensorFlow's start
+    return out
+
+
+@pytest.fixture(scope="session")
+def onnx_file(run: Path) -> Path:
+    """That run, exported."""
+    done = clipzoo("export", run, run / "model.onnx")
+    assert done.returncode == 0, done.stderr
+    assert "validation clips of the run" in done.stdout
+    return run / "model.onnx"

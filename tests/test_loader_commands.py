@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loaders import ClipIndex, ClipSpec, DiskCache, index_files, index_folder, read_clip, scan
-from tests.support.commands import clipzoo, refused
+from tests.support.commands import clipzoo, invoke, refused
 
 
 @pytest.fixture
@@ -39,18 +39,18 @@ def test_flat_folders_are_enough_to_scan_cache_and_show(motion: ClipIndex, tmp_p
     flat.mkdir()
     for number in range(3):
         shutil.copy(motion.path(number), flat / f"{number}.avi")
-    assert "3 files: 3 can be read" in clipzoo("scan", flat, "--json", tmp_path / "scan.json").stdout
+    assert "3 files: 3 can be read" in invoke("scan", flat, "--json", tmp_path / "scan.json").stdout
     spec = ("--spec", "frames=2,size=16")
-    assert "3 clips: 3 made" in clipzoo("cache", flat, *spec, "--out", tmp_path / "cache").stdout
-    assert "3 clips" in clipzoo("show", flat, *spec, "--out", tmp_path / "g.png").stdout
+    assert "3 clips: 3 made" in invoke("cache", flat, *spec, "--out", tmp_path / "cache").stdout
+    assert "3 clips" in invoke("show", flat, *spec, "--out", tmp_path / "g.png").stdout
     assert [found.frames for found in scan(index_files(flat)).files] == [8, 8, 8]
     # Loose files beside classes, and a sub-folder without one, are no reason to leave anything out.
     shutil.copytree(motion.root / "left", flat / "left")
-    assert "11 files: 11 can be read" in clipzoo("scan", flat).stdout
+    assert "11 files: 11 can be read" in invoke("scan", flat).stdout
     (flat / "notes").mkdir()
-    assert "11 files: 11 can be read" in clipzoo("scan", flat).stdout
-    refused(clipzoo("scan", tmp_path / "nowhere"), "no such folder")
-    refused(clipzoo("scan", flat / "notes"), "no video file")
+    assert "11 files: 11 can be read" in invoke("scan", flat).stdout
+    refused(invoke("scan", tmp_path / "nowhere"), "no such folder")
+    refused(invoke("scan", flat / "notes"), "no video file")
 
 
 def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:
@@ -59,10 +59,10 @@ def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:
     first = clipzoo("cache", videos, "--spec", spec, "--out", out, "--shard", "1/2")
     assert first.returncode == 0, first.stderr
     assert "left out" not in first.stderr or "broken [x].mp4" in first.stderr
-    again = clipzoo("cache", videos, "--spec", spec, "--out", out)
+    again = invoke("cache", videos, "--spec", spec, "--out", out)
     made = [int(text.split(": ")[1].split(" made")[0]) for text in (first.stdout, again.stdout)]
     assert sum(made) == 16 and all(made)
-    third = clipzoo("cache", videos, "--spec", spec, "--out", out)
+    third = invoke("cache", videos, "--spec", spec, "--out", out)
     assert "0 made, 16 there already, 1 left out" in third.stdout
     wanted = ClipSpec(frames=4, height=16, width=16, modality="flow", stack=2)
     cache = DiskCache(out)
@@ -70,25 +70,25 @@ def test_cache_fills_resumes_and_shards(videos: Path, tmp_path: Path) -> None:
     before = len(list(out.glob("??/*.clip")))
     np.testing.assert_array_equal(read_clip(path, wanted, cache=cache), read_clip(path, wanted))
     assert len(list(out.glob("??/*.clip"))) == before  # it was there
-    refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--shard", "3/2"), "3/2", "I/N")
-    refused(clipzoo("cache", videos, "--spec", spec, "--out", out, "--on-error", "fail"), "broken [x].mp4")
+    refused(invoke("cache", videos, "--spec", spec, "--out", out, "--shard", "3/2"), "3/2", "I/N")
+    refused(invoke("cache", videos, "--spec", spec, "--out", out, "--on-error", "fail"), "broken [x].mp4")
 
 
 def test_cache_says_its_size_before_and_makes_cut_entries_anew(videos: Path, tmp_path: Path) -> None:
     (videos / "up" / "broken [x].mp4").unlink()
     out = tmp_path / "cache"
     fill = ("cache", videos, "--spec", "frames=4,size=128", "--out", out)
-    done = clipzoo(*fill)
+    done = invoke(*fill)
     assert done.stderr.startswith("to make: about 3.0 MiB; free: ")  # 16 clips of 4 * 128 * 128 * 3 bytes
     assert "16 made" in done.stdout and done.stdout.endswith("holds 3.0 MiB\n")
     entry = next(out.glob("??/*.clip"))
     os.truncate(entry, 5000)
-    done = clipzoo(*fill)
+    done = invoke(*fill)
     assert "to make: about 0.2 MiB" in done.stderr
     assert "16 clips: 1 made, 15 there already, 0 left out" in done.stdout
     assert f"{entry}: damaged, and made anew" in done.stderr
     more = ("cache", videos, "--spec", "frames=16384,size=16384", "--out", out)
-    refused(clipzoo(*more), "about 196608.0 GiB are needed", "are free; make room")
+    refused(invoke(*more), "about 196608.0 GiB are needed", "are free; make room")
     assert len(list(out.glob("??/*"))) == 16
 
 
@@ -97,7 +97,9 @@ def test_cache_says_its_size_before_and_makes_cut_entries_anew(videos: Path, tmp
 )
 def test_show_draws_a_grid(videos: Path, tmp_path: Path, spec: str) -> None:
     (videos / "up" / "broken [x].mp4").unlink()
-    done = clipzoo("show", videos, "--spec", spec, "--out", tmp_path / "grid.png", "--clips", 3, "--augment")
+    done = (clipzoo if spec == "frames=4,size=32" else invoke)(
+        "show", videos, "--spec", spec, "--out", tmp_path / "grid.png", "--clips", 3, "--augment"
+    )
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(tmp_path / "grid.png"))
     assert picture.shape[0] > 200 and picture.std() > 10
@@ -115,13 +117,13 @@ def test_show_draws_a_grid(videos: Path, tmp_path: Path, spec: str) -> None:
     ],
 )
 def test_a_wrong_spec_is_named(videos: Path, spec: str, said: str) -> None:
-    refused(clipzoo("show", videos, "--spec", spec), said)
+    refused(invoke("show", videos, "--spec", spec), said)
 
 
 def test_a_run_s_record_is_a_spec(videos: Path, tmp_path: Path) -> None:
     (videos / "up" / "broken [x].mp4").unlink()
     record = tmp_path / "run.json"
     record.write_text(json.dumps({"specs": {"video": ClipSpec(frames=2, height=16, width=16).to_dict()}}))
-    assert clipzoo("show", videos, "--spec", record, "--out", tmp_path / "grid.png").returncode == 0
+    assert invoke("show", videos, "--spec", record, "--out", tmp_path / "grid.png").returncode == 0
     record.write_text("{}")
-    refused(clipzoo("show", videos, "--spec", record), "lacks")
+    refused(invoke("show", videos, "--spec", record), "lacks")

@@ -31,7 +31,7 @@ from loaders import (
 )
 from loaders.flow import diff_mask, quantise
 from loaders.spec import PAIRED
-from tests.support.commands import clipzoo, refused
+from tests.support.commands import invoke, refused
 
 SPEC = ClipSpec(frames=3, height=16, width=16)
 
@@ -167,7 +167,7 @@ def test_a_short_file_is_named_with_a_cache_too(motion: ClipIndex, tmp_path: Pat
 
 def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipIndex, tmp_path: Path) -> None:
     spec = "frames=3,size=16,sampling=dense,stride=2"
-    done = clipzoo("cache", motion.root, "--spec", spec, "--out", tmp_path / "c", "--train")
+    done = invoke("cache", motion.root, "--spec", spec, "--out", tmp_path / "c", "--train")
     assert done.returncode == 0, done.stderr
     cache = DiskCache(tmp_path / "c")
     before = set(cache.folder.glob("??/*.clip"))
@@ -178,11 +178,11 @@ def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipInde
     read_clip(odd, wanted, cache=cache)
     assert set(cache.folder.glob("??/*.clip")) == before
     refused(
-        clipzoo("cache", motion.root, "--spec", spec + ",modality=diff,pairs=sampled", "--out", tmp_path, "--train"),
+        invoke("cache", motion.root, "--spec", spec + ",modality=diff,pairs=sampled", "--out", tmp_path, "--train"),
         "every pair",
     )
     refused(
-        clipzoo("cache", motion.root, "--spec", "frames=2,size=16,modality=flow,method=tvl1", "--out", tmp_path),
+        invoke("cache", motion.root, "--spec", "frames=2,size=16,modality=flow,method=tvl1", "--out", tmp_path),
         "opencv-contrib",
     )
 
@@ -203,15 +203,15 @@ def test_scan_stops_when_it_is_interrupted(tmp_path: Path, data: Path) -> None:
 def test_lists_without_labels_are_enough_to_scan_and_show(motion: ClipIndex, tmp_path: Path) -> None:
     listed = tmp_path / "list.csv"
     listed.write_text("file,s,u\n" + "".join(f"{clip.file},1,0\n" for clip in motion.clips[:4]))
-    assert "4 files" in clipzoo("scan", motion.root, "--list", listed).stdout
-    done = clipzoo("show", motion.root, "--list", listed, "--spec", "frames=2,size=16", "--out", tmp_path / "g.png")
+    assert "4 files" in invoke("scan", motion.root, "--list", listed).stdout
+    done = invoke("show", motion.root, "--list", listed, "--spec", "frames=2,size=16", "--out", tmp_path / "g.png")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("text", ['{"specs": [1]}', '{"specs": {}}', "[]"])
 def test_a_wrong_spec_file_is_named(tmp_path: Path, motion: ClipIndex, text: str) -> None:
     (tmp_path / "spec.json").write_text(text)
-    refused(clipzoo("show", motion.root, "--spec", tmp_path / "spec.json"))
+    refused(invoke("show", motion.root, "--spec", tmp_path / "spec.json"))
 
 
 def test_mistakes_in_python_are_sentences(motion: ClipIndex) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import zoo
 from benchmarks.models import enliven
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
+from tests.support.commands import invoke
 from tests.support.marks import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.recipe import Recipe
@@ -98,22 +97,22 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     index = relabelled(motion, task).split(validation=0.25, test=0.25, seed=0)
     write_csv(index, tmp_path / "list.csv")
 
-    def clipzoo(*words: Any) -> str:
-        done = subprocess.run([sys.executable, "-m", "clipzoo", *map(str, words)], capture_output=True, text=True)
+    def call(*words: Any) -> str:
+        done = invoke(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     labels = [word for label in index.labels for word in ("--label", label)]
     run = tmp_path / "run"
-    clipzoo(
+    call(
         "train", motion.root, "--list", tmp_path / "list.csv", *labels, "--task", task, "--model", "convnet_gru",
         "--set", "frames=4", "--set", "size=16", "--set", "width=0.125", "--epochs", 1, "--out", run,
         "--set", "recipe.augmentation=noflip", "--set", "spec.sampling=segments", "--cache", tmp_path / "cache",
     )  # fmt: skip
     assert list((tmp_path / "cache").glob("??/*.clip"))
-    clipzoo("export", run, tmp_path / "model.onnx")
-    clipzoo("evaluate", run, motion.root, "--json", tmp_path / "keras.json")
-    clipzoo(
+    call("export", run, tmp_path / "model.onnx")
+    call("evaluate", run, motion.root, "--json", tmp_path / "keras.json")
+    call(
         "evaluate", tmp_path / "model.onnx", motion.root, "--list", run / "split.csv", *labels,
         "--json", tmp_path / "onnx.json",
     )  # fmt: skip
@@ -122,9 +121,9 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
     key = "average_precision" if task == "multilabel" else "mean_absolute_error"
     assert keras[key] == pytest.approx(onnx[key], abs=1e-3)
     assert (run / "confusion.png").is_file()
-    answer = json.loads(clipzoo("predict", tmp_path / "model.onnx", motion.path(0), "--window", 0.3, "--json", "-"))
+    answer = json.loads(call("predict", tmp_path / "model.onnx", motion.path(0), "--window", 0.3, "--json", "-"))
     assert len(answer) > 1 and answer[0]["start"] == 0
-    assert ("sideways" if task == "multilabel" else "x") in clipzoo(
+    assert ("sideways" if task == "multilabel" else "x") in call(
         "predict", tmp_path / "model.onnx", motion.path(0)
     ) or (task == "multilabel")
 

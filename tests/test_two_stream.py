@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import zoo
 from benchmarks.models import enliven
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
-from tests.support.commands import clipzoo, refused
+from tests.support.commands import clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s
 from zoo.backbones import backbone
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
@@ -454,10 +454,10 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
     assert figures["chosen"] >= 0.5  # the good stream is the first
     assert figures["result"]["mean_class_accuracy"] > 0.7
     assert (tmp_path / "sweep.png").stat().st_size > 5000
-    refused(clipzoo("sweep", "--validation", good[0], poor[0], "--test", good[0], poor[0]), "60 clips are in")
-    refused(clipzoo("sweep", "--validation", good[0], poor[1], "--test", good[1], poor[1]), "same clips")
+    refused(invoke("sweep", "--validation", good[0], poor[0], "--test", good[0], poor[0]), "60 clips are in")
+    refused(invoke("sweep", "--validation", good[0], poor[1], "--test", good[1], poor[1]), "same clips")
     (tmp_path / "bad.npz").write_bytes(b"no")
-    refused(clipzoo("sweep", "--validation", tmp_path / "bad.npz", poor[0], "--test", good[1], poor[1]), "bad.npz")
+    refused(invoke("sweep", "--validation", tmp_path / "bad.npz", poor[0], "--test", good[1], poor[1]), "bad.npz")
 
 
 @not_the_backend_s
@@ -467,13 +467,13 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
         "--recipe", "two_stream", "--set", "recipe.batch=8", "--set", "recipe.accumulate=2",
     ]  # fmt: skip
     for modality in ("rgb", "flow"):
-        done = clipzoo("train", motion.root, "--model", f"dtpp_{modality}", *common, "--out", tmp_path / modality)
+        done = invoke("train", motion.root, "--model", f"dtpp_{modality}", *common, "--out", tmp_path / modality)
         assert done.returncode == 0, done.stderr
     done = clipzoo("fuse", tmp_path / "rgb", tmp_path / "flow", "--out", tmp_path / "dtpp.keras", "--weight", 0.4)
     assert done.returncode == 0, done.stderr
-    assert clipzoo("export", tmp_path / "dtpp.keras", tmp_path / "dtpp.onnx").returncode == 0
+    assert invoke("export", tmp_path / "dtpp.keras", tmp_path / "dtpp.onnx").returncode == 0
     for model in ("dtpp.keras", "dtpp.onnx"):
-        done = clipzoo(
+        done = invoke(
             "evaluate", tmp_path / model, motion.root, "--list", tmp_path / "rgb" / "split.csv", "--split", "test",
             "--crops", 10, "--views", 2, "--scores", tmp_path / f"{model}.npz",
         )  # fmt: skip
@@ -481,10 +481,10 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
     keras_, onnx_ = (np.load(tmp_path / f"{model}.npz")["logits"] for model in ("dtpp.keras", "dtpp.onnx"))
     np.testing.assert_allclose(keras_, onnx_, atol=1e-3)
     refused(
-        clipzoo("train", motion.root, "--weights", tmp_path / "flow", "--model", "dtpp_rgb", "--out", tmp_path / "x"),
+        invoke("train", motion.root, "--weights", tmp_path / "flow", "--model", "dtpp_rgb", "--out", tmp_path / "x"),
         "--model dtpp_rgb does not go with --weights",
     )
-    refused(clipzoo("fuse", tmp_path / "rgb", tmp_path / "rgb", "--out", tmp_path / "y.keras"), "both streams take rgb")
+    refused(invoke("fuse", tmp_path / "rgb", tmp_path / "rgb", "--out", tmp_path / "y.keras"), "both streams take rgb")
 
 
 def test_a_clip_too_short_for_its_stack_is_named(tmp_path: Path) -> None:
