@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 
+from loaders.check import choice, number
 from loaders.errors import ClipzooError
 from loaders.flow import mirror, turn
 from loaders.spec import ClipSpec
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 RGB_SCALES, FLOW_SCALES = (1.0, 0.875, 0.75, 0.66), (1.0, 0.875, 0.75)
+Crop = Literal["centre", "multiscale"]
 Function = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -66,23 +68,21 @@ class Augmentation:
     height_shift: float = 0.2
     brightness: float = 0.0
     contrast: float = 0.0
-    crop: Literal["centre", "multiscale"] = "centre"
+    crop: Crop = "centre"
     scales: Sequence[float] = RGB_SCALES
     function: Function | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("zoom", "width_shift", "height_shift"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ClipzooError(f"Augmentation {name} ({getattr(self, name)}) must be in [0, 1)")
+            number(f"Augmentation {name}", getattr(self, name), least=0, below=1)
         for name in ("brightness", "contrast"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ClipzooError(f"Augmentation {name} ({getattr(self, name)}) must be in [0, 1]")
-        if not 0 <= self.rotation <= 180:
-            raise ClipzooError(f"Augmentation rotation ({self.rotation}) must be in 0 to 180 degrees")
-        if self.crop not in ("centre", "multiscale"):
-            raise ClipzooError(f"Augmentation crop ({self.crop!r}) must be centre or multiscale")
-        if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ClipzooError(f"Augmentation scales ({self.scales}) must each be above 0 and at most 1")
+            number(f"Augmentation {name}", getattr(self, name), least=0, most=1)
+        number("Augmentation rotation", self.rotation, least=0, most=180, unit="degrees")
+        choice("Augmentation crop", self.crop, get_args(Crop))
+        if not isinstance(self.scales, Sequence) or not self.scales:
+            raise ClipzooError(f"Augmentation scales ({self.scales!r}) must be numbers, one or more")
+        for scale in self.scales:
+            number("Augmentation scales", scale, above=0, most=1)
 
     @classmethod
     def multiscale(cls, scales: Sequence[float] = RGB_SCALES) -> Augmentation:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 
 from loaders.atomic import replacing
+from loaders.check import number
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 
@@ -73,8 +74,8 @@ class MemoryCache:
     """
 
     def __init__(self, limit: int = MEMORY_BYTES) -> None:
-        if limit < 0:
-            raise ClipzooError(f"cache limit ({limit}) must be >= 0 bytes")
+        if limit != math.inf:
+            number("cache limit", limit, least=0, unit="bytes")
         self.limit = limit
         self.used = 0
         self._entries: dict[str, Entry] = {}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 from loaders.errors import ClipzooError
 
 
 def whole(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
-    """Raises ClipzooError unless `value` is a whole number from `least` to `most`; True and False are none."""
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most):
-        return
+    """Raises ClipzooError unless `value` is a whole number (NumPy's too) from `least` to `most`; True is none."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        found = int(value)
+        if least <= found and (most is None or found <= most):
+            return
     rule = f">= {least}" if most is None else f"from {least} to {most}"
     raise ClipzooError(f"{what} ({value!r}) must be a whole number {rule}")
 
@@ -27,30 +30,32 @@ def number(
     below: float | None = None,
     unit: str = "",
 ) -> None:
-    """Raises ClipzooError unless `value` is a finite number within the bounds that are given.
+    """Raises ClipzooError unless `value` is a finite number (NumPy's too) within the bounds that are given.
 
     Args:
         what: its name, for the message.
-        value: what was given; True and False are no numbers.
+        value: what was given; True is no number.
         least: value >= least.
         above: value > above.
         most: value <= most.
         below: value < below.
         unit: of the value, for the message.
     """
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if fits:
-        assert isinstance(value, int | float)
+    kind, fits = "number", False
+    if isinstance(value, Real) and not isinstance(value, bool):
+        found = float(value)
+        kind = "number" if math.isfinite(found) else "finite number"
         fits = (
-            (least is None or value >= least)
-            and (above is None or value > above)
-            and (most is None or value <= most)
-            and (below is None or value < below)
+            math.isfinite(found)
+            and (least is None or found >= least)
+            and (above is None or found > above)
+            and (most is None or found <= most)
+            and (below is None or found < below)
         )
     if not fits:
         bounds = ((">=", least), ("above", above), ("at most", most), ("below", below))
         rules = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-        raise ClipzooError(f"{what} ({value!r}) must be a number{' ' if rules else ''}{rules}{unit and ' ' + unit}")
+        raise ClipzooError(f"{what} ({value!r}) must be a {kind}{' ' if rules else ''}{rules}{unit and ' ' + unit}")
 
 
 def choice(what: str, value: object, choices: Iterable[str]) -> None:

@@ -120,8 +120,9 @@ def read_crops(
         VideoError: no clip can be read; the message names the file.
         ClipzooError: several views of a sampling that has one, or an argument out of range.
     """
-    if crops not in (1, 10) or views < 1:
-        raise ClipzooError(f"crops ({crops}) must be 1 or 10 and views ({views}) >= 1")
+    if crops not in (1, 10):
+        raise ClipzooError(f"crops ({crops!r}) must be 1 or 10")
+    whole("views", views)
     if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
         raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
     frames = 1 + max(spec.frames for spec in specs.values())  # pairs take one more

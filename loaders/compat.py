@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 
 from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
-from loaders.check import number
+from loaders.check import names, number
 from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
@@ -176,14 +175,9 @@ class VideoFrameGenerator(ClipDataset):
 
 def _refuse(unknown: Mapping[str, Any], kind: type) -> None:
     """Raises ClipzooError for a parameter that a generator has not, with the names that come near."""
-    for name in unknown:
-        parameters = (*signature(kind).parameters.values(), *signature(VideoFrameGenerator).parameters.values())
-        known = {each.name for each in parameters if each.kind is Parameter.KEYWORD_ONLY and each.name[0] != "_"}
-        near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
-        raise ClipzooError(
-            f"{kind.__name__} has no parameter {name!r}; "
-            + (f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known))}")
-        )
+    parameters = (*signature(kind).parameters.values(), *signature(VideoFrameGenerator).parameters.values())
+    known = {each.name for each in parameters if each.kind is Parameter.KEYWORD_ONLY and each.name[0] != "_"}
+    names(kind.__name__, unknown, known, noun="parameter")
 
 
 class SlidingFrameGenerator(VideoFrameGenerator):

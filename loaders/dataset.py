@@ -14,6 +14,7 @@ import numpy as np
 from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
 from loaders.cache import MEMORY_BYTES, Cache, DiskCache, MemoryCache
+from loaders.check import choice, number, whole
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
@@ -79,14 +80,14 @@ class ClipDataset(keras.utils.PyDataset):
                 "ClipDataset reads in threads: Keras forks its processes, which hangs under JAX (keras#20619) and with "
                 "OpenCV's threads (opencv#5150); leave use_multiprocessing out and give workers=N"
             )
-        if batch_size < 1 or workers < 1:
-            raise ClipzooError(f"ClipDataset batch_size ({batch_size}) and workers ({workers}) must be >= 1")
+        whole("ClipDataset batch_size", batch_size)
+        whole("ClipDataset workers", workers)
+        whole("ClipDataset seed", seed, least=0)
+        number("ClipDataset mixup", mixup, least=0)
         if len(index) == 0:
             raise ClipzooError(f"{index.root}: no clips to read")
-        if not 0 <= mixup < float("inf") or seed < 0:
-            raise ClipzooError(f"ClipDataset mixup ({mixup}) and seed ({seed}) must be >= 0")
-        if split not in (None, *SPLITS):
-            raise ClipzooError(f"ClipDataset split ({split!r}) must be one of {', '.join(SPLITS)}")
+        if split is not None:
+            choice("ClipDataset split", split, SPLITS)
         super().__init__(workers=1, use_multiprocessing=False)
         self.specs = {"": spec} if isinstance(spec, ClipSpec) else dict(spec) if isinstance(spec, Mapping) else {}
         if not self.specs or not all(isinstance(each, ClipSpec) for each in self.specs.values()):
@@ -96,7 +97,7 @@ class ClipDataset(keras.utils.PyDataset):
             raise ClipzooError(f"ClipDataset mixup ({mixup}) is for labelled clips of pixels, not for flow")
         self.index = index
         self._labelled = index.labelled
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.augmentation = augmentation
         self.split: Split = split or ("train" if shuffle or augmentation else "test")
@@ -108,7 +109,7 @@ class ClipDataset(keras.utils.PyDataset):
             if isinstance(cache, str | Path)
             else cache
         )
-        self.seed = seed
+        self.seed = int(seed)  # of NumPy's own integers JSON knows nothing
         self.resumed = False  # whether this epoch was begun by `resume`
         self._epoch = 0
         self._skip = 0  # batches of this epoch that were trained on before
@@ -180,8 +181,7 @@ class ClipDataset(keras.utils.PyDataset):
         Args:
             batch: batches of this epoch (of `len(dataset)`) that the model has been trained on.
         """
-        if not 0 <= batch <= len(self):
-            raise ClipzooError(f"batch ({batch}) must be from 0 to {len(self)}")
+        whole("batch", batch, least=0, most=len(self))
         return {"epoch": self.epoch, "batch": batch + self._skip, **self._identity()}
 
     def resume(self, state: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from loaders.check import number, whole
 from loaders.errors import ClipzooError, VideoError
 from loaders.printable import printable_name
 from loaders.sampling import windows
@@ -191,10 +192,10 @@ class ClipIndex:
         if validation is None and test is None:
             validation = test = 0.15
         validation, test = validation or 0.0, test or 0.0
-        if not (validation >= 0 and test >= 0 and validation + test < 1):
-            raise ClipzooError(
-                f"split shares validation ({validation}) and test ({test}) must be >= 0, together below 1"
-            )
+        number("split share validation", validation, least=0, below=1)
+        number("split share test", test, least=0, below=1)
+        if validation + test >= 1:
+            raise ClipzooError(f"split shares validation ({validation}) and test ({test}) must be below 1 together")
         shares = {"train": 1 - validation - test, "validation": validation, "test": test}
         done = self._assign(shares, seed)
         done.require_every_class("train")
@@ -211,8 +212,7 @@ class ClipIndex:
         Raises:
             ClipzooError: an argument out of range, or a class without a clip to train on.
         """
-        if not 2 <= count <= len(self):
-            raise ClipzooError(f"folds ({count}) must be from 2 to the number of clips ({len(self)})")
+        whole("folds", count, least=2, most=max(2, len(self)))
         names = [f"fold {number}" for number in range(count)]
         assigned = self._assign(dict.fromkeys(names, 1 / count), seed).clips
         folds = []
@@ -259,9 +259,9 @@ class ClipIndex:
         """
         from loaders.decode import frame_count  # the index itself needs no OpenCV
 
+        number("window", seconds, above=0, unit="seconds")
         step = seconds / 2 if stride is None else stride
-        if not 0 < seconds < float("inf") or not 0 < step < float("inf"):
-            raise ClipzooError(f"windows need seconds ({seconds}) and stride ({step}) above 0, and not without end")
+        number("stride between windows", step, above=0, unit="seconds")
 
         def slide(position: int) -> list[Clip]:
             path, clip = self.path(position), self.clips[position]
@@ -285,8 +285,8 @@ class ClipIndex:
         if chosen and not missing:
             return
         # What goes to a split as a whole: a class with few of them has none for a small share.
-        whole = {label: {c.group or c.file for c in self.clips if label in c.names} for label in missing}
-        fewest = min(map(len, whole.values()), default=len(self))
+        wholes = {label: {c.group or c.file for c in self.clips if label in c.names} for label in missing}
+        fewest = min(map(len, wholes.values()), default=len(self))
         share = math.ceil(100 / max(1, fewest)) / 100  # takes one of the class that has fewest
         cures = [f"more {'groups' if self.has_groups else 'clips'}{' of them' if missing else ''}"]
         if split == "train":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from loaders.check import choice, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.split import SPLITS, Split
@@ -150,8 +151,7 @@ def sample(
         single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
         taken = [element[0] for (element,) in sample(count, single, split=split, draws=draws, fps=fps)]
         return [((first, second),) for first, second in itertools.pairwise(taken)]
-    if split not in SPLITS:
-        raise ClipzooError(f"split ({split!r}) must be one of {', '.join(SPLITS)}")
+    choice("split", split, SPLITS)
     if draws is None and is_random(spec, split):
         raise ClipzooError(f"{spec.sampling} sampling of the train split needs random draws")
     if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
@@ -221,5 +221,4 @@ def _few(count: int) -> str:
 
 def _positive(**numbers: int) -> None:
     for name, value in numbers.items():
-        if value < 1:
-            raise ClipzooError(f"sampling {name} ({value}) must be >= 1")
+        whole(f"sampling {name}", value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotInTime
@@ -16,6 +17,7 @@ import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from loaders.atomic import write_text
+from loaders.check import number, whole
 from loaders.decode import check_readable, remember_count
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
@@ -176,8 +178,9 @@ def scan(
     Raises:
         ClipzooError: an argument out of range.
     """
-    if workers < 1 or not time_limit > 0:
-        raise ClipzooError(f"scan workers ({workers}) must be >= 1 and time_limit ({time_limit}) above 0")
+    whole("scan workers", workers)
+    if time_limit != math.inf:
+        number("scan time_limit", time_limit, above=0, unit="seconds")
     files = list(dict.fromkeys(clip.file for clip in index))
     found: list[Scanned] = []
     pool: Any = ProcessPool(max_workers=min(workers, max(1, len(files))), context=get_context("spawn"))

@@ -31,7 +31,7 @@ def open_span(fps: float, span: Span | None, path: str | Path) -> tuple[int, int
     """As `frame_span`, of a file that has no end."""
     if span is None:
         return 0, sys.maxsize
-    if not 0 <= span[0] < span[1] < float("inf"):
+    if not 0 <= span[0] < span[1] < float("inf"):  # nan is none either
         raise ClipzooError(f"span ({span[0]}, {span[1]}) must be seconds, 0 <= start < end")
     if not fps > 0:
         raise VideoError(path, f"does not say its frame rate, which the {span_words(span)} needs")

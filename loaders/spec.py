@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from loaders.check import names
+from loaders.check import choice, names, number, whole
 from loaders.errors import ClipzooError
 
 Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
@@ -58,12 +58,12 @@ class FlowSpec:
     iterations: int = 3
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(FlowMethod):
-            raise ClipzooError(f"FlowSpec method ({self.method!r}) must be one of {', '.join(get_args(FlowMethod))}")
-        if isinstance(self.bound, bool) or not isinstance(self.bound, int | float) or not 0 <= self.bound <= MOST:
-            raise ClipzooError(f"FlowSpec bound ({self.bound!r}) must be above 0 and at most {MOST} pixels")
+        choice("FlowSpec method", self.method, get_args(FlowMethod))
+        number("FlowSpec bound", self.bound, least=0, most=MOST, unit="pixels")
+        _plain(self, "bound", float)
         for name, most in (("levels", 16), ("window", 255), ("iterations", 1000)):
-            _whole("FlowSpec", name, getattr(self, name), most)
+            whole(f"FlowSpec {name}", getattr(self, name), most=most)
+            _plain(self, name, int)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> FlowSpec:
@@ -124,10 +124,10 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         for name in ("frames", "height", "width", "stride", "stack"):
-            _whole("ClipSpec", name, getattr(self, name), MOST)
+            whole(f"ClipSpec {name}", getattr(self, name), most=MOST)
+            _plain(self, name, int)
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ClipzooError(f"ClipSpec {name} ({getattr(self, name)!r}) must be one of {', '.join(choices)}")
+            choice(f"ClipSpec {name}", getattr(self, name), choices)
         if self.schema != SCHEMA:
             raise ClipzooError(
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
@@ -143,7 +143,8 @@ class ClipSpec:
         if self.resize_to is not None:
             if self.resize != "fit":
                 raise ClipzooError(f"ClipSpec resize_to ({self.resize_to}) needs resize='fit', not {self.resize!r}")
-            _whole("ClipSpec", "resize_to", self.resize_to, MOST)
+            whole("ClipSpec resize_to", self.resize_to, most=MOST)
+            _plain(self, "resize_to", int)
             if self.resize_to < max(self.height, self.width):
                 raise ClipzooError(
                     f"ClipSpec resize_to ({self.resize_to}) must be >= height and width ({self.height}x{self.width})"
@@ -151,9 +152,8 @@ class ClipSpec:
         if (self.stride != 1 or self.interval is not None) and self.sampling != "dense":
             raise ClipzooError(f"ClipSpec stride and interval need sampling='dense', not {self.sampling!r}")
         if self.interval is not None:
-            number = isinstance(self.interval, int | float) and not isinstance(self.interval, bool)
-            if not number or not 0 < self.interval <= 86400:
-                raise ClipzooError(f"ClipSpec interval ({self.interval!r}) must be above 0 and at most 86400 seconds")
+            number("ClipSpec interval", self.interval, above=0, most=86400, unit="seconds")
+            _plain(self, "interval", float)
             if self.stride != 1:
                 raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")
         if self.stack != 1 and self.modality != "flow":
@@ -224,6 +224,8 @@ class ClipSpec:
         return json.dumps(self.to_dict(), sort_keys=True)
 
 
-def _whole(what: str, name: str, value: object, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ClipzooError(f"{what} {name} ({value!r}) must be a whole number from 1 to {most}")
+def _plain(spec: FlowSpec | ClipSpec, name: str, kind: type[int] | type[float]) -> None:
+    """NumPy's numbers as Python's, which JSON has."""
+    value = getattr(spec, name)
+    if not isinstance(value, int | float):
+        object.__setattr__(spec, name, kind(value))

@@ -54,8 +54,10 @@ def test_windows_stay_inside_the_spans_of_their_clips(motion: ClipIndex) -> None
         low, high = (0.0, 0.21) if clip.label == "a" else (0.19, 0.54)
         assert clip.start is not None and clip.end is not None and low <= clip.start < clip.end <= high
     assert len({clip.span for clip in slid}) == len(slid)
-    with pytest.raises(ClipzooError, match="without end"):
+    with pytest.raises(ClipzooError, match=r"window \(inf\) must be a finite number above 0 seconds"):
         index.windows(float("inf"))
+    with pytest.raises(ClipzooError, match=r"stride between windows \(0\) must be a number above 0 seconds"):
+        index.windows(1.0, stride=0)
 
 
 @pytest.mark.parametrize("kind", ["short", "none"])
@@ -267,15 +269,16 @@ def test_shards_of_a_generator_keep_what_it_adds(motion: ClipIndex) -> None:
 
 
 @pytest.mark.keras
-def test_a_listed_test_part_is_never_trained_on(motion: ClipIndex) -> None:
-    from zoo.cli import _with_parts
+def test_a_listed_test_split_is_never_trained_on(motion: ClipIndex) -> None:
+    from zoo.recipe import Recipe
+    from zoo.splitting import settle_splits
 
     clips = tuple(
         Clip(clip.file, clip.label, part, start=start, end=start + 0.2)
         for clip in motion.clips
         for part, start in (("train", 0.0), ("test", 0.25))
     )
-    index, _ = _with_parts(ClipIndex(motion.root, clips), validation=0.2, test=0.1, seed=0)
+    index, _ = settle_splits(ClipIndex(motion.root, clips), Recipe(validation=0.2, test=0.1))
     for before, after in zip(clips, index, strict=True):
         assert (before.split == "test") == (after.split == "test")
     assert {clip.split for clip in index} == {"train", "validation", "test"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_9_only_training_is_shuffled_and_unknown_keywords_are_errors(pattern: st
             r"SlidingFrameGenerator .* 'sequence_tim'; did you mean sequence_time",
         ),
         (OpticalFlowGenerator, {"flow_level": 1}, r"OpticalFlowGenerator .* 'flow_level'; did you mean flowlevel"),
-        (VideoFrameGenerator, {"zzzzzzzz": 1}, r"'zzzzzzzz'; it has batch_size, classes, glob_pattern, nb_channel"),
+        (VideoFrameGenerator, {"zzzzzzzz": 1}, r"'zzzzzzzz'; there are batch_size, classes, glob_pattern, nb_channel"),
         (
             VideoFrameGenerator,
             {"split": 0.2, "split_val": 0.3},
@@ -332,3 +333,22 @@ def test_a_zoo_model_learns_from_pixels_by_plain_fit_and_nothing_from_floats(pat
     black = model.predict_on_batch(np.zeros_like(pixels[0][0]))
     wrong = model.predict_on_batch(floats[0][0])
     assert np.abs(wrong - black).max() < 0.1 * np.abs(seen - black).max()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch_size": 0}, "ClipDataset batch_size (0) must be a whole number >= 1"),
+        ({"workers": 1.5}, "ClipDataset workers (1.5) must be a whole number >= 1"),
+        ({"seed": -1}, "ClipDataset seed (-1) must be a whole number >= 0"),
+        ({"mixup": float("inf")}, "ClipDataset mixup (inf) must be a finite number >= 0"),
+        ({"split": "training"}, "ClipDataset split ('training') must be one of train, validation, test"),
+    ],
+)
+def test_an_argument_out_of_range_names_itself(motion: ClipIndex, options: Any, said: str) -> None:
+    with pytest.raises(ClipzooError) as error:
+        ClipDataset(motion, SPEC, **options)
+    assert said in str(error.value)
+    with pytest.raises(ClipzooError, match=r"batch \(4\) must be a whole number from 0 to 3"):
+        ClipDataset(motion, SPEC, batch_size=np.int64(16)).state(4)
+    assert json.dumps(ClipDataset(motion, SPEC, batch_size=np.int64(16), seed=np.int64(3)).state(1))
