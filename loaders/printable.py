@@ -20,5 +20,10 @@ def printable_name(name: str) -> str:
     return _NAME.sub(_written, name)
 
 
+def printable_json(text: str) -> str:
+    """JSON that says the same; json.dumps escapes only some of what steers a terminal."""
+    return _TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _written(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()

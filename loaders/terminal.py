@@ -20,7 +20,7 @@ from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import csv_columns, existing_folder, index_csv, index_files, index_folder
-from loaders.printable import printable
+from loaders.printable import printable, printable_json
 from loaders.spec import SCHEMA, ClipSpec, FlowSpec
 from loaders.tasks import Task
 
@@ -68,7 +68,7 @@ JsonFile = Annotated[
 
 def write_json(path: Path, figures: object, console: Console) -> None:
     """What `--json FILE` writes, or prints where the file is `-`; raises ClipzooError where it cannot be written."""
-    text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
+    text = printable_json(json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False))
     if str(path) == "-":
         typer.echo(text)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from loaders import (
 )
 from loaders.decode import check_readable
 from loaders.printable import printable, printable_name
-from loaders.terminal import text_console
+from loaders.terminal import text_console, write_json
 from tests.support.commands import clipzoo, refused
 
 SPEC = ClipSpec(frames=2, height=16, width=16)
@@ -65,6 +66,15 @@ def test_a_class_that_steers_terminals_is_refused_where_it_is_made(
 def test_names_of_all_languages_are_kept(name: str) -> None:
     assert printable(name) == printable_name(name) == name
     assert ClipIndex(Path(), (Clip("a", name),)).labels == (name,)
+
+
+@pytest.mark.parametrize("name", [*STEERING, *HARMLESS])
+def test_printed_json_steers_nothing_and_says_the_same(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(Path("-"), {"file": name}, text_console())
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"file": name}
+    assert printable(shown) == shown
+    assert name in STEERING or name in shown
 
 
 def test_what_is_printed_or_raised_steers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
