@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from export.parity import ParityError
-from loaders.errors import ClipzooError
+from loaders.atomic import replacing
+from loaders.errors import ClipzooError, WriteError
 
 PREFIX = "clipzoo-export-"
+ELSEWHERE = "the variable TMPDIR names another folder for what an export needs meanwhile"
 STALE = 86400  # seconds; no conversion takes a day
 
 
@@ -28,22 +30,22 @@ def working_folder() -> Iterator[Path]:
         with suppress(OSError):  # another's, or just gone
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left, ignore_errors=True)
-    with writing():
+    try:
         made = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ClipzooError(f"{tempfile.gettempdir()}: cannot be written ({error.strerror}); {ELSEWHERE}") from None
     with made as folder:
         yield Path(folder)
 
 
 @contextmanager
-def writing() -> Iterator[None]:
-    """Says where there was no room, while something is written into the temporary folder."""
+def writing(path: Path) -> Iterator[Path]:
+    """Yields a path to write in the place of `path`, in the temporary folder; says where else it can be."""
     try:
-        yield
-    except OSError as error:
-        raise ClipzooError(
-            f"{tempfile.gettempdir()}: what an export needs meanwhile cannot be written there "
-            f"({error.strerror or error}); the variable TMPDIR names another folder"
-        ) from None
+        with replacing(path, sync=False) as partial:
+            yield partial
+    except WriteError as error:
+        raise ClipzooError(f"{error}; {ELSEWHERE}") from error
 
 
 def convert_apart(folder: Path) -> dict[str, Any]:
@@ -61,6 +63,7 @@ def convert_apart(folder: Path) -> dict[str, Any]:
         "KERAS_BACKEND": "tensorflow",
         "CUDA_VISIBLE_DEVICES": "-1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),  # what libraries leave there goes with it
         "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
     }
     alive, held = os.pipe()  # `held` closes with this process, whatever ends it

@@ -121,11 +121,11 @@ def to_onnx(
                 "path": [str(Path(place).resolve()) for place in sys.path],
             }
             request["modules"] += modules_of(path)
-        with writing():
-            if clips is not None:
-                named = clips if isinstance(clips, Mapping) else {"": clips}
-                np.savez(folder / "clips.npz", **dict(named))  # type: ignore[arg-type]
-            (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        if clips is not None:
+            with writing(folder / "clips.npz") as partial:
+                np.savez(partial, **dict(clips if isinstance(clips, Mapping) else {"": clips}))  # type: ignore[arg-type]
+        with writing(folder / "request.json") as partial:
+            partial.write_text(json.dumps(request), encoding="utf-8")
         answer = convert_apart(folder)
         for line in answer["warnings"]:
             warnings.warn(line, stacklevel=2)
@@ -149,8 +149,8 @@ def _require_writable(out: Path) -> None:
 def _save(model: keras.Model, path: Path) -> None:
     """Saves a model from memory."""
     try:
-        with writing():
-            model.save(path)
+        with writing(path) as partial:
+            model.save(partial)
     except ClipzooError:
         raise
     except Exception as error:  # whatever the layers' get_config raises

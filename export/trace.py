@@ -143,8 +143,8 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     props = metadata.to_props()
     onnx.helper.set_model_props(proto, {**props, **UNSEALED})
     onnx.checker.check_model(proto, full_check=True)
-    with writing():
-        out.write_bytes(seal(proto.SerializeToString()))
+    with writing(out) as partial:
+        partial.write_bytes(seal(proto.SerializeToString()))
     return {"props": props, "warnings": said}
 
 
