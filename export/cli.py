@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from export.metadata import Precision
 from export.session import Provider
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
@@ -24,6 +25,7 @@ from loaders.terminal import (
     OnErrorChoice,
     bar,
     index_videos,
+    parse_spec,
     text_console,
     write_json,
 )
@@ -100,30 +102,63 @@ def evaluate(
 def export(
     run: Annotated[Path, typer.Argument(help="A run, or a .keras file.")],
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    spec: Annotated[
+        str | None,
+        typer.Option(help="What a model takes that is not of the zoo: frames=5,size=112,... or a JSON file."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Its labels, in the order of its outputs: a,b,c or a file, one a line.")
+    ] = None,
+    task: Annotated[Task | None, typer.Option(help="What they are; classification if left out.")] = None,
+    mean: Annotated[str, typer.Option(help="Taken off the pixels: a number, or one for each channel: a,b,c.")] = "0",
+    std: Annotated[str, typer.Option(help="Divides them then, likewise; 255 for a model that takes 0 to 1.")] = "1",
+    modules: Annotated[
+        list[str], typer.Option("--import", help="Module, or .py file, that registers layers of one's own.")
+    ] = [],  # noqa: B006  Typer copies it
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 or 18.")] = 17,
-    precision: Annotated[str, typer.Option(help="float32, or float16 for GPUs.")] = "float32",
+    precision: Annotated[Precision, typer.Option(help="float16 is for GPUs.")] = "float32",
+    force: Annotated[bool, typer.Option("--force", help="Even if the answers hardly vary from clip to clip.")] = False,
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
+    from zoo.saving import model_file
 
     console = text_console()
-    file = run / "model.keras" if run.is_dir() else run
-    if not file.is_file():
-        raise ClipzooError(f"{file}: no such model file")
+    model_file(run)
+    given: dict[str, Any] = {"task": task, "mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
+    if spec is not None:
+        given["spec"] = parse_spec(spec)
+    if labels is not None:
+        given["labels"] = _names(labels)
     with console.status("converting in a clean process") if console.is_terminal else nullcontext():
-        metadata = to_onnx(run, out, opset=opset, precision=precision)  # type: ignore[arg-type]
+        metadata = to_onnx(run, out, modules=modules, opset=opset, precision=precision, force=force, **given)
     parity = metadata.parity
     console.print(
         f"parity on {parity['clips']} clips ({parity['source']}): "
-        + "".join(f"{name} {parity[name]:.1g}, " for name in task_kind(metadata.task).outputs)
+        + "".join(f"{name} {parity[name]:.1g}, " for name in metadata.kind.outputs)
         + f"allowed {parity['tolerance']:g} (of the spread; of probabilities as they are)"
     )
-    if parity["variation"] < 1e-3:
-        console.print(
-            f"note: the answers hardly differ from clip to clip (by {parity['variation']:.1g}), so this parity "
-            "proves little; is the model trained?"
-        )
+    if force:
+        console.print(f"the answers differ from clip to clip by {parity['variation']:.1g}")
     console.print(f"wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)")
+
+
+def _numbers(option: str, text: str) -> float | list[float]:
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ClipzooError(f"{option} {text!r} must be a number, or one for each channel: a,b,c") from None
+    return found if len(found) > 1 else found[0]
+
+
+def _names(text: str) -> list[str]:
+    """Labels between commas, or the lines of a file."""
+    if not Path(text).is_file():
+        return [name.strip() for name in text.split(",")]
+    try:
+        return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClipzooError(f"--labels {text}: cannot be read ({error})") from None
 
 
 @app.command()

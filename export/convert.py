@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shutil
 import sys
-import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.apart import convert_apart, working_folder, writing
+from export.custom import find_modules, modules_of
+from export.describe import Scale, describe
 from export.metadata import Metadata, Precision
-from export.parity import TOLERANCES, ParityError
+from export.parity import TOLERANCES
+from loaders import check
 from loaders.atomic import replacing
 from loaders.errors import ClipzooError
+from loaders.spans import Span
+from loaders.spec import ClipSpec
+from loaders.tasks import Task
 
 if TYPE_CHECKING:
     import keras
@@ -30,32 +37,56 @@ def to_onnx(
     model: keras.Model | str | Path,
     out: str | Path,
     *,
+    spec: ClipSpec | Mapping[str, ClipSpec] | None = None,
+    labels: Sequence[str] | None = None,
+    task: Task | None = None,
+    mean: Scale = 0.0,
+    std: Scale = 1.0,
+    modules: Sequence[str | Path] = (),
     clips: np.ndarray | Mapping[str, np.ndarray] | None = None,
     opset: int = 17,
     precision: Precision = "float32",
+    force: bool = False,
 ) -> Metadata:
     """Writes a model as one ONNX file, if that file computes what the model computes.
 
     A fresh process loads the model under TensorFlow and sees no GPU, so that the graph is the same wherever the model
     was trained (tensorflow-onnx#2359, keras#21799, keras#22443). The file has uint8 inputs (batch, frames, height,
-    width, channels) with a dynamic batch, outputs `logits` and `probabilities`, native GRU or LSTM nodes, and its
-    contract in its metadata.
+    width, channels) with a dynamic batch, outputs `logits` and `probabilities` (`values` for numbers), native GRU or
+    LSTM nodes, its contract and its SHA-256 in its metadata.
+
+    A model of the zoo says itself what it takes and gives. Of any other Keras model that computes on clips, `spec` and
+    `labels` say it, and the pixels are scaled inside the file. A softmax or sigmoid at its end is split off, and what
+    stands before it is `logits`. Where none is found and the answers are probabilities all the same, `logits` are
+    log(p), of several labels log(p / (1 - p)), with p cut to 1e-7 at the least, as Keras's losses cut it. All other
+    answers of a model for classes are taken for logits.
 
     Args:
-        model: a model of the zoo, a `.keras` file, or the folder of a run.
+        model: a Keras model; a `.keras` file; or the folder of a run.
         out: the file to write.
+        spec: what the model takes, for one that is not of the zoo: a ClipSpec, or one for each input by its name. Of a
+            single input the name is free; it is `video` if left out.
+        labels: names of the classes or numbers, in the order of the outputs, for a model that is not of the zoo.
+        task: what they are; `classification` if left out.
+        mean: taken off the pixels before such a model sees them, 0 to 255; a number, one for each channel, or either by
+            input name.
+        std: divides them then, likewise: 255 for a model that takes 0 to 1.
+        modules: what registers the layers of a `.keras` file that are not Keras's own: names of modules, or `.py`
+            files. The modules of a model in memory are found.
         clips: what to compare Keras and ONNX Runtime on, uint8 (clips, frames, height, width, channels), by input name
             where there are several. If left out: validation clips of the run where they are still there, else seeded
-            random ones.
+            random ones of every brightness and motion.
         opset: of the ONNX operators, 17 or 18.
         precision: `float32`, or `float16`, whose answers are held against Keras's in float32: within 2e-2, and every
             top-1 the same.
+        force: write the file though the answers hardly differ from clip to clip, so that equal answers prove nothing.
 
     Returns:
         The file's metadata, parity included.
 
     Raises:
-        ParityError: the answers differ by more than 1e-4 (2e-2 in float16, or another top-1); no file is written.
+        ParityError: the answers differ by more than 1e-4 (2e-2 in float16, or another top-1), or hardly vary; no file
+            is written.
         ClipzooError: a part is not installed, the model cannot be loaded, or it has what cannot be exported.
     """
     missing = [name for name in NEEDED if not find_spec(name)]
@@ -64,73 +95,83 @@ def to_onnx(
         raise ClipzooError(f'export needs {", ".join(missing)}: pip install "clipzoo[{extras}]"')
     if not 17 <= opset <= 18:
         raise ClipzooError(f"opset ({opset}) must be 17 or 18")
-    if precision not in TOLERANCES:
-        raise ClipzooError(f"precision ({precision!r}) must be one of {', '.join(TOLERANCES)}")
-    with tempfile.TemporaryDirectory(prefix="clipzoo-") as folder, replacing(out) as partial:
-        work = Path(folder)
-        files: Sequence[str] = ()
-        if isinstance(model, str | Path):
-            path = Path(model)
-            if clips is None:
-                files = _validation_files(path)
-        else:
-            path = work / "model.keras"
-            model.save(path)
-        if clips is not None:
-            named = clips if isinstance(clips, Mapping) else {"": clips}
-            np.savez(work / "clips.npz", **dict(named))  # type: ignore[arg-type]
-        request = {
-            "model": str(path.resolve()),
-            "out": str(partial.resolve()),
-            "clips": str(work / "clips.npz") if clips is not None else None,
-            "files": list(files),
+    check.choice("precision", precision, TOLERANCES)
+    described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
+    out = Path(out)
+    _require_writable(out)
+    with working_folder() as folder:
+        request: dict[str, Any] = {
+            "described": described.to_dict(),
+            "modules": find_modules(modules),
             "opset": opset,
             "precision": precision,
+            "force": force,
+            "clips": str(folder / "clips.npz") if clips is not None else None,
         }
-        (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        answer = _in_clean_process(work)
-    return Metadata.from_props(answer, out)
+        if isinstance(model, str | Path):
+            path = Path(model).resolve()
+            request |= {"model": str(path), "trusted": False, "files": [] if clips is not None else _validation(path)}
+        else:
+            path = folder / "model.keras"
+            _save(model, path)
+            request |= {
+                "model": str(path),
+                "trusted": True,
+                "files": [],
+                "path": [str(Path(place).resolve()) for place in sys.path],
+            }
+            request["modules"] += modules_of(path)
+        if clips is not None:
+            with writing(folder / "clips.npz") as partial:
+                np.savez(partial, **dict(clips if isinstance(clips, Mapping) else {"": clips}))  # type: ignore[arg-type]
+        with writing(folder / "request.json") as partial:
+            partial.write_text(json.dumps(request), encoding="utf-8")
+        answer = convert_apart(folder)
+        for line in answer["warnings"]:
+            warnings.warn(line, stacklevel=2)
+        with replacing(out) as partial:
+            shutil.copyfile(folder / "model.onnx", partial)
+    return Metadata.from_props(answer["props"], out)
 
 
-def _in_clean_process(work: Path) -> dict[str, str]:
-    """Runs `export.trace` on `work/request.json`; returns what it wrote to `work/answer.json`."""
-    here = str(Path(__file__).resolve().parent.parent)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
-    }
-    # -P: a folder `export` or `zoo` where the user happens to stand must not be taken for ours.
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "export.trace", str(work)], env=environment, capture_output=True, text=True
-    )
+def _require_writable(out: Path) -> None:
+    """Says before the work what would be said after it."""
+    if out.is_dir():
+        raise ClipzooError(f"{out}: is a folder; give the name of a file")
     try:
-        answer: dict[str, str] = json.loads((work / "answer.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClipzooError(f"{out}: cannot be written ({error.strerror})") from None
+    if not os.access(out.parent, os.W_OK):
+        raise ClipzooError(f"{out}: cannot be written (Permission denied)")
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Saves a model from memory."""
+    try:
+        with writing(path) as partial:
+            model.save(partial)
+    except ClipzooError:
+        raise
+    except Exception as error:  # whatever the layers' get_config raises
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ClipzooError(
-            f"the conversion ended with exit status {done.returncode} and no answer; its last words:\n"
-            f"{done.stderr[-2000:]}"
-        ) from None
-    if "error" in answer:
-        raise (ParityError if answer["kind"] == "parity" else ClipzooError)(answer["error"])
-    return answer
+            f"model {model.name!r} cannot be saved ({said}); a layer of one's own needs a get_config that gives the "
+            "arguments of its __init__"
+        ) from error
 
 
-def _validation_files(path: Path) -> list[str]:
-    """Some of a run's validation clips, evenly over the list, that can still be read; none if `path` is not a run."""
-    from loaders.decode import check_readable
+def _validation(path: Path) -> list[tuple[str, Span | None]]:
+    """Some of a run's validation clips, evenly over the list; none if `path` is not a run or its clips are gone."""
     from zoo.run import Run
 
     run = Run(path)
     if not run.record.is_file():
         return []
     try:
-        paths = run.index().only("validation").paths
+        index = run.index().only("validation")
     except ClipzooError:
         return []
-    chosen = (
-        [paths[i * len(paths) // PARITY_CLIPS] for i in range(PARITY_CLIPS)] if len(paths) > PARITY_CLIPS else paths
-    )
-    return [str(file.resolve()) for file, error in zip(chosen, check_readable(chosen), strict=True) if error is None]
+    count = min(len(index), PARITY_CLIPS)
+    places = [number * len(index) // count for number in range(count)]
+    return [(str(index.path(place).resolve()), index[place].span) for place in places]

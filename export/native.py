@@ -9,7 +9,7 @@ converter keeps whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -17,8 +17,6 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import tensorflow as tf
-
-from loaders.errors import ClipzooError
 
 # Keras keeps the gates of a GRU as z, r, h and of an LSTM as i, f, c, o; ONNX wants z, r, h and i, o, f, c.
 _GATES = {"gru": (0, 1, 2), "lstm": (0, 3, 1, 2)}
@@ -47,17 +45,20 @@ def _bound(owner: type, method: str, replacement: Any) -> Any:
     return call
 
 
-def _recurrent(layer: Any, inputs: Any, original: Any, *_: Any, **__: Any) -> Any:
+def _recurrent(layer: Any, inputs: Any, original: Any, *args: Any, **options: Any) -> Any:
+    if _more(args, options) or not is_native(layer):
+        return original(layer, inputs, *args, **options)
     outputs, last = _emit([layer], inputs)
     if not layer.return_sequences:
         return last[0]
     return tf.reverse(outputs, [1]) if layer.go_backwards else outputs
 
 
-def _bidirectional(layer: Any, inputs: Any, original: Any, *_: Any, **__: Any) -> Any:
+def _bidirectional(layer: Any, inputs: Any, original: Any, *args: Any, **options: Any) -> Any:
     forward, backward = layer.forward_layer, layer.backward_layer
-    if layer.merge_mode != "concat" or type(forward) is not type(backward):
-        raise ClipzooError(f"layer {layer.name!r}: only merge_mode='concat' can be exported, not {layer.merge_mode!r}")
+    both = layer.merge_mode == "concat" and type(forward) is type(backward)
+    if not both or _more(args, options) or not (is_native(forward) and is_native(backward)):
+        return original(layer, inputs, *args, **options)
     outputs, last = _emit([forward, backward], inputs)
     return outputs if layer.return_sequences else tf.concat([last[0], last[1]], axis=-1)
 
@@ -68,8 +69,6 @@ def _emit(layers: list[Any], inputs: Any) -> tuple[Any, Any]:
     Returns:
         Outputs of all steps (B, T, directions * units), and the last of each direction (directions, B, units).
     """
-    for layer in layers:
-        _check(layer)
     kind = _kind(layers[0])
     units, features = layers[0].units, inputs.shape[-1]
     with tf.init_scope():  # out of the graph, where variables have values
@@ -117,12 +116,17 @@ def _onnx_weights(layers: list[Any], kind: str) -> tuple[np.ndarray, np.ndarray,
     return w, r, b
 
 
-def _check(layer: Any) -> None:
+def _more(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+    """Whether a layer is given a first state or a mask, for which no native operator is written."""
+    return any(each is not None for each in (*args, options.get("initial_state"), options.get("mask")))
+
+
+def is_native(layer: Any) -> bool:
+    """Whether a layer computes what the ONNX operator does; all others become what TensorFlow makes of them."""
+    if not isinstance(layer, keras.layers.GRU | keras.layers.LSTM) or layer.stateful or layer.return_state:
+        return False
     plain = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid
-    if not plain or layer.stateful or layer.return_state or (_kind(layer) == "gru" and not layer.reset_after):
-        raise ClipzooError(
-            f"layer {layer.name!r} has no native ONNX operator: it must use tanh and sigmoid, reset_after, no state"
-        )
+    return plain and (_kind(layer) == "lstm" or layer.reset_after)
 
 
 def _kind(layer: Any) -> str:

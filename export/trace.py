@@ -1,12 +1,12 @@
-"""The process that converts: TensorFlow, no GPU, nothing imported before. `python -m export.trace FOLDER`."""
+"""What the process that converts does: under TensorFlow, without a GPU. `export.converter` calls it."""
 
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,156 +18,190 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
+from export.apart import writing
+from export.describe import Description
+from export.fair import SEED, made_clips
 from export.graph import pool_before_normalising
 from export.metadata import Metadata, Precision
-from export.native import OP_HANDLERS, native_layers
-from export.parity import ParityError, compare, require
+from export.native import OP_HANDLERS, is_native, native_layers
+from export.parity import LEAST_VARIATION, Parity, ParityError, compare, require, variation
 from export.precision import to_float16
-from loaders.clip import read_clip
-from loaders.errors import ClipzooError
+from export.seal import UNSEALED, seal
+from export.session import said_by
+from export.subject import Subject, load
+from loaders.clip import read_inputs
+from loaders.errors import ClipzooError, VideoError
 from loaders.spec import ClipSpec
-from loaders.tasks import task_kind
 from zoo.backend import versions
-from zoo.contract import labels, specs, task, with_logits
-from zoo.saving import load_model
 
-RANDOM_CLIPS, RANDOM_SEED = 8, 0
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv2D)
 RECURRENT = (keras.layers.GRU, keras.layers.LSTM)
 
 
-def convert(model: keras.Model, *, opset: int) -> onnx.ModelProto:
-    """Traces and converts a model of the zoo.
+def convert(network: keras.Model, specs: Mapping[str, ClipSpec], *, opset: int) -> onnx.ModelProto:
+    """Traces and converts a network from uint8 clips, in the order of `specs`, to outputs by name.
 
     Raises:
-        ClipzooError: the graph is not what a native export looks like.
+        ClipzooError: it has what the converter does not know.
     """
-    outputs = with_logits(model)
-    contract = specs(model)
-    signature = [tf.TensorSpec((None, *spec.shape), tf.uint8, name=name) for name, spec in contract.items()]
+    signature = [tf.TensorSpec((None, *spec.shape), tf.uint8, name=name) for name, spec in specs.items()]
 
     @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def answer(*videos: Any) -> dict[str, Any]:
-        result: dict[str, Any] = outputs(list(videos), training=False)
+        result: dict[str, Any] = network(list(videos), training=False)
         return result
 
-    with native_layers():
-        proto, _ = tf2onnx.convert.from_function(
-            answer, input_signature=signature, opset=opset, custom_op_handlers=OP_HANDLERS
-        )
-    proto = _name_axes(proto, contract, task_kind(task(model)).outputs, len(labels(model)))
+    try:
+        with native_layers():
+            proto, _ = tf2onnx.convert.from_function(
+                answer, input_signature=signature, opset=opset, custom_op_handlers=OP_HANDLERS
+            )
+    except ClipzooError:
+        raise
+    except Exception as error:  # whatever layers, TensorFlow and the converter raise
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ClipzooError(f"model {network.name!r} cannot be converted to ONNX ({said})") from error
+    proto = _name_axes(proto, specs, network.output)
     pool_before_normalising(proto.graph)
-    _check_nodes(proto, model)
     return proto
 
 
-def _name_axes(
-    proto: onnx.ModelProto, contract: Mapping[str, ClipSpec], names: Iterable[str], classes: int
-) -> onnx.ModelProto:
+def _name_axes(proto: onnx.ModelProto, specs: Mapping[str, ClipSpec], outputs: Mapping[str, Any]) -> onnx.ModelProto:
     """Names the dynamic axis `batch`; the converter leaves `unk__123`."""
-    inputs = {name: ["batch", *spec.shape] for name, spec in contract.items()}
-    outputs = {name: ["batch", classes] for name in names}
-    return onnx.tools.update_model_dims.update_inputs_outputs_dims(proto, inputs, outputs)
+    return onnx.tools.update_model_dims.update_inputs_outputs_dims(
+        proto,
+        {name: ["batch", *spec.shape] for name, spec in specs.items()},
+        {name: ["batch", tensor.shape[-1]] for name, tensor in outputs.items()},
+    )
 
 
-def _check_nodes(proto: onnx.ModelProto, model: keras.Model) -> None:
-    """One native node a recurrent layer, one Conv a convolution, no loops, no operator outside the ONNX standard."""
+def remarks(proto: onnx.ModelProto, model: keras.Model) -> list[str]:
+    """What a graph has that other engines than ONNX Runtime may refuse or be slow at; parity says whether it is right.
+
+    One native node a recurrent layer, a Conv for each convolution, no loops, no operator outside the ONNX standard.
+    """
     found = Counter(node.op_type for node in proto.graph.node)
     layers = list(model._flatten_layers())
     recurrent = sum(isinstance(layer, RECURRENT) for layer in layers)
     recurrent -= sum(isinstance(layer, keras.layers.Bidirectional) for layer in layers)  # holds two, becomes one node
-    wanted = {
-        "GRU and LSTM": (recurrent, found["GRU"] + found["LSTM"]),
-        "Conv": (sum(isinstance(layer, CONVOLUTIONS) for layer in layers), found["Conv"]),
-        "Loop, Scan and If": (0, found["Loop"] + found["Scan"] + found["If"]),
-        "foreign": (0, sum(node.domain not in ("", "ai.onnx") for node in proto.graph.node)),
-    }
-    wrong = [f"{n} {what} nodes, not {want}" for what, (want, n) in wanted.items() if n != want]
-    if wrong:
-        raise ClipzooError(f"model {model.name!r} did not convert to native operators: {'; '.join(wrong)}")
+    native, loops = found["GRU"] + found["LSTM"], found["Loop"] + found["Scan"] + found["If"]
+    foreign = sorted(
+        {f"{node.domain}.{node.op_type}" for node in proto.graph.node if node.domain not in ("", "ai.onnx")}
+    )
+    said = []
+    if native < recurrent:
+        odd = ", ".join(layer.name for layer in layers if isinstance(layer, RECURRENT) and not is_native(layer))
+        said.append(f"{native} native GRU and LSTM nodes for {recurrent} layers{f' (not {odd})' if odd else ''}")
+    if found["Conv"] < sum(isinstance(layer, CONVOLUTIONS) for layer in layers):
+        said.append(f"{found['Conv']} Conv nodes for more convolutions")
+    if loops:
+        said.append(f"{loops} Loop, Scan or If nodes, which some engines refuse and none is fast at")
+    if foreign:
+        said.append(f"operators outside the ONNX standard ({', '.join(foreign)})")
+    return [f"model {model.name!r} is exported with {'; '.join(said)}"] if said else []
 
 
-def export(request: Mapping[str, Any]) -> dict[str, str]:
-    """Converts, compares, and writes the file; returns its metadata.
+def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Converts, compares, and writes the file.
 
     Args:
         request: what `export.convert.to_onnx` asked for.
+        out: the file.
+
+    Returns:
+        Its metadata under `props`, and what `remarks` says under `warnings`.
 
     Raises:
-        ParityError: the answers differ.
-        ClipzooError: the model cannot be loaded or exported.
+        ParityError: the answers differ, or hardly vary.
+        ClipzooError: the model cannot be loaded or exported, or the disk is full.
     """
-    model = load_model(request["model"])
-    proto = convert(model, opset=request["opset"])
-    clips, source = _clips(request, specs(model))
-    reference = with_logits(model).predict(clips, batch_size=4, verbose=0)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    candidate = _run(session, clips, list(reference))
-    parity = compare(reference, candidate, source=source, task=task(model))
-    require(parity)
-    precision: Precision = request.get("precision", "float32")
+    subject = Subject(load(request), Description.from_dict(request["described"]))
+    clips, source = _clips(request, subject.specs)
+    given = subject.ask(clips)
+    if request["files"] and variation(given, subject.kind) < LEAST_VARIATION:
+        # Few clips, or of one class: a fair model may say one thing of them all.
+        made = made_clips(subject.specs)
+        clips = {name: np.concatenate([values, made[name]]) for name, values in clips.items()}
+        given, source = np.concatenate([given, subject.ask(made)]), f"{source}, and random clips of seed {SEED}"
+    network, reference = subject.outputs(clips, given)
+    proto = convert(network, subject.specs, opset=request["opset"])
+    said = remarks(proto, subject.model)
+    parity = _compared(proto, clips, reference, source, "float32", subject, force=request["force"])
+    precision: Precision = request["precision"]
     if precision == "float16":
         proto = to_float16(proto)
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-        candidate = _run(session, clips, list(reference))
-        parity = compare(reference, candidate, source=source, precision=precision, task=task(model))
-        require(parity)
+        parity = _compared(proto, clips, reference, source, precision, subject, force=request["force"])
     metadata = Metadata(
-        model=model.name,
-        specs=specs(model),
-        labels=labels(model),
-        task=task(model),
+        model=subject.name,
+        specs=subject.specs,
+        labels=subject.labels,
+        task=subject.task,
         precision=precision,
         parity=parity.to_dict(),
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
     props = metadata.to_props()
-    onnx.helper.set_model_props(proto, props)
+    onnx.helper.set_model_props(proto, {**props, **UNSEALED})
     onnx.checker.check_model(proto, full_check=True)
-    Path(request["out"]).write_bytes(proto.SerializeToString())
-    return props
+    with writing(out) as partial:
+        partial.write_bytes(seal(proto.SerializeToString()))
+    return {"props": props, "warnings": said}
 
 
-def _run(session: Any, clips: Mapping[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    count = len(next(iter(clips.values())))
-    parts = [session.run(names, {name: c[i : i + 1] for name, c in clips.items()}) for i in range(count)]
-    return {name: np.concatenate(values) for name, values in zip(names, zip(*parts, strict=True), strict=True)}
+def _compared(
+    proto: onnx.ModelProto,
+    clips: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    source: str,
+    precision: Precision,
+    subject: Subject,
+    *,
+    force: bool,
+) -> Parity:
+    """How near a graph comes to what Keras says; raises where that is not near enough."""
+    try:
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        count = len(next(iter(clips.values())))
+        parts = [session.run(list(reference), {n: c[i : i + 1] for n, c in clips.items()}) for i in range(count)]
+    except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
+        raise ClipzooError(
+            f"model {subject.name!r} was converted, but ONNX Runtime cannot run it ({said_by(error)})"
+        ) from error
+    found = {name: np.concatenate(rows) for name, rows in zip(reference, zip(*parts, strict=True), strict=True)}
+    parity = compare(reference, found, source=source, precision=precision, task=subject.task)
+    require(parity, force=force)
+    return parity
 
 
-def _clips(request: Mapping[str, Any], contract: Mapping[str, ClipSpec]) -> tuple[dict[str, np.ndarray], str]:
+def _clips(request: Mapping[str, Any], specs: Mapping[str, ClipSpec]) -> tuple[dict[str, np.ndarray], str]:
     """The clips to compare on, by input, and what they are."""
     if request["clips"]:
         with np.load(request["clips"]) as file:
-            given = {name or next(iter(contract)): file[name] for name in file.files}
-        for name, spec in contract.items():
+            given = {name or next(iter(specs)): file[name] for name in file.files}
+        for name, spec in specs.items():
             if name not in given or given[name].shape[1:] != spec.shape or given[name].dtype != np.uint8:
                 found = {key: f"{value.dtype} {value.shape}" for key, value in given.items()}
                 raise ClipzooError(f"clips for {name!r} must be uint8 (clips, *{spec.shape}); got {found}")
-        return {name: given[name] for name in contract}, "given"
-    if request["files"]:
-        return {
-            name: np.stack([read_clip(file, spec) for file in request["files"]]) for name, spec in contract.items()
-        }, "validation clips of the run"
-    rng = np.random.default_rng(RANDOM_SEED)
-    return {
-        name: rng.integers(0, 256, (RANDOM_CLIPS, *spec.shape), np.uint8) for name, spec in contract.items()
-    }, f"random clips of seed {RANDOM_SEED}"
+        return {name: given[name] for name in specs}, "given"
+    read = []
+    for file, span in request["files"]:
+        with suppress(VideoError):  # gone or damaged since: others are enough
+            read.append(read_inputs(file, specs, span=span and tuple(span)))
+    if read:
+        return {name: np.stack([clip[name] for clip in read]) for name in specs}, "validation clips of the run"
+    return made_clips(specs), f"random clips of seed {SEED}"
 
 
-def main(arguments: Iterable[str]) -> int:
-    """Reads `FOLDER/request.json`, writes `FOLDER/answer.json`."""
-    (folder,) = arguments
+def answer(folder: Path) -> tuple[int, dict[str, Any]]:
+    """Reads `folder/request.json`, and writes `folder/model.onnx`.
+
+    Returns:
+        The exit status; and what `export` returns, or `error` and its `kind`, `parity` or `input`.
+    """
     warnings.simplefilter("ignore")
-    answer: dict[str, str]
-    status = 0
     try:
-        answer = export(json.loads(Path(folder, "request.json").read_text(encoding="utf-8")))
+        request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+        return 0, export(request, folder / "model.onnx")
     except ClipzooError as error:
-        answer = {"error": str(error), "kind": "parity" if isinstance(error, ParityError) else "input"}
-        status = error.exit_status
-    Path(folder, "answer.json").write_text(json.dumps(answer), encoding="utf-8")
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        kind = "parity" if isinstance(error, ParityError) else "input"
+        return error.exit_status, {"error": str(error), "kind": kind}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 import zoo
 from benchmarks.models import enliven
 from export import Classifier, ParityError, to_onnx
+from export.fair import made_clips
 from export.graph import pool_before_normalising
 from export.parity import compare, require
-from loaders import ClipzooError
+from loaders import ClipSpec, ClipzooError
+from loaders.tasks import TASKS
 from tests.support.converter import BROKEN_CONVERTER
 from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for
@@ -44,7 +47,9 @@ def live(name: str, **options: Any) -> keras.Model:
 @pytest.mark.parametrize(("name", "options"), GRAPHS)
 def test_the_graph_is_native_and_the_answers_are_keras_s(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     model, file = live(name, **options), tmp_path / "model.onnx"
-    metadata = to_onnx(model, file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # models of the zoo are exported without a remark
+        metadata = to_onnx(model, file)
     proto = onnx.load(file)
     onnx.checker.check_model(proto, full_check=True)
     operators = [node.op_type for node in proto.graph.node]
@@ -98,7 +103,7 @@ def test_both_backends_give_the_same_operators_in_the_same_order(tmp_path: Path)
         saved = tmp_path / f"{backend}.keras"
         environment = {**os.environ, "KERAS_BACKEND": backend}
         subprocess.run([sys.executable, "-c", script, str(saved)], env=environment, check=True, capture_output=True)
-        to_onnx(saved, tmp_path / f"{backend}.onnx")
+        to_onnx(saved, tmp_path / f"{backend}.onnx", force=True)  # it is not trained
         operators[backend] = [node.op_type for node in onnx.load(tmp_path / f"{backend}.onnx").graph.node]
     assert len(operators["jax"]) > 50
     assert operators["jax"] == operators["tensorflow"]
@@ -119,12 +124,30 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-def test_a_layer_without_a_native_operator_is_named(tmp_path: Path) -> None:
+def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
-    odd = keras.layers.GRU(3, activation="relu", name="odd_gru")(base.get_layer("frames").output)
-    with pytest.raises(ClipzooError, match="odd_gru"):
-        to_onnx(keras.Model(base.input, zoo.contract.head(odd, LABELS, "classification")), tmp_path / "odd.onnx")
+    odd = keras.layers.GRU(3, activation="elu", name="odd_gru")(base.get_layer("frames").output)
+    model = enliven(keras.Model(base.input, zoo.contract.head(odd, LABELS, "classification")))
+    with pytest.warns(UserWarning, match=r"0 native GRU and LSTM nodes for 1 layers \(not odd_gru\); 1 Loop"):
+        metadata = to_onnx(model, tmp_path / "odd.onnx")
+    assert metadata.parity["probabilities"] < 1e-5 and metadata.parity["variation"] > 1e-3
+    assert "Loop" in {node.op_type for node in onnx.load(tmp_path / "odd.onnx").graph.node}
+
+
+@not_the_backend_s
+def test_a_model_whose_answers_hardly_vary_is_exported_only_by_force(tmp_path: Path) -> None:
+    model = zoo.create_model("mobilenet_gru", classes=LABELS, **SMALL["mobilenet_gru"])
+    with pytest.raises(
+        ParityError, match=r"parity proves nothing on 8 clips \(random.*force=True \(--force\)"
+    ) as error:
+        to_onnx(model, tmp_path / "model.onnx")
+    assert error.value.exit_status == 1
     assert list(tmp_path.iterdir()) == []
+    metadata = to_onnx(model, tmp_path / "model.onnx", force=True)
+    assert metadata.parity["variation"] < 1e-3
+    same = np.repeat(clips_for(model, count=1), 3, axis=0)
+    with pytest.raises(ParityError, match=r"on 3 clips \(given\)"):
+        to_onnx(live("mobilenet_gru"), tmp_path / "same.onnx", clips=same)
 
 
 @not_the_backend_s
@@ -180,6 +203,59 @@ def test_the_gate_counts_in_shares_of_the_spread_and_refuses_what_is_no_number()
     ):
         with pytest.raises(ParityError):
             require(compare(answers, {**answers, **change}, source=""))
+
+
+def test_answers_that_tell_nothing_of_the_clip_do_not_pass() -> None:
+    """Shares are counted as they are, or, where a network is sure of one class, by their odds; numbers as a share."""
+
+    def classes(*logits: list[float]) -> dict[str, np.ndarray]:
+        rows = np.array(logits)
+        return {"logits": rows, "probabilities": TASKS["classification"].activate(rows)}
+
+    sure = classes([20.0, 0.0], [24.0, 0.0])
+    assert compare(sure, sure, source="").variation < 1e-8
+    blind = classes([0.3, 0.1], [0.3 + 1e-6, 0.1])
+    everywhere = classes([20.0, 0.0], [26.0, 6.0])  # another logit, the same probability to the last bit
+    for answers, telling in (
+        (sure, True),
+        (classes([0.3, 0.1], [0.4, 0.1]), True),
+        (blind, False),
+        (everywhere, False),
+    ):
+        parity = compare(answers, answers, source="")
+        assert parity.telling == telling
+        require(parity, force=True)
+        if not telling:
+            with pytest.raises(ParityError, match="proves nothing"):
+                require(parity)
+    for values, telling in (([1e-6, 3e-6], True), ([1000.0, 1000.1], False), ([0.0, 0.0], False)):
+        numbers = {"values": np.array(values)[:, None]}
+        assert compare(numbers, numbers, source="", task="regression").telling == telling
+
+
+@not_the_backend_s
+def test_clips_are_fair_to_a_network_that_looks_at_brightness_or_its_change() -> None:
+    """Noise of one kind gives every clip one mean, one maximum and one change: what pools over frames sees no more."""
+    specs = {
+        "rgb": ClipSpec(frames=4, height=24, width=32),
+        "flow": ClipSpec(frames=2, height=8, width=8, modality="flow", stack=3),
+    }
+    made = made_clips(specs)
+    for name, spec in specs.items():
+        clips = made[name]
+        assert (clips.dtype, clips.shape) == (np.uint8, (8, *spec.shape))
+        np.testing.assert_array_equal(clips, made_clips(specs)[name])
+        share = clips / 255.0
+        noise = np.random.default_rng(0).integers(0, 256, clips.shape) / 255
+        measures = {
+            "mean": lambda x: x.mean(axis=(1, 2, 3, 4)),
+            "maximum": lambda x: x.max(axis=(1, 2, 3)).mean(axis=1),
+            "contrast": lambda x: x.std(axis=(1, 2, 3, 4)),
+            "change in time": lambda x: np.abs(np.diff(x, axis=1)).mean(axis=(1, 2, 3, 4)),
+            "change in space": lambda x: np.abs(np.diff(x, axis=3)).mean(axis=(1, 2, 3, 4)),
+        }
+        for what, measure in measures.items():
+            assert np.ptp(measure(share)) > max(0.1, 2 * np.ptp(measure(noise))), what
 
 
 @not_the_backend_s
