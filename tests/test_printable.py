@@ -26,7 +26,7 @@ from loaders import (
 from loaders.decode import check_readable
 from loaders.printable import printable, printable_name
 from loaders.terminal import text_console
-from tests.test_cli import clipzoo, refused
+from tests.support.commands import clipzoo, refused
 
 SPEC = ClipSpec(frames=2, height=16, width=16)
 RED = "\x1b[31mred"
