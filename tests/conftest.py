@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from loaders import ClipIndex, draw_motion_clips
 from tests.support.commands import clipzoo
+from tests.support.forks import Forks
 
 DATA = Path(os.environ.get("CLIPZOO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -66,3 +70,12 @@ def onnx_file(run: Path) -> Path:
     assert done.returncode == 0, done.stderr
     assert "validation clips of the run" in done.stdout
     return run / "model.onnx"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conversions() -> Iterator[None]:
+    """Has conversions of this process import TensorFlow once; `onnx_file` is made as a user's is."""
+    forks = Forks()
+    with patch.object(subprocess, "run", forks.run(subprocess.run)):
+        yield
+    forks.close()
