@@ -10,6 +10,7 @@ import pytest
 
 from loaders import Augmentation, ClipSpec, ClipzooError
 from zoo.recipe import Recipe, mirrored_labels
+from zoo.registry import input_specs
 from zoo.settings import read_settings
 
 SPEC = {"video": ClipSpec(frames=2, height=8, width=8)}
@@ -122,6 +123,13 @@ def test_a_file_and_what_is_set_on_top_make_three_tables(tmp_path: Path) -> None
     assert paper.make("flow").epochs == 2
 
 
+def test_a_file_that_holds_a_spec_is_taken(tmp_path: Path) -> None:
+    spec = ClipSpec(frames=4, height=16, width=24, sampling="dense", stride=3)
+    (tmp_path / "spec.json").write_text(spec.to_json())
+    settings = read_settings(str(tmp_path / "spec.json"), ["spec.stride=2"])
+    assert input_specs("convnet_gru", spec=settings.spec)["video"] == spec.replace(stride=2)
+
+
 @pytest.mark.parametrize(
     ("recipe", "pairs", "said"),
     [
@@ -130,7 +138,7 @@ def test_a_file_and_what_is_set_on_top_make_three_tables(tmp_path: Path) -> None
         ("bad.toml", [], "is not TOML"),
         ("table.toml", [], "no table 'modle'; did you mean model"),
         ("plain.toml", [], "must be a table"),
-        ("list.json", [], "is not the record of a run"),
+        ("list.json", [], "is neither the record of a run nor a spec"),
         (None, ["alpha"], "KEY=VALUE"),
         (None, ["=3"], "KEY=VALUE"),
         (None, ["recipes.epochs=3"], "no table 'recipes'; did you mean recipe"),

@@ -67,7 +67,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")] = Path("run"),
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="two_stream; a TOML file of [model], [recipe], [spec]; a run.json."),
+        typer.Option(
+            metavar="NAME|FILE", help="two_stream; a TOML file with tables model, recipe, spec; or a run.json."
+        ),
     ] = None,
     set_: Annotated[
         list[str],
@@ -90,8 +92,8 @@ def train(
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow.
 
-    Clips are mirrored left to right at random (--set recipe.augmentation=noflip: not), unless the labels tell left from
-    right, as turn_left and turn_right do.
+    Clips are mirrored at random, unless the labels tell left from right, as turn_left and turn_right do;
+    --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
     from zoo.run import train as train_run

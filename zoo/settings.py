@@ -51,7 +51,7 @@ def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
 
     Args:
         recipe: a name of `RECIPES`; a TOML file with the tables `model`, `recipe` and `spec`; or the `run.json` of a
-            run, to do it again.
+            run, to do it again; or a JSON file of a ClipSpec.
         pairs: `KEY=VALUE`: `model.units=128`, `recipe.learning_rate=3e-4`, `spec.flow.method=tvl1`. A key without a
             table is the model's. Values are JSON, or text where they are not.
 
@@ -103,9 +103,11 @@ def _read(recipe: str) -> dict[str, Any]:
 
 
 def _of_run(record: Any, path: Path) -> dict[str, Any]:
-    """The tables of a `run.json`."""
+    """The tables of a `run.json`, or of a file that holds a spec alone."""
+    if isinstance(record, Mapping) and {"frames", "height", "width"} <= set(record):
+        return {"spec": {name: value for name, value in record.items() if name not in ("schema", "channels")}}
     if not isinstance(record, Mapping) or not {"model", "recipe", "specs"} <= set(record):
-        raise ClipzooError(f"--recipe {path}: is not the record of a run: it has no model, recipe and specs")
+        raise ClipzooError(f"--recipe {path}: is neither the record of a run nor a spec")
     specs = list(record["specs"].values())
     own = {"schema", "channels", "modality", "stack"} if len(specs) > 1 else {"schema", "channels"}
     spec = {name: value for name, value in specs[0].items() if name not in own and value is not None}
