@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,22 @@ def test_numbers_of_numpy_are_numbers_and_still_json() -> None:
     )
     assert spec == plain and spec.to_json() == plain.to_json()
     assert Augmentation(zoom=np.float32(0.25), rotation=np.int64(3)).zoom == 0.25
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ClipSpec(frames=2, height=8, width=9, sampling="dense", stride=3, short="wrap", color_order="bgr"),
+        ClipSpec(frames=2, height=8, width=8, sampling="dense", interval=0.5, resize="fit", resize_to=10),
+        ClipSpec(frames=2, height=8, width=8, modality="gray", interpolation="cubic", sampling="segments"),
+        ClipSpec(frames=2, height=8, width=8, modality="diff", pairs="sampled", short="repeat_last"),
+        ClipSpec(
+            frames=2, height=8, width=8, modality="flow", stack=4,
+            flow=FlowSpec(method="farneback", bound=7, levels=2, window=9, iterations=1),
+        ),
+    ],
+)  # fmt: skip
+def test_every_field_travels(spec: ClipSpec) -> None:
+    written = json.loads(spec.to_json())
+    assert set(written) == {field.name for field in dataclasses.fields(ClipSpec)} | {"channels"}
+    assert ClipSpec.from_dict(written) == spec
