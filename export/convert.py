@@ -114,13 +114,10 @@ def to_onnx(
         else:
             path = folder / "model.keras"
             _save(model, path)
-            request |= {
-                "model": str(path),
-                "trusted": True,
-                "files": [],
-                "path": [str(Path(place).resolve()) for place in sys.path],
-            }
+            request |= {"model": str(path), "trusted": True, "files": []}
             request["modules"] += modules_of(path)
+        if request["modules"]:
+            request["path"] = [str(Path(place).resolve()) for place in (*sys.path, "")]
         if clips is not None:
             with writing(folder / "clips.npz") as partial:
                 np.savez(partial, **dict(clips if isinstance(clips, Mapping) else {"": clips}))  # type: ignore[arg-type]
@@ -148,6 +145,10 @@ def _require_writable(out: Path) -> None:
 
 def _save(model: keras.Model, path: Path) -> None:
     """Saves a model from memory."""
+    if not model.built:
+        raise ClipzooError(
+            f"model {model.name!r} has no weights yet: give it an Input, or call it on a clip, and train it"
+        )
     try:
         with writing(path) as partial:
             model.save(partial)

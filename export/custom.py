@@ -84,7 +84,9 @@ def import_modules(modules: Sequence[str]) -> None:
             if not module.endswith(".py"):
                 import_module(module)
                 continue
-            spec = spec_from_file_location(Path(module).stem, module)
+            # By a name of its own, so that a file `export.py` is not taken for ours.
+            spec = spec_from_file_location(f"_imported_{Path(module).stem}", module)
+            sys.path.append(str(Path(module).parent))
             assert spec is not None and spec.loader is not None
             sys.modules[spec.name] = made = module_from_spec(spec)
             spec.loader.exec_module(made)

@@ -84,11 +84,14 @@ def compare(
         precision: of the candidate.
         task: what the answers are.
     """
-    differences = {}
+    differences, kind = {}, task_kind(task)
     for name, wanted in reference.items():
-        spread = 1.0 if name == "probabilities" else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
+        spread = (
+            1.0
+            if kind.classes and name == kind.answer
+            else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
+        )
         differences[name] = float(np.abs(wanted - candidate[name]).max()) / spread
-    kind = task_kind(task)
     name, answer = list(reference.items())[-1]
     same = (kind.decide(answer) == kind.decide(candidate[name])).all(axis=-1)
     return Parity(

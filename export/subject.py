@@ -27,8 +27,8 @@ class Subject:
     """A loaded model, with what is known of it.
 
     Args:
-        model: any Keras model; a description of a zoo model's says nothing, or only labels where it has no Answer.
-        described: what the caller said.
+        model: any Keras model.
+        described: what the caller said of it; nothing of what the model says itself.
 
     Attributes:
         name: of the model.
@@ -57,30 +57,47 @@ class Subject:
         """What follows from the task."""
         return task_kind(self.task)
 
-    def ask(self, clips: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What the model says of uint8 clips by input, (clips, labels), asked as it was given: with nothing before it
-        and nothing behind, the pixels scaled here.
+    @property
+    def of_the_zoo(self) -> bool:
+        """Whether the model says itself what it takes and gives."""
+        return self.has_inputs and self.has_answer
+
+    def ask(self, clips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model says of uint8 clips by input, asked as it was given: nothing before it, nothing behind it, and
+        the pixels scaled here.
+
+        Returns:
+            Its answer, (clips, labels), by the name of the task's last output; of a model of the zoo all its outputs.
 
         Raises:
             ClipzooError: it says something else than its labels.
         """
+        if self.of_the_zoo:
+            found: dict[str, np.ndarray] = contract.with_logits(self.model).predict(
+                dict(clips), batch_size=4, verbose=0
+            )
+            return found
         answers = []
         for number in range(len(next(iter(clips.values())))):
             one: dict[str, Any] = {name: np.array(values[number : number + 1]) for name, values in clips.items()}
             if not self.has_inputs and not self.takes_bytes:
                 mean, std = self.described.mean, self.described.std
                 one = {n: np.float32((pixels - np.array(mean[n])) / np.array(std[n])) for n, pixels in one.items()}
-            answers.append(np.asarray(self.model.predict_on_batch(self._arranged(one)), np.float32))
-            if answers[-1].shape != (1, len(self.labels)):
-                self._refuse([answers[-1].shape[1:]])
-        return np.concatenate(answers)
+            said = keras.tree.flatten(self.model.predict_on_batch(self._arranged(one)))
+            shapes = [np.shape(each)[1:] for each in said]
+            if shapes != [(len(self.labels),)]:
+                self._refuse(shapes)
+            answers.append(np.asarray(said[0], np.float32))
+        return {self.kind.answer: np.concatenate(answers)}
 
-    def outputs(self, clips: Mapping[str, np.ndarray], given: np.ndarray) -> tuple[keras.Model, dict[str, np.ndarray]]:
+    def outputs(
+        self, clips: Mapping[str, np.ndarray], said: Mapping[str, np.ndarray]
+    ) -> tuple[keras.Model, dict[str, np.ndarray]]:
         """The network to convert, and what it must give.
 
         Args:
             clips: uint8, by input.
-            given: what `ask` says of them. To be called once, after `ask`: a softmax is taken off the model.
+            said: what `ask` gave for them. To be called once, after `ask`: a softmax is taken off the model.
 
         Returns:
             The network, from uint8 clips to outputs by name; and the outputs for `clips`: the last as the model says
@@ -89,16 +106,14 @@ class Subject:
         Raises:
             ClipzooError: the model ends in the activation of another task.
         """
-        if self.has_inputs and self.has_answer:
-            network = contract.with_logits(self.model)
-            reference = {}
-        else:
-            inputs, features = self._inputs()
-            tensors, answer = self._tail(self._arranged(features), given)
-            named = {name: tensors[name] for name in self.kind.outputs}
-            network = keras.Model(list(inputs.values()), named, name=self.name)
-            reference = {self.kind.answer: answer.astype(np.float32)}
-        return network, {**network.predict(dict(clips), batch_size=4, verbose=0), **reference}
+        if self.of_the_zoo:
+            return contract.with_logits(self.model), dict(said)
+        inputs, features = self._inputs()
+        tensors, answer = self._tail(self._arranged(features), said[self.kind.answer])
+        named = {name: tensors[name] for name in self.kind.outputs}
+        network = keras.Model(list(inputs.values()), named, name=self.name)
+        reference = network.predict(dict(clips), batch_size=4, verbose=0)
+        return network, {**reference, self.kind.answer: answer.astype(np.float32)}
 
     def _specs(self) -> dict[str, ClipSpec]:
         if self.has_inputs:
@@ -150,7 +165,7 @@ class Subject:
 
     def _refuse(self, shapes: Sequence[Sequence[int | None]]) -> None:
         hint = ""
-        if shapes == [(1,)] and self.task == "classification":
+        if shapes == [(1,)] and self.kind.fewest > 1:
             hint = '; for one probability of one class, give that class alone, and task="multilabel"'
         raise ClipzooError(
             f"model {self.name!r} gives {', '.join(map(_text, shapes))} for a clip, where "
@@ -204,14 +219,14 @@ class Subject:
         if self.has_answer:
             return contract.with_logits(self.model)(features), given
         if not kind.classes:
-            return {kind.answer: self.model(features)}, given
+            return {kind.answer: _only(self.model(features))}, given
         if end in ("softmax", "sigmoid"):
             if end != kind.activation:
                 fits = next(name for name, other in TASKS.items() if other.activation == end)
                 raise ClipzooError(f"model {self.name!r} ends in {end}, so its task is {fits}, not {self.task}")
-            logits = without_end(self.model)(features)
+            logits = _only(without_end(self.model)(features))
             return {"logits": logits, kind.answer: activate(logits)}, given
-        answer = self.model(features)
+        answer = _only(self.model(features))
         if end != "linear" and are_shares(given, kind):
             return {"logits": to_logits(ops.clip(answer, LEAST, 1 - LEAST), kind), kind.answer: answer}, given
         return {"logits": answer, kind.answer: activate(answer)}, kind.activate(given)
@@ -245,6 +260,12 @@ def load(request: Mapping[str, Any]) -> keras.Model:
         raise
     set_precision(model, "float32")
     return model
+
+
+def _only(outputs: Any) -> Any:
+    """The one output, where it stands in a list or under a name."""
+    (tensor,) = keras.tree.flatten(outputs)
+    return tensor
 
 
 def _text(shape: Sequence[int | None]) -> str:

@@ -30,15 +30,16 @@ def end_of(model: keras.Model) -> str:
 def without_end(model: keras.Model) -> keras.Model:
     """The same model without the softmax or sigmoid that `end_of` found; layers are shared, and may be changed."""
     operation, node = _last(model)
+    inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
     if isinstance(operation, keras.Model):
         inner = without_end(operation)
         if inner is operation:
             return model
-        return keras.Model(model.inputs, inner(*node.arguments.args, **node.arguments.kwargs))
+        return keras.Model(inputs, inner(*node.arguments.args, **node.arguments.kwargs))
     if hasattr(operation, "activation"):
         operation.activation = keras.activations.linear
         return model
-    return keras.Model(model.inputs, node.input_tensors[0])
+    return keras.Model(inputs, node.input_tensors[0])
 
 
 def are_shares(answers: np.ndarray, kind: TaskKind) -> bool:

@@ -117,15 +117,15 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """
     subject = Subject(load(request), Description.from_dict(request["described"]))
     clips, source = _clips(request, subject.specs)
-    given = subject.ask(clips)
-    if request["files"] and variation(given, subject.kind) < LEAST_VARIATION:
+    said = subject.ask(clips)
+    if request["files"] and variation(said[subject.kind.answer], subject.kind) < LEAST_VARIATION:
         # Few clips, or of one class: a fair model may say one thing of them all.
         made = made_clips(subject.specs)
-        clips = {name: np.concatenate([values, made[name]]) for name, values in clips.items()}
-        given, source = np.concatenate([given, subject.ask(made)]), f"{source}, and random clips of seed {SEED}"
-    network, reference = subject.outputs(clips, given)
+        clips, said = _joined(clips, made), _joined(said, subject.ask(made))
+        source += f", and random clips of seed {SEED}"
+    network, reference = subject.outputs(clips, said)
     proto = convert(network, subject.specs, opset=request["opset"])
-    said = remarks(proto, subject.model)
+    remarked = remarks(proto, subject.model)
     parity = _compared(proto, clips, reference, source, "float32", subject, force=request["force"])
     precision: Precision = request["precision"]
     if precision == "float16":
@@ -145,7 +145,11 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     onnx.checker.check_model(proto, full_check=True)
     with writing(out) as partial:
         partial.write_bytes(seal(proto.SerializeToString()))
-    return {"props": props, "warnings": said}
+    return {"props": props, "warnings": remarked}
+
+
+def _joined(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
 
 
 def _compared(

@@ -133,7 +133,7 @@ def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_
     path = os.pathsep.join([str(tmp_path / "path"), str(ROOT)])
     done = clipzoo("export", run, tmp_path / "model.onnx", PYTHONPATH=path)
     assert done.returncode == 1, (done.stdout, done.stderr)
-    assert done.stderr.startswith("error: parity failed on 2 clips (validation clips of the run)")
+    assert done.stderr.startswith("error: parity failed on ") and "(validation clips of the run" in done.stderr
     assert not (tmp_path / "model.onnx").exists()
 
 

@@ -20,6 +20,7 @@ import zoo
 from benchmarks.models import enliven
 from export import Classifier, to_onnx
 from export.describe import describe
+from export.fair import made_clips
 from export.subject import Subject
 from export.tail import end_of, without_end
 from loaders import ClipSpec, ClipzooError
@@ -152,9 +153,10 @@ def test_the_answer_of_a_wrapped_model_is_what_it_says_itself(tmp_path: Path) ->
         "video": np.random.default_rng(0).integers(0, 256, (4, *SPEC.shape), np.uint8)
         // np.arange(1, 5, dtype=np.uint8)[:, None, None, None, None]
     }
-    given = subject.ask(clips)
+    said = subject.ask(clips)
+    (given,) = said.values()
     np.testing.assert_allclose(given, model.predict(clips["video"] / 255.0, verbose=0), atol=1e-6)
-    network, reference = subject.outputs(clips, given)
+    network, reference = subject.outputs(clips, said)
     found = network.predict(clips["video"], verbose=0)
     np.testing.assert_allclose(found["probabilities"], given, atol=1e-6)
     np.testing.assert_allclose(found["logits"], np.log(given), atol=1e-5)
@@ -241,11 +243,46 @@ def test_a_model_that_takes_bytes_is_given_bytes() -> None:
     model = enliven(small(dtype="uint8", activation="linear"))
     found = subject(model)
     clips = {"video": np.full((2, *SPEC.shape), 7, np.uint8)}
-    given = found.ask(clips)
-    network, reference = found.outputs(clips, given)
-    np.testing.assert_allclose(reference["logits"], given, atol=1e-5)  # a linear end gives logits, whatever they sum to
+    said = found.ask(clips)
+    network, reference = found.outputs(clips, said)
+    np.testing.assert_allclose(
+        reference["logits"], model.predict(clips["video"], verbose=0), atol=1e-5
+    )  # a linear end gives logits, whatever they sum to
     np.testing.assert_allclose(reference["probabilities"].sum(axis=1), 1, atol=1e-5)
     assert network.input_shape == (None, *SPEC.shape) or network.input_shape == [(None, *SPEC.shape)]
+
+
+class Own(keras.Model):
+    """A model that is a class: nobody knows its inputs, nor where its logits are; its output stands under a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.dense = layers.GlobalAveragePooling3D(), layers.Dense(3, activation="softmax")
+
+    def call(self, clips: Any) -> Any:
+        return {"answer": self.dense(self.pool(clips))}
+
+
+def test_a_model_that_is_a_class_is_asked_what_it_gives() -> None:
+    model, clips = Own(), {"video": made_clips({"video": SPEC})["video"]}
+    model(clips["video"] / np.float32(255))  # builds it
+    model = enliven(model)
+    found = subject(model, std=255)
+    said = found.ask(clips)
+    network, _ = found.outputs(clips, said)
+    answers = network.predict(clips["video"], verbose=0)
+    expected = keras.ops.convert_to_numpy(model(clips["video"] / np.float32(255))["answer"])
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(answers["logits"], np.log(expected), atol=1e-5)
+    with pytest.raises(ClipzooError, match=r"gives \(3\) for a clip, where 2 classes need one output of \(2\)"):
+        subject(model, labels=("a", "b")).ask(clips)
+
+
+@not_the_backend_s
+def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
+    model = keras.Sequential([layers.GlobalAveragePooling3D(), layers.Dense(3)], name="unbuilt")
+    with pytest.raises(ClipzooError, match="'unbuilt' has no weights yet"):
+        to_onnx(model, tmp_path / "model.onnx", spec=SPEC, labels=LABELS)
 
 
 def test_a_model_of_another_task_is_refused() -> None:
@@ -362,18 +399,18 @@ def test_layers_that_nobody_registered_are_named(tmp_path: Path, monkeypatch: An
 @pytest.mark.slow
 @not_the_backend_s
 def test_the_command_describes_a_model_too(tmp_path: Path) -> None:
-    """A file of one's own, its layers in a `.py` file, its labels in another."""
-    (tmp_path / "layers.py").write_text(REGISTERED)
+    """A file of one's own, its layers in a `.py` file, whose name is one of ours too, its labels in another."""
+    (tmp_path / "export.py").write_text(REGISTERED)
     (tmp_path / "labels.txt").write_text("jump\nrun\n\nride a bike\n")
     script = (
-        "import keras, layers as mine; L = keras.layers; x = i = L.Input((3, 16, 16, 3));"
+        "import keras, export as mine; L = keras.layers; x = i = L.Input((3, 16, 16, 3));"
         "x = mine.Scale(2.0)(L.GlobalAveragePooling3D()(x));"
         "keras.Model(i, L.Dense(3, activation='softmax')(x), name='own').save('own.keras')"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, capture_output=True)
     words = ("export", tmp_path / "own.keras", tmp_path / "own.onnx", "--spec", "frames=3,size=16", "--std", "255")
-    done = clipzoo(*words, "--labels", tmp_path / "labels.txt", "--mean", "1,2,3", "--import", tmp_path / "layers.py")
+    done = clipzoo(*words, "--labels", tmp_path / "labels.txt", "--mean", "1,2,3", "--import", tmp_path / "export.py")
     assert done.returncode == 0, done.stderr
     assert "wrote" in done.stdout
     assert Classifier(tmp_path / "own.onnx").labels == LABELS

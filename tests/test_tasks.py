@@ -110,7 +110,7 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
         "--set", "recipe.augmentation=noflip", "--set", "spec.sampling=segments", "--cache", tmp_path / "cache",
     )  # fmt: skip
     assert list((tmp_path / "cache").glob("??/*.clip"))
-    call("export", run, tmp_path / "model.onnx")
+    call("export", run, tmp_path / "model.onnx", "--force")
     call("evaluate", run, motion.root, "--json", tmp_path / "keras.json")
     call(
         "evaluate", tmp_path / "model.onnx", motion.root, "--list", run / "split.csv", *labels,

@@ -471,7 +471,7 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
     done = clipzoo("fuse", tmp_path / "rgb", tmp_path / "flow", "--out", tmp_path / "dtpp.keras", "--weight", 0.4)
     assert done.returncode == 0, done.stderr
-    assert invoke("export", tmp_path / "dtpp.keras", tmp_path / "dtpp.onnx").returncode == 0
+    assert invoke("export", tmp_path / "dtpp.keras", tmp_path / "dtpp.onnx", "--force").returncode == 0
     for model in ("dtpp.keras", "dtpp.onnx"):
         done = invoke(
             "evaluate", tmp_path / model, motion.root, "--list", tmp_path / "rgb" / "split.csv", "--split", "test",
