@@ -2,6 +2,8 @@
 # make test-all: the same, and what is long. All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two processes: what Keras traces and compiles keeps one core busy. A file's tests stay together and share what they made.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 EXTRAS := tensorflow,jax,export,runtime,dev
 
 .PHONY: setup demo test test-all lint clean
@@ -19,14 +21,14 @@ demo: setup
 	$(BIN)/clipzoo demo --out demo
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not keras and not slow"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "keras and not slow"
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m "keras and not slow"
+	$(PYTEST) -m "not keras and not slow"
+	KERAS_BACKEND=jax $(PYTEST) -m "keras and not slow"
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "keras and not slow"
 
 test-all: setup lint
-	$(BIN)/python -m pytest -m "not keras"
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m keras
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m keras
+	$(PYTEST) -m "not keras"
+	KERAS_BACKEND=jax $(PYTEST) -m keras
+	KERAS_BACKEND=tensorflow $(PYTEST) -m keras
 
 lint: setup
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> None:
     options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
     done = bash(
@@ -74,6 +75,7 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
     assert done.stdout.count("| convnet_gru |") >= 4
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_fails_its_stage(models: Path, tmp_path: Path) -> None:
     other = prepare("convnet_gru", tmp_path / "other", keras_export=False, options={**SMALL, "units": 32})
     wrong = Prepared(tmp_path / "wrong", "convnet_gru")
@@ -98,6 +100,7 @@ def test_what_is_missing_is_named(models: Path, tmp_path: Path) -> None:
     assert "corectness is neither an option nor a stage" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> None:
     out, host = tmp_path / "parcel", tmp_path / "host"
     done = bash("benchmarks/gpu_parcel.sh", out, "convnet_gru", WITHOUT_WHEELS="1", PART_MIB="16")

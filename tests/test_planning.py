@@ -19,6 +19,7 @@ def test_an_exchange_of_gradients_costs_what_the_ring_costs() -> None:
     assert Plan(hosts=4, step=1.0, gradient_bytes=10**8, bandwidth=10).efficiency[1] == 1
 
 
+@pytest.mark.slow
 def test_a_step_is_planned_over_hosts_and_run_on_virtual_devices() -> None:
     done = script("cluster", "--quick", "--hosts", 6)
     assert done.returncode == 0, done.stderr
