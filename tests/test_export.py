@@ -26,6 +26,7 @@ from loaders.tasks import TASKS
 from tests.support.converter import BROKEN_CONVERTER
 from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for
+from tests.support.onnx_files import turned
 
 pytestmark = pytest.mark.keras
 GRAPHS: list[tuple[str, dict[str, Any]]] = [
@@ -167,6 +168,10 @@ def test_a_model_made_for_mixed_precision_is_exported_in_float32(tmp_path: Path)
 def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
     model = live("convnet_gru")
     metadata = to_onnx(model, tmp_path / "m.onnx", clips=clips_for(model, count=2))
+    assert Classifier(tmp_path / "m.onnx").metadata == metadata
+    for changed in turned(tmp_path / "m.onnx", tmp_path / "turned.onnx"):
+        with pytest.raises(ClipzooError):
+            Classifier(changed)
     assert (metadata.parity["clips"], metadata.parity["source"]) == (2, "given")
     with pytest.raises(ClipzooError, match="must be uint8"):
         to_onnx(model, tmp_path / "n.onnx", clips=np.zeros((2, 1, 1, 1, 3), np.uint8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +81,15 @@ def by_hand(clip: np.ndarray) -> np.ndarray:
     logits = (clip.mean() - 128) / 16 * np.array([-1, 1])
     powers = np.exp(logits - logits.max())
     return powers / powers.sum()
+
+
+def turned(file: Path, to: Path, *, count: int = 200) -> Iterator[Path]:
+    """Writes a file again and again, each time with one byte of it changed at random, from one seed."""
+    whole = bytearray(file.read_bytes())
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        place, bits = int(rng.integers(len(whole))), int(rng.integers(1, 256))
+        whole[place] ^= bits
+        to.write_bytes(whole)
+        yield to
+        whole[place] ^= bits
