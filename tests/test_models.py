@@ -16,6 +16,7 @@ import pytest
 import zoo
 from benchmarks.models import enliven, leaves
 from loaders import ClipSpec, ClipzooError
+from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for
 from zoo.layers import ClipInput, FrameWise
 
@@ -50,6 +51,7 @@ def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path:
     np.testing.assert_allclose(loaded.predict(clips, verbose=0), answer, atol=1e-6)
 
 
+@not_the_backend_s
 @pytest.mark.parametrize("name", [name for name in SMALL if "dtpp_" not in name])  # the streams: test_two_stream.py
 def test_the_card_tells_the_truth(name: str) -> None:
     model = zoo.create_model(name, classes=51)
