@@ -32,6 +32,7 @@ from loaders.terminal import (
 
 app = typer.Typer()
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read clips.")]
+Verify = Annotated[bool, typer.Option(help="Refuse an ONNX file that is not as it was written.")]
 ProviderOption = Annotated[Provider, typer.Option(help="Of ONNX Runtime; what is asked for is in use, or it fails.")]
 
 
@@ -53,6 +54,7 @@ def evaluate(
     workers: Workers = 2,
     provider: ProviderOption = "cpu",
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+    verify: Verify = True,
 ) -> None:
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
     from export.scoring import open_model, score
@@ -66,7 +68,7 @@ def evaluate(
 
         model_file(model)
         console.print(start_backend())
-    scored = open_model(model, provider=provider)
+    scored = open_model(model, provider=provider, verify=verify)
     index, chosen = _choose(
         model, videos, list_file, split, console, label=label or None, labels=scored.labels, task=scored.task
     )
@@ -172,7 +174,7 @@ def predict(
     window: Annotated[float | None, typer.Option(help="Seconds: one answer for each window of a long video.")] = None,
     stride: Annotated[float | None, typer.Option(help="Seconds between windows; half a window if left out.")] = None,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.FAIL,
-    verify: Annotated[bool, typer.Option(help="Refuse a file that is not as it was written.")] = True,
+    verify: Verify = True,
 ) -> None:
     """Classify video files with an ONNX file. Needs no Keras."""
     from export.runtime import Classifier

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from export.prediction import Prediction, predicted
 from export.seal import verify as verify_file
 from export.session import PROVIDERS, Provider, open_session, said_by
 from loaders.clip import clip_from_frames, read_batches
-from loaders.errors import ClipzooError
+from loaders.errors import ClipzooError, VideoError
 from loaders.index import OnError
 from loaders.lists import index_files
 from loaders.spans import Span
@@ -266,12 +266,23 @@ class Classifier:
         one = isinstance(source, str | Path) and not Path(source).is_dir()
         items = [item for given in ([source] if isinstance(source, str | Path) else source) for item in _files(given)]
         if not all(isinstance(item, str | Path) for item in items):
-            return [self.predict(item) for item in items]
+            found_of = (self._one(item, on_error) for item in items)
+            return [prediction for prediction in found_of if prediction is not None]
         paths: list[str | Path] = items  # type: ignore[assignment]
         found = self._predict_files(
             paths, None, batch_size=batch_size, workers=workers, on_error="fail" if one else on_error
         )
         return found[0][1] if one else [prediction for _, prediction in found]
+
+    def _one(self, item: Source, on_error: OnError) -> Prediction | None:
+        """The answer for one item of a mixed list; None for a file that is left out."""
+        try:
+            return cast("Prediction", self.predict(item))
+        except VideoError as error:
+            if on_error == "fail":
+                raise
+            warnings.warn(f"left out: {error}", stacklevel=3)
+            return None
 
     def _predict_files(
         self,

@@ -42,18 +42,22 @@ class Scored:
     outputs: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
-def open_model(model: keras.Model | Classifier | str | Path, *, provider: Provider = "cpu") -> Scored:
+def open_model(
+    model: keras.Model | Classifier | str | Path, *, provider: Provider = "cpu", verify: bool = True
+) -> Scored:
     """Anything that can be scored.
 
     Args:
         model: a model of Keras; a run's folder or a `.keras` file; a Classifier, or an `.onnx` file.
         provider: of ONNX Runtime, for an `.onnx` file.
+        verify: whether an `.onnx` file must be, byte for byte, what was exported.
 
     Raises:
-        ClipzooError: no such file, not one of ours, or a provider for what ONNX Runtime does not run.
+        ClipzooError: no such file, not one of ours, changed since it was exported, or a provider for what ONNX Runtime
+            does not run.
     """
     if isinstance(model, str | Path) and Path(model).suffix == ".onnx":
-        model = Classifier(model, provider=provider)
+        model = Classifier(model, provider=provider, verify=verify)
     elif provider != "cpu":
         raise ClipzooError(f"provider {provider!r} is for .onnx files; Keras computes where its backend does")
     if isinstance(model, Classifier):

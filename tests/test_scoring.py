@@ -89,6 +89,11 @@ def test_predict_leaves_out_what_cannot_be_read_with_a_warning(model: Path, inde
         classifier.predict(files[1:2], on_error="skip")
     with pytest.raises(VideoError, match=r"broken\.mp4"):
         classifier.predict(files)
+    mixed = [np.zeros((2, 8, 10, 3), np.uint8), files[1], files[2]]
+    with pytest.warns(UserWarning, match=r"left out: .*broken\.mp4"):
+        assert [each.file for each in classifier.predict(mixed, on_error="skip")] == [None, str(files[2])]
+    with pytest.raises(VideoError, match=r"broken\.mp4"):
+        classifier.predict(mixed)
 
 
 @pytest.mark.keras
