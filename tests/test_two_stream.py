@@ -89,6 +89,7 @@ def test_pooling_is_level_by_level_and_bin_by_bin(mode: Any) -> None:
 # === BN-Inception ===
 
 
+@not_the_backend_s
 def test_bn_inception_is_the_table_of_the_specification() -> None:
     network = backbone("bn_inception").build((224, 224, 3), None)
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
