@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -95,22 +93,6 @@ def test_openvino_reads_the_file(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-def test_both_backends_give_the_same_operators_in_the_same_order(tmp_path: Path) -> None:
-    script = (
-        "import sys, zoo; zoo.create_model('mobilenet_gru', classes=3, frames=2, size=32, alpha=0.25).save(sys.argv[1])"
-    )
-    operators = {}
-    for backend in ("jax", "tensorflow"):
-        saved = tmp_path / f"{backend}.keras"
-        environment = {**os.environ, "KERAS_BACKEND": backend}
-        subprocess.run([sys.executable, "-c", script, str(saved)], env=environment, check=True, capture_output=True)
-        to_onnx(saved, tmp_path / f"{backend}.onnx", force=True)  # it is not trained
-        operators[backend] = [node.op_type for node in onnx.load(tmp_path / f"{backend}.onnx").graph.node]
-    assert len(operators["jax"]) > 50
-    assert operators["jax"] == operators["tensorflow"]
-
-
-@not_the_backend_s
 def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     """Users stack recurrent layers; each must become one node."""
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
@@ -178,22 +160,18 @@ def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-def test_a_broken_converter_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_converter_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
     (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN_CONVERTER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
     out = tmp_path / "out" / "model.onnx"
+    out.parent.mkdir()
+    out.write_bytes(b"an earlier file")
     with pytest.raises(ParityError, match="parity failed on 8 clips") as error:
         to_onnx(live("convnet_gru"), out)
     assert error.value.exit_status == 1
-    assert list(out.parent.iterdir()) == []
-    monkeypatch.delenv("PYTHONPATH")
-    to_onnx(live("convnet_gru"), out)
-    before = out.read_bytes()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    with pytest.raises(ParityError):
-        to_onnx(live("convnet_gru"), out)
-    assert out.read_bytes() == before  # what was there stays
+    assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
+    assert out.read_bytes() == b"an earlier file"
 
 
 def test_the_gate_counts_in_shares_of_the_spread_and_refuses_what_is_no_number() -> None:

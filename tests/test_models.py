@@ -11,10 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 
 import zoo
 from benchmarks.models import enliven, leaves
+from export import to_onnx
 from loaders import ClipSpec, ClipzooError
 from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for
@@ -178,33 +180,58 @@ def test_a_new_head_keeps_everything_else() -> None:
     np.testing.assert_array_equal(one, two)
 
 
-def test_a_file_of_one_backend_gives_the_same_on_the_other(tmp_path: Path) -> None:
-    here = keras.config.backend()
-    there = {"jax": "tensorflow", "tensorflow": "jax"}[here]
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+import zoo
+folder = Path(sys.argv[1])
+answers = {
+    path.stem: zoo.load_model(path).predict(np.load(path.with_suffix(".npy")), verbose=0).tolist()
+    for path in folder.glob("*.keras")
+}
+zoo.create_model("mobilenet_gru", classes=3, **json.loads(sys.argv[2])).save(folder / "elsewhere.keras")
+(folder / "answers.json").write_text(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models made here with clips and their answers, and what the other backend made of them in its own process."""
+    folder = tmp_path_factory.mktemp("elsewhere")
     expected = {}
     for name in ("convnet_gru", "mobilenet_lstm", "dtpp_flow"):
         both = {"bidirectional": True} if name == "convnet_gru" else {}
         model = enliven(zoo.create_model(name, classes=LABELS, **both, **SMALL[name]))
         clips = clips_for(model)
-        model.save(tmp_path / f"{name}.keras")
-        np.save(tmp_path / f"{name}.npy", clips)
-        expected[name] = model.predict(clips, verbose=0)
-        assert np.ptp(expected[name], axis=0).max() > 1e-3
-    script = (
-        "import json, sys, numpy as np, zoo; from pathlib import Path; folder = Path(sys.argv[1]);"
-        "print(json.dumps({p.stem: zoo.load_model(p).predict(np.load(p.with_suffix('.npy')), verbose=0).tolist()"
-        " for p in folder.glob('*.keras')}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        env={**os.environ, "KERAS_BACKEND": there},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    answers = json.loads(done.stdout.splitlines()[-1])
+        model.save(folder / f"{name}.keras")
+        np.save(folder / f"{name}.npy", clips)
+        expected[name] = model.predict(clips, verbose=0).tolist()
+    (folder / "expected.json").write_text(json.dumps(expected))
+    there = {"jax": "tensorflow", "tensorflow": "jax"}[keras.config.backend()]
+    command = [sys.executable, "-c", ELSEWHERE, str(folder), json.dumps(SMALL["mobilenet_gru"])]
+    done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": there}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_file_of_one_backend_gives_the_same_on_the_other(elsewhere: Path) -> None:
+    answers, expected = (json.loads((elsewhere / f"{name}.json").read_text()) for name in ("answers", "expected"))
+    assert set(answers) == set(expected) and len(expected) == 3
     for name, probabilities in expected.items():
+        assert np.ptp(probabilities, axis=0).max() > 1e-3
         np.testing.assert_allclose(answers[name], probabilities, atol=1e-4)
+
+
+@not_the_backend_s
+def test_both_backends_give_the_same_operators_in_the_same_order(elsewhere: Path, tmp_path: Path) -> None:
+    zoo.create_model("mobilenet_gru", classes=3, **SMALL["mobilenet_gru"]).save(tmp_path / "here.keras")
+    operators = []
+    for saved in (tmp_path / "here.keras", elsewhere / "elsewhere.keras"):
+        to_onnx(saved, tmp_path / "model.onnx", force=True)  # it is not trained
+        operators.append([node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node])
+    assert len(operators[0]) > 50
+    assert operators[0] == operators[1]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def _convert(request: Mapping[str, Any]) -> NoReturn:
         os.dup2(os.open(Path(request["to"], name), os.O_WRONLY | os.O_CREAT), number)
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # TMPDIR may be another one
     os.chdir(request["cwd"])
     sys.argv = [module, *arguments]
     sys.path = [str(ROOT), *(path for path in sys.path if path not in ("", str(ROOT)))]
