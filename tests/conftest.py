@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import signal
@@ -19,12 +18,6 @@ from tests.support.commands import clipzoo
 from tests.support.forks import Forks
 
 DATA = Path(os.environ.get("CLIPZOO_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-
-# JAX compiles a network once, however many tests train it; pytest's other processes share what this one set.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED = tempfile.mkdtemp(prefix="clipzoo-compiled-")
-    os.environ |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which the programs under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
