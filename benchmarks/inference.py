@@ -131,7 +131,8 @@ def suite(
             card(name)
     limits = QUICK if quick else Limits()
     if seconds:
-        limits = replace(limits, seconds=seconds, most=seconds * limits.most / limits.seconds)
+        most, turn = seconds * limits.most / limits.seconds, min(limits.turn, seconds / limits.rounds)
+        limits = replace(limits, seconds=seconds, most=most, turn=turn)
     batches = sorted(set(batch or ((1,) if quick else CPU_BATCHES if provider == "cpu" else GPU_BATCHES)))
     subjects = []
     for name in names:

@@ -66,7 +66,8 @@ def recording(path: Path, setup: Setup, console: Console) -> Iterator[Results]:
         console.print("interrupted; what was measured is kept")
         raise
     finally:
-        if results.rows:
-            console.print(f"wrote {path}: {len(results.rows)} rows")
+        kept = Results.load(path).rows  # the file decides: Ctrl-C may come between a line and its row
+        if kept:
+            console.print(f"wrote {path}: {len(kept)} rows")
         else:
             path.unlink(missing_ok=True)

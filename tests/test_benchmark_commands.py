@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from benchmarks.compare import compare
 from benchmarks.plots import draw
 from benchmarks.results import Results
 from loaders import ClipSpec, ClipzooError
-from tests.support.commands import ROOT, refused, script
+from tests.support.commands import HANG, ROOT, invoke_script, refused, script, wait_for
 from tests.support.onnx_files import write_model
 
 BIG = ClipSpec(frames=8, height=256, width=256)
@@ -30,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "box" / "inference-1.jsonl"
-    done = script("inference", "--models", file, "--batch", 1, "--batch", 2, "--quick", "--json", out)
+    done = script("inference", "--models", file, "--batch", 1, "--batch", 2, "--quick", "--seconds", 0.1, "--json", out)
     assert done.returncode == 0, done.stderr
     assert "GFLOP/s" in done.stdout
     results = Results.load(out)
@@ -50,22 +49,20 @@ def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> No
     done = script("compare", longer.path, slower.path)
     assert done.returncode == 0, done.stderr
     assert f"{len(results.rows)} of {len(results.rows)} rows differ" in done.stdout
-    done = script("compare", out, out)
+    done = invoke_script("compare", out, out)
     assert f"0 of {len(results.rows)} rows differ" in done.stdout
 
 
 def test_ctrl_c_keeps_what_was_measured(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "benchmarks.inference", "--models", str(file), "--quick", "--json", str(out)]
+    command += ["--seconds", "0.1"]
     for batch in range(1, 40):
         command += ["--batch", str(batch)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(1200):
-        time.sleep(0.1)
-        if out.is_file() and len(out.read_text().splitlines()) > 1:
-            break
+    wait_for(lambda: out.is_file() and len(out.read_text().splitlines()) > 1)
     process.send_signal(signal.SIGINT)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert "interrupted; what was measured is kept" in said
     assert "Traceback" not in errors
@@ -77,27 +74,31 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no model")
     (tmp_path / "old.jsonl").write_text('{"schema": 0}\n')
     to = ("--json", tmp_path / "out.jsonl")
-    refused(script("inference", "--models", file, "--provider", "cuda", *to), "'cuda' is not in this ONNX Runtime")
-    refused(script("inference", "--models", file, "--provider", "npu", *to), "must be one of cpu, cuda, tensorrt")
-    refused(script("inference", "--models", "convnet_grub", *to), "did you mean convnet_gru")
-    refused(script("inference", "--models", foreign, *to), "without clipzoo's metadata")
-    refused(script("inference", "--models", tmp_path / "text.onnx", *to), "is not an ONNX file")
-    refused(script("inference", "--models", tmp_path / "none.onnx", *to), "no such file")
-    refused(script("inference", "--models", "convnet_gru", "--folder", tmp_path, *to), "python -m benchmarks.models")
-    refused(script("training", "--models", "convnet_gru", "--provider", "cuda", *to), "finds no GPU")
-    refused(script("training", "--backend", "torch", *to), "torch")
-    refused(script("training", "--models", "convnet_gru", "--set", "nosuch=3", *to), "no option 'nosuch'")
-    refused(script("compare", tmp_path / "old.jsonl", tmp_path / "old.jsonl"), "older schema")
-    refused(script("pipeline", "--models", file, "--videos", tmp_path / "nowhere", *to), "nowhere")
-    refused(script("pipeline", "--folder", tmp_path, *to), "python -m benchmarks.models")
+
+    def refuses(said: str, module: str, *words: object) -> None:
+        refused(invoke_script(module, *words), said)
+
+    refuses("'cuda' is not in this ONNX Runtime", "inference", "--models", file, "--provider", "cuda", *to)
+    refuses("must be one of cpu, cuda, tensorrt", "inference", "--models", file, "--provider", "npu", *to)
+    refuses("did you mean convnet_gru", "inference", "--models", "convnet_grub", *to)
+    refuses("without clipzoo's metadata", "inference", "--models", foreign, *to)
+    refuses("is not an ONNX file", "inference", "--models", tmp_path / "text.onnx", *to)
+    refuses("no such file", "inference", "--models", tmp_path / "none.onnx", *to)
+    refuses("python -m benchmarks.models", "inference", "--models", "convnet_gru", "--folder", tmp_path, *to)
+    refuses("finds no GPU", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
+    refuses("torch", "training", "--backend", "torch", *to)
+    refuses("no option 'nosuch'", "training", "--models", "convnet_gru", "--set", "nosuch=3", *to)
+    refuses("older schema", "compare", tmp_path / "old.jsonl", tmp_path / "old.jsonl")
+    refuses("nowhere", "pipeline", "--models", file, "--videos", tmp_path / "nowhere", *to)
+    refuses("python -m benchmarks.models", "pipeline", "--folder", tmp_path, *to)
     there = ("--json", tmp_path / "old.jsonl")
-    refused(script("inference", *there), "is there already")
+    refuses("is there already", "inference", *there)
     # before the files of the whole zoo are made
-    refused(script("inference", "--models", "dtpp", "--models", tmp_path / "none.onnx", *to), "no such file")
+    refuses("no such file", "inference", "--models", "dtpp", "--models", tmp_path / "none.onnx", *to)
     for bandwidth in ("0", "nan", "inf"):
-        refused(script("cluster", "--bandwidth", bandwidth), "must be > 0, but finite")
-    refused(script("cluster", "--batch", "5"), "must be a multiple of 4")
-    refused(script("report", "--results", tmp_path), "is no folder with result files")
+        refuses("must be > 0, but finite", "cluster", "--bandwidth", bandwidth)
+    refuses("must be a multiple of 4", "cluster", "--batch", "5")
+    refuses("is no folder with result files", "report", "--results", tmp_path)
     assert not (tmp_path / "out.jsonl").exists()
 
 

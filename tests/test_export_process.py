@@ -19,19 +19,10 @@ from export.apart import PREFIX, STALE, working_folder
 from export.custom import import_modules
 from loaders import ClipSpec, ClipzooError
 from loaders.errors import WriteError
-from tests.support.commands import HANG, ROOT, invoke
+from tests.support.commands import HANG, ROOT, invoke, wait_for
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RUN = FIXTURES / "old_run"
-
-
-def wait_for(what: Any) -> Any:
-    """The first answer that is not empty; a guard against hanging, and no measure."""
-    end = time.monotonic() + HANG / 4
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return found
 
 
 def converters(parent: int) -> list[int]:

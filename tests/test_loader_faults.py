@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -187,19 +182,6 @@ def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipInde
         invoke("cache", motion.root, "--spec", "frames=2,size=16,modality=flow,method=tvl1", "--out", tmp_path),
         "opencv-contrib",
     )
-
-
-def test_scan_stops_when_it_is_interrupted(tmp_path: Path, data: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "clipzoo", "scan", str(data / "fights")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    time.sleep(3)
-    os.killpg(process.pid, signal.SIGINT)
-    begun = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert time.monotonic() - begun < 5  # the whole scan takes longer
 
 
 def test_lists_without_labels_are_enough_to_scan_and_show(motion: ClipIndex, tmp_path: Path) -> None:

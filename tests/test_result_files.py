@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.results import SCHEMA, Results, newest, of_batch
+from benchmarks.script import recording
 from loaders import ClipzooError
+from loaders.terminal import text_console
 from tests.support.results import a_row, a_setup
 
 
@@ -36,6 +38,17 @@ def test_a_file_of_the_first_schema_is_read_and_its_figures_made_anew(tmp_path: 
     path.write_text(old.replace(json.dumps(summary), json.dumps({**summary, "clips_per_second": 400.0})))
     (row,) = Results.load(path).rows
     assert row.clips_per_second == row.summary()["clips_per_second"] == pytest.approx(40 / 0.19)
+
+
+def test_ctrl_c_between_a_line_and_its_row_loses_neither(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(KeyboardInterrupt), recording(path, a_setup(), text_console()):
+        Results(path, a_setup(), []).add(a_row())  # the line is there, and the recorded rows do not know of it
+        raise KeyboardInterrupt
+    assert [row.batch for row in Results.load(path).rows] == [4]
+    with recording(tmp_path / "b.jsonl", a_setup(), text_console()):
+        pass
+    assert not (tmp_path / "b.jsonl").exists()  # nothing was measured
 
 
 def test_a_torn_last_line_costs_that_row_alone(tmp_path: Path) -> None:

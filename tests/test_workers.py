@@ -30,7 +30,7 @@ class Odd:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def sleep(self) -> None:
-        time.sleep(60)
+        time.sleep(3600)
 
     def variable(self, name: str) -> str | None:
         return os.environ.get(name)
@@ -61,7 +61,7 @@ def test_a_worker_answers_and_tells_what_went_wrong(capfd: pytest.CaptureFixture
 def test_a_worker_that_cannot_start_or_hangs_is_ended() -> None:
     with pytest.raises(WorkerError, match="ValueError: not today"):
         Worker(Odd, {"fail": "not today"})
-    worker = Worker(Odd, {}, limit=30)
+    worker = Worker(Odd, {})
     worker.limit = 0.5
     with pytest.raises(WorkerError, match=r"not done after 0\.5 s") as caught:
         worker.call("sleep")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -56,6 +57,15 @@ def bash(*arguments: object, timeout: float = HANG, **environment: str) -> Done:
     """Runs a shell script in the checkout, with this Python."""
     environment = {"PYTHON": sys.executable, "COLUMNS": "200", **environment}
     return _process(["bash", *map(str, arguments)], environment, timeout=timeout)
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """The first answer that is not empty; a guard against hanging, and no measure."""
+    end = time.monotonic() + HANG / 4
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return found
 
 
 def refused(done: Done, *said: object) -> None:
