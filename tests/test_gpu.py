@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.gpu import prepared_models
@@ -15,8 +17,10 @@ from benchmarks.models import Prepared, prepare, write_matrices
 from benchmarks.results import Results
 from benchmarks.runners import BACKENDS
 from benchmarks.trainers import WAYS
+from export import Classifier
 from loaders import ClipzooError
-from tests.support.commands import bash, refused, script
+from tests.support.commands import HANG, bash, clipzoo, invoke_script, refused, script
+from tests.support.onnx_files import SPEC, write_model
 
 SMALL = {"frames": 3, "size": 16, "width": 0.125}
 
@@ -30,12 +34,26 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A folder as `benchmarks.models` writes it, of a file made by hand whose answers are known."""
+    prepared = Prepared(tmp_path_factory.mktemp("levels"), "levels")
+    write_matrices(prepared.folder)
+    clips = np.stack([np.full(SPEC.shape, level, np.uint8) for level in (0, 127, 130, 255)])
+    answers = Classifier(write_model(prepared.onnx)).scores({"video": clips})
+    np.savez(
+        prepared.answers, **{"in:video": clips, **{f"out:{n}": a for n, a in answers.items()}, "multiply_adds": 1000}
+    )
+    return prepared
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
 def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> None:
     options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
     done = bash(
         "benchmarks/gpu.sh", "--provider", "cpu", "--models", models, "--results", tmp_path, "--quick", *options,
-        "check", "correctness", "inference", "training", "accuracy", "report",
+        "check", "correctness", "inference", "training", "accuracy", "report", timeout=3 * 3600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "CPUExecutionProvider is in use" in done.stdout
@@ -89,10 +107,33 @@ def test_a_wrong_answer_fails_its_stage(models: Path, tmp_path: Path) -> None:
     assert [row.status for row in Results.load(out).rows] == ["failed", "ok"]
 
 
-def test_what_is_missing_is_named(models: Path, tmp_path: Path) -> None:
-    refused(script("gpu", "check", "--folder", models), "nvidia-smi finds no GPU")
-    refused(script("gpu", "correctness", "--folder", models), "'cuda' is not in this ONNX Runtime")
-    refused(script("gpu", "check", "--provider", "cpu", "--folder", tmp_path), "python -m benchmarks.models")
+def test_a_host_is_checked_and_its_answers_are_held_against_the_stored_ones(levels: Prepared, tmp_path: Path) -> None:
+    on_cpu = ("--provider", "cpu", "--folder")
+    done = invoke_script("gpu", "check", *on_cpu, levels.folder)
+    assert done.returncode == 0, done.stderr
+    assert "CPUExecutionProvider is in use" in done.stdout and "models: levels" in done.stdout
+
+    right, wrong = tmp_path / "right.jsonl", tmp_path / "wrong.jsonl"
+    done = invoke_script("gpu", "correctness", *on_cpu, levels.folder, "--json", right)
+    assert done.returncode == 0, done.stderr
+    (row,) = Results.load(right).rows
+    assert (row.status, row.settings["precision"], row.facts["from_keras"]) == ("ok", "float32", 0)
+    other = Prepared(tmp_path / "other", "levels")
+    shutil.copytree(levels.folder, other.folder)
+    with np.load(levels.answers) as stored:
+        turned = {name: array[:, ::-1] if name.startswith("out:") else array for name, array in stored.items()}
+    np.savez(other.answers, **turned)
+    done = invoke_script("gpu", "correctness", *on_cpu, other.folder, "--json", wrong)
+    assert done.returncode == 1
+    assert "levels in float32: differs by" in done.stderr and "another class for 100% of the clips" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [row.status for row in Results.load(wrong).rows] == ["failed"]
+
+
+def test_what_is_missing_is_named(levels: Prepared, tmp_path: Path) -> None:
+    refused(invoke_script("gpu", "check", "--folder", levels.folder), "nvidia-smi finds no GPU")
+    refused(invoke_script("gpu", "correctness", "--folder", levels.folder), "'cuda' is not in this ONNX Runtime")
+    refused(invoke_script("gpu", "check", "--provider", "cpu", "--folder", tmp_path), "python -m benchmarks.models")
     with pytest.raises(ClipzooError, match="holds no models"):
         prepared_models(tmp_path)
     done = bash("benchmarks/gpu.sh", "corectness")
@@ -125,7 +166,7 @@ def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> N
     done = subprocess.run(
         ["bash", "benchmarks/gpu.sh", "--provider", "cpu", "--models", "../models", "check"], cwd=host / "clipzoo",
         env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(host / "clipzoo")},
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=HANG,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "models: convnet_gru" in done.stdout
@@ -134,23 +175,19 @@ def test_the_parcel_holds_what_a_host_without_network_needs(tmp_path: Path) -> N
     assert "is not empty" in refusing.stderr
 
 
-def test_the_gpu_package_works_on_a_cpu_and_names_the_library_that_is_missing(models: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_gpu_package_works_on_a_cpu_and_names_the_library_that_is_missing(levels: Prepared, tmp_path: Path) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this host has a GPU: nothing is missing")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path, "onnxruntime-gpu>=1.23"]
-    installed = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=280)
+    pip = [sys.executable, "-m", "pip"] if find_spec("pip") else ["uv", "pip"]
+    command = [*pip, "install", "-q", "--no-deps", "--target", str(tmp_path), "onnxruntime-gpu>=1.23"]
+    installed = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
     assert installed.returncode == 0, installed.stderr
 
-    def bench(*options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "clipzoo", "bench", str(models / "convnet_gru.onnx"), "--seconds", "0.1", *options],
-            env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-
-    done = bench()
+    done = clipzoo("bench", levels.onnx, "--seconds", "0.1", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "ONNX Runtime, CPU" in done.stdout
-    done = bench("--provider", "cuda")
+    done = clipzoo("bench", levels.onnx, "--seconds", "0.1", "--provider", "cuda", PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "'cuda' was asked for, but CPUExecutionProvider is in use: libcublas" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench
+from benchmarks import bench, groups
 from benchmarks.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
 from benchmarks.groups import Limits
 from benchmarks.inference import compare_runtimes
@@ -18,7 +18,7 @@ from benchmarks.pipeline import STEPS, pipeline
 from benchmarks.results import Row
 from export import Classifier
 from loaders import ClipIndex, ClipSpec
-from tests.support.clock import fake
+from tests.support.clock import WorkerHere, fake
 from tests.support.onnx_files import write_model
 
 SHORT = Limits(rounds=3, seconds=0.05, most=0.1, turn=0.02)
@@ -91,7 +91,10 @@ def test_nodes_elsewhere_are_named() -> None:
     }
 
 
-def test_the_way_from_file_to_label_is_measured_in_parts(file: Path, motion: ClipIndex) -> None:
+def test_the_way_from_file_to_label_is_measured_in_parts(
+    file: Path, motion: ClipIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "Worker", WorkerHere)
     rows: list[Row] = []
     pipeline(file, [path.resolve() for path in motion.paths[:6]], limits=SHORT, done=rows.append)
     assert [row.settings["step"] for row in rows] == list(STEPS)

@@ -114,7 +114,6 @@ class Seen(keras.utils.PyDataset):
         return self.dataset[batch]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", [1, 4])
 def test_every_epoch_reads_its_own_order_with_any_number_of_workers(motion: ClipIndex, workers: int) -> None:
     feed = Seen(ClipDataset(motion, SPEC, batch_size=10, shuffle=True, seed=0, workers=workers))
@@ -144,7 +143,6 @@ class Foreign(keras.utils.PyDataset):
         self.round += 1
 
 
-@pytest.mark.timeout(120)
 def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() -> None:
     from zoo.feed import Feed
 
@@ -163,7 +161,6 @@ def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() ->
     assert dataset.round == 2  # not Keras's extra call before the first epoch, nor one after the last
 
 
-@pytest.mark.timeout(120)
 def test_the_next_batch_is_fetched_before_a_step_s_figures_are_there() -> None:
     """On JAX, Keras waits for the figures of every step unless each callback that sees them is said to be safe."""
     from zoo.feed import Clock, Feed
@@ -187,7 +184,6 @@ def test_the_next_batch_is_fetched_before_a_step_s_figures_are_there() -> None:
     assert 0 <= clock.wait(skip=1) <= 1
 
 
-@pytest.mark.timeout(120)
 def test_training_is_the_same_for_the_same_seed_whatever_the_workers(motion: ClipIndex) -> None:
     losses = []
     for workers in (1, 4):
@@ -199,7 +195,6 @@ def test_training_is_the_same_for_the_same_seed_whatever_the_workers(motion: Cli
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
-@pytest.mark.timeout(120)
 def test_plain_keras_fit_works(motion: ClipIndex) -> None:
     model = small(motion.labels)
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
