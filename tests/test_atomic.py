@@ -14,6 +14,7 @@ import pytest
 from loaders import ClipIndex, ClipzooError
 from loaders.atomic import replacing, write_text
 from loaders.errors import WriteError
+from tests.support.commands import HANG
 from tests.support.marks import not_the_backend_s
 
 
@@ -101,7 +102,7 @@ def limited(code: str, *arguments: object, most: int) -> subprocess.CompletedPro
     """Runs code in a process whose files may not become larger than `most` bytes: a disk that is full."""
     start = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
     return subprocess.run(
-        [sys.executable, "-c", start + code, *map(str, arguments)], capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", start + code, *map(str, arguments)], capture_output=True, text=True, timeout=HANG
     )
 
 

@@ -21,6 +21,7 @@ from loaders import Clip, ClipIndex, ClipSpec, ClipzooError, DiskCache, MemoryCa
 from loaders.cache import Cache
 from loaders.canvas import can_be_cached
 from loaders.filling import fill, missing_bytes
+from tests.support.commands import HANG
 
 SPECS = {
     "uniform": ClipSpec(frames=4, height=16, width=16),
@@ -232,7 +233,7 @@ def test_several_processes_share_a_folder(motion: ClipIndex, tmp_path: Path) -> 
         subprocess.Popen([sys.executable, "-c", code, str(motion.root), str(tmp_path)], stdout=subprocess.DEVNULL)
         for _ in range(3)
     ]
-    assert [process.wait(120) for process in running] == [0, 0, 0]
+    assert [process.wait(HANG) for process in running] == [0, 0, 0]
     cache = DiskCache(tmp_path)
     entries = list(tmp_path.glob("??/*.clip"))
     assert len(entries) == 2 * len(motion)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders import Clip, ClipIndex, ClipzooError, VideoError, index_csv, index_folder, write_csv
+from tests.support.commands import HANG
 
 
 def test_a_folder_gives_one_class_a_sub_folder(tmp_path: Path, motion: ClipIndex) -> None:
@@ -189,5 +190,5 @@ def test_what_there_is_to_read_needs_neither_opencv_nor_keras() -> None:
         "import loaders.check, loaders.errors, loaders.sampling, loaders.spans\n"
         "print({'cv2', 'keras', 'tensorflow', 'jax', 'matplotlib', 'rich', 'typer'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -23,6 +23,7 @@ from loaders.canvas import frames_of, moved
 from loaders.clip import read_batches
 from loaders.sampling import sample
 from loaders.spans import frame_span
+from tests.support.commands import HANG
 
 FPS, COUNT = 30, 600
 SPEC = ClipSpec(frames=4, height=16, width=16)
@@ -145,7 +146,7 @@ def test_a_slow_model_is_not_run_away_from(long: Path, monkeypatch: pytest.Monke
 def test_files_are_read_side_by_side(motion: ClipIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     from threading import Barrier
 
-    met = Barrier(2, timeout=60)  # nobody passes alone
+    met = Barrier(2, timeout=HANG)  # nobody passes alone
     real = loaders.clip.read_spans
 
     def noted(*args: Any) -> Iterator[Any]:

@@ -96,11 +96,13 @@ def train(
     --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
+    from zoo.run import require_free
     from zoo.run import train as train_run
     from zoo.saving import saved_specs
     from zoo.settings import read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
+    require_free(out, overwrite=overwrite)  # before anything that takes long
     settings = read_settings(recipe, [*set_, *([f"recipe.epochs={epochs}"] if epochs else [])])
     options: dict[str, Any] = dict(settings.model)
     name = options.pop("name", None)

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -289,29 +289,40 @@ def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping
     return new_head(load_model(model), index.labels, index.task) if isinstance(model, Path) else model
 
 
+def require_free(out: str | Path, *, overwrite: bool = False) -> None:
+    """Raises ClipzooError where `train` would not write a run: a file, or a folder with any file of a run."""
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ClipzooError(f"{folder}: is a file; a run is a folder")
+    there = Run(folder).files
+    if there and not overwrite:
+        names = ", ".join(path.name for path in there)
+        raise ClipzooError(f"{folder}: holds a run already ({names}); give another --out, or --overwrite")
+
+
 @contextmanager
 def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
     """Holds a folder for one training; whatever ends the process lets it go."""
-    if folder.exists() and not folder.is_dir():
-        raise ClipzooError(f"{folder}: is a file; a run is a folder")
+    require_free(folder, overwrite=overwrite)
     fresh = not folder.exists()
+    with _locked(folder):
+        require_free(folder, overwrite=overwrite)  # another training may have ended meanwhile
+        shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
+        try:
+            yield
+        finally:
+            if fresh and not Run(folder).files:  # a mistake leaves no folder behind
+                shutil.rmtree(folder / _NEW, ignore_errors=True)
+                (folder / _LOCK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def _locked(folder: Path) -> AbstractContextManager[Any]:
+    """The lock of a folder, held; what goes wrong while it is held is not about it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK, timeout=0)
-        with lock:
-            there = Run(folder).files
-            if there and not overwrite:
-                names = ", ".join(path.name for path in there)
-                raise ClipzooError(f"{folder}: holds a run already ({names}); give another --out, or --overwrite")
-            shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
-            try:
-                yield
-            finally:
-                if fresh and not Run(folder).files:  # a mistake leaves no folder behind
-                    shutil.rmtree(folder / _NEW, ignore_errors=True)
-                    (folder / _LOCK).unlink(missing_ok=True)
-                    with suppress(OSError):
-                        folder.rmdir()
+        return FileLock(folder / _LOCK, timeout=0).acquire()
     except Timeout:
         raise ClipzooError(
             f"{folder}: another training writes into it now; give another --out, or wait for it to end"

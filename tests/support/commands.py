@@ -61,7 +61,7 @@ def bash(*arguments: object, timeout: float = HANG, **environment: str) -> Done:
 
 def wait_for(what: Callable[[], Any]) -> Any:
     """The first answer that is not empty; a guard against hanging, and no measure."""
-    end = time.monotonic() + HANG / 4
+    end = time.monotonic() + HANG
     while not (found := what()):
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
