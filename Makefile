@@ -29,6 +29,8 @@ test-all: setup lint
 	$(PYTEST) -m "not keras"
 	KERAS_BACKEND=jax $(PYTEST) -m keras
 	KERAS_BACKEND=tensorflow $(PYTEST) -m keras
+	bash tests/extras.sh
+	bash tests/oldest.sh
 
 lint: setup
 	$(BIN)/ruff check .

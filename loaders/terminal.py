@@ -210,6 +210,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar that goes away when done; yields what to call after each step."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:  # a bar that is disabled ends with an empty line in Rich up to 14
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,8 @@ def test_a_new_head_keeps_everything_else() -> None:
 
 ELSEWHERE = """
 import json, sys
+import json
+import zipfile
 from pathlib import Path
 import numpy as np
 import zoo
@@ -285,3 +288,15 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     foreign.save(tmp_path / "foreign.keras")
     with pytest.raises(ClipzooError, match="ClipInput"):
         zoo.load_model(tmp_path / "foreign.keras")
+
+
+def test_a_file_of_a_newer_keras_says_so(tmp_path: Path) -> None:
+    model = zoo.create_model("convnet_gru", classes=2, frames=2, size=8, width=1 / 64)
+    file = tmp_path / "new.keras"
+    with zipfile.ZipFile(file, "w") as archive:
+        config = json.loads(model.to_json())
+        config["config"]["layers"][0]["config"]["colour"] = "a setting that came later"
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "99.1.0"}))
+    with pytest.raises(ClipzooError, match=r"was written by Keras 99\.1\.0.*cannot read it; pip install 'keras>=99"):
+        zoo.load_model(file)

@@ -110,7 +110,7 @@ def test_keras_is_scored_the_same_way(motion: ClipIndex) -> None:
 
 @pytest.mark.keras
 def test_a_run_of_the_first_version_still_loads_goes_on_and_is_scored(motion: ClipIndex, tmp_path: Path) -> None:
-    """`tests/fixtures/old_run` was written before splits, recipes and seals had their names."""
+    """Written before splits, recipes and seals had their names: by the code at 23e9095, with Keras 3.12.0."""
     import zoo
     from zoo.run import Run
     from zoo.saving import saved_specs

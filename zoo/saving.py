@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +89,12 @@ def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
     except ClipzooError:
         raise
     except Exception as error:  # Keras raises whatever its parts raise; a damaged file is the user's to mend
+        wrote = _keras_version(file)
+        if _numbers(wrote) > _numbers(keras.__version__):
+            raise ClipzooError(
+                f"{file}: was written by Keras {wrote}, and Keras {keras.__version__} cannot read it; "
+                f"pip install 'keras>={wrote}'"
+            ) from error
         raise ClipzooError(f"{file}: cannot be loaded as a Keras model ({_first_line(error)})") from error
     for weight in model.weights:
         values = keras.ops.convert_to_numpy(weight)
@@ -102,6 +109,16 @@ def save_model(model: keras.Model, path: str | Path) -> None:
     """Writes a `.keras` file, whole or not at all; raises ClipzooError as `loaders.atomic.replacing` does."""
     with replacing(path) as partial:
         model.save(partial)
+
+
+def _keras_version(file: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+        return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
 
 
 def _first_line(error: Exception) -> str:

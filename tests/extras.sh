@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Each extra alone, from the built wheel, in a fresh environment: what README says that it is for, and one sentence for what
+# it lacks. Usage: bash tests/extras.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=$PWD/.venv/bin/uv
+fixtures=$PWD/tests/fixtures
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+"$uv" build --quiet --wheel --out-dir "$folder" .
+wheel=$(ls "$folder"/*.whl)
+cd "$folder"  # away from the checkout: what is imported is what was installed
+unset KERAS_BACKEND
+
+install() {  # NAME EXTRAS: an environment NAME; clipzoo and python are its own from here on
+  echo "== ${2:-no extra}"
+  "$uv" venv --quiet --clear --python "${uv%/uv}/python" "$1"
+  "$uv" pip install --quiet --python "$1/bin/python" "$wheel${2:+[$2]}"
+  PATH="$folder/$1/bin:$PATH"
+  hash -r
+}
+
+refused() {  # WORDS COMMAND...: exit status 2 and one sentence that has the words
+  local words=$1 status=0 said; shift
+  said=$("$@" 2>&1 >/dev/null) || status=$?
+  if [ "$status" != 2 ] || [[ $said != *"$words"* ]] || [[ $said == *Traceback* ]]; then
+    echo "expected exit status 2 and '$words' of: $*; status $status, it said: $said" >&2
+    return 1
+  fi
+}
+
+train=(--model convnet_gru --epochs 1 --set frames=4 --set size=16 --set width=0.125)
+
+install none ""
+python -c "import loaders; loaders.draw_motion_clips('clips', clips=36, frames=8)"
+clipzoo models > /dev/null
+clipzoo scan clips > /dev/null
+refused "clipzoo[runtime]" clipzoo predict "$fixtures/old.onnx" clips
+refused "pip install" clipzoo train clips "${train[@]}"
+
+install runtime runtime
+clipzoo predict "$fixtures/old.onnx" clips --json answers.json > /dev/null
+clipzoo bench "$fixtures/old.onnx" > /dev/null
+python -c '
+import sys, export
+labels = export.Classifier(sys.argv[1]).labels
+assert len(labels) == 6 and not {"keras", "tensorflow", "jax"} & set(sys.modules), labels
+' "$fixtures/old.onnx"
+
+install jax jax
+KERAS_BACKEND=jax clipzoo train clips "${train[@]}" --out jax-run > /dev/null
+clipzoo evaluate jax-run clips > /dev/null
+refused "clipzoo[export,runtime]" clipzoo export jax-run jax.onnx --force
+
+install tensorflow tensorflow
+clipzoo train clips "${train[@]}" --out tensorflow-run > /dev/null
+clipzoo evaluate jax-run clips > /dev/null
+
+install export export
+refused "clipzoo[runtime]" clipzoo export jax-run export.onnx --force
+
+for backend in jax tensorflow; do  # README's lines
+  install "$backend-all" "$backend,export,runtime"
+  clipzoo export "$backend-run" "$backend.onnx" --force > /dev/null
+  clipzoo evaluate "$backend.onnx" clips --list "$backend-run/split.csv" --split test > /dev/null
+done
+
+# A GPU host's: gigabytes of CUDA that have no use here. That their versions go together is asked, nothing is downloaded.
+for extra in runtime-gpu jax-cuda tensorflow-cuda jax-cuda,runtime-gpu tensorflow-cuda,export,runtime; do
+  echo "== $extra (resolved only)"
+  "$uv" pip install --quiet --dry-run --python none/bin/python "$wheel[$extra]"
+done
+echo "every extra does what it is for"
