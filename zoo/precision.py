@@ -26,7 +26,8 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
         ClipzooError: no such precision.
     """
     choice("precision", precision, get_args(Precision))
-    parts = [model] if precision == "float32" else [p for p in model.layers if isinstance(p, ClipInput | FrameWise)]
+    frames = (ClipInput, FrameWise, keras.Model)  # the last: a trunk over space and time
+    parts = [model] if precision == "float32" else [part for part in model.layers if isinstance(part, frames)]
     for part in parts:
         for layer in part._flatten_layers():
             layer.dtype_policy = precision
