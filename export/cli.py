@@ -38,7 +38,7 @@ ProviderOption = Annotated[Provider, typer.Option(help="Of ONNX Runtime; what is
 
 @app.command(cls=renamed({"--part": "--split NAME", "--split": list_not_split}))
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run, a .keras file, or an .onnx file.")],
+    model: Annotated[Path, typer.Argument(help="A run, a .keras file, an .onnx file, or a preset.")],
     videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],
     list_file: ListFile = None,
     label: LabelColumns = [],  # noqa: B006  Typer copies it
@@ -64,9 +64,9 @@ def evaluate(
     console, stderr = text_console(), text_console(stderr=True)
     if model.suffix != ".onnx":
         from zoo.backend import start_backend
-        from zoo.saving import model_file
+        from zoo.saving import require_model
 
-        model_file(model)
+        require_model(model)
         console.print(start_backend())
     scored = open_model(model, provider=provider, verify=verify)
     index, chosen = _choose(
@@ -102,7 +102,7 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A run, or a .keras file.")],
+    run: Annotated[Path, typer.Argument(help="A run, a .keras file, or a preset; see `clipzoo models --presets`.")],
     out: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     spec: Annotated[
         str | None,
@@ -123,10 +123,10 @@ def export(
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
     from export.convert import to_onnx
-    from zoo.saving import model_file
+    from zoo.saving import require_model
 
     console = text_console()
-    model_file(run)
+    require_model(run)
     given: dict[str, Any] = {"task": task, "mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
     if spec is not None:
         given["spec"] = parse_spec(spec)

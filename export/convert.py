@@ -25,6 +25,8 @@ from loaders.errors import ClipzooError
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
+from zoo.backend import start_backend
+from zoo.presets import as_preset, load_preset
 
 if TYPE_CHECKING:
     import keras
@@ -62,7 +64,7 @@ def to_onnx(
     answers of a model for classes are taken for logits.
 
     Args:
-        model: a Keras model; a `.keras` file; or the folder of a run.
+        model: a Keras model; a `.keras` file; the folder of a run; or the name of a preset.
         out: the file to write.
         spec: what the model takes, for one that is not of the zoo: a ClipSpec, or one for each input by its name. Of a
             single input the name is free; it is `video` if left out.
@@ -99,6 +101,9 @@ def to_onnx(
     described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
     out = Path(out)
     _require_writable(out)
+    if isinstance(model, str | Path) and (chosen := as_preset(model)) is not None:
+        start_backend()
+        model = load_preset(chosen.name)
     with working_folder() as folder:
         request: dict[str, Any] = {
             "described": described.to_dict(),

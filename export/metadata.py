@@ -34,6 +34,7 @@ class Metadata:
         precision: what the graph computes in; inputs are uint8 and outputs float32 in both.
         parity: how far ONNX Runtime was from Keras when the file was written, and on which clips.
         versions: of what wrote the file.
+        origins: where its weights began, and under which license; see `zoo.origins`.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Metadata:
     parity: dict[str, Any]
     versions: dict[str, str]
     precision: Precision = "float32"
+    origins: tuple[dict[str, str], ...] = ()
 
     @property
     def kind(self) -> TaskKind:
@@ -60,6 +62,7 @@ class Metadata:
             "precision": self.precision,
             "parity": self.parity,
             "versions": self.versions,
+            "origins": list(self.origins),
         }
         return {PREFIX + key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
@@ -104,6 +107,7 @@ class Metadata:
                 parity=dict(values["parity"]),
                 versions=dict(values["versions"]),
                 precision=values["precision"],
+                origins=tuple(dict(each) for each in values.get("origins", ())),
             )
         except ClipzooError as error:
             raise ClipzooError(f"{path}: {error}") from None

@@ -62,6 +62,11 @@ class Subject:
         """Whether the model says itself what it takes and gives."""
         return self.has_inputs and self.has_answer
 
+    @property
+    def origins(self) -> list[dict[str, str]]:
+        """Where its weights began, as far as the model says."""
+        return contract.origins(self.model) if self.has_inputs else []
+
     def ask(self, clips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model says of uint8 clips by input, asked as it was given: nothing before it, nothing behind it, and
         the pixels scaled here.

@@ -138,6 +138,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         task=subject.task,
         precision=precision,
         parity=parity.to_dict(),
+        origins=tuple(subject.origins),
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
     props = metadata.to_props()

@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from zoo.backbones import Backbone, register_backbone
     from zoo.backend import choose_backend
     from zoo.cards import Card
-    from zoo.contract import labels, new_head, specs, task, with_logits
+    from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
+    from zoo.presets import list_presets, load_preset
     from zoo.recipe import Recipe
     from zoo.registry import card, create_model, list_models, register
     from zoo.run import Run, train
@@ -27,9 +28,12 @@ __all__ = [
     "fit",
     "labels",
     "list_models",
+    "list_presets",
     "load_model",
+    "load_preset",
     "multiply_adds",
     "new_head",
+    "origins",
     "register",
     "register_backbone",
     "specs",
@@ -51,9 +55,12 @@ __getattr__, __dir__ = lazily(
         "fit": "training",
         "labels": "contract",
         "list_models": "registry",
+        "list_presets": "presets",
         "load_model": "saving",
+        "load_preset": "presets",
         "multiply_adds": "cost",
         "new_head": "contract",
+        "origins": "contract",
         "register": "registry",
         "register_backbone": "backbones",
         "specs": "contract",

@@ -29,6 +29,8 @@ class Card:
             counted them.
         multiply_adds: of one clip through the default model: convolutions, dense and recurrent layers; likewise.
         source: where the architecture comes from.
+        network: whose published weights `backbone_weights` names where no option `backbone` says so.
+        weights: what `clipzoo train` begins from where nothing else is said; None: from nothing.
         flow_input: whether it has an input of flow beside that of `spec`; the spec's `flow` is for that one then.
     """
 
@@ -40,6 +42,8 @@ class Card:
     parameters: int | None = None
     multiply_adds: int | None = None
     source: str = ""
+    network: str = ""
+    weights: str | None = None
     flow_input: bool = False
 
 
@@ -52,6 +56,7 @@ def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: 
         spec=ClipSpec(frames=5, height=size, width=size),
         builder="zoo.recurrent:recurrent",
         options={"backbone": backbone, "cell": cell},
+        weights=None if backbone == "convnet" else "imagenet",
         parameters=parameters,
         multiply_adds=multiply_adds,
         source=ARTICLE,
@@ -72,6 +77,7 @@ def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summar
         parameters=parameters,
         multiply_adds=multiply_adds,
         source=DTPP,
+        network="bn_inception",
         flow_input=builder == "two_stream",
     )
 
@@ -89,6 +95,8 @@ def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fi
         parameters=parameters,
         multiply_adds=multiply_adds,
         source=I3D,
+        network="i3d",
+        weights="kinetics400",
     )
 
 

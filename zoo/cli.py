@@ -12,14 +12,21 @@ from loaders.errors import ClipzooError
 from loaders.renamed import renamed
 from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
+from zoo.presets import SOURCES, list_presets, preset
 from zoo.registry import card, input_specs, list_models
 
 app = typer.Typer()
 
 
 @app.command()
-def models(pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'mobilenet*'.")] = "*") -> None:
-    """List the models: input, size, cost and origin."""
+def models(
+    pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'mobilenet*'.")] = "*",
+    presets: Annotated[bool, typer.Option("--presets", help="Whole models with weights, and weights by name.")] = False,
+) -> None:
+    """List the models: input, size, cost and origin; or the weights that there are for them."""
+    if presets:
+        _list_presets(pattern)
+        return
     names = list_models(pattern)
     if not names:
         raise ClipzooError(f"no model fits {pattern!r}; there are {', '.join(list_models())}")
@@ -37,6 +44,26 @@ def models(pattern: Annotated[str, typer.Argument(help="Shell pattern, such as '
     console.print(table)
     for source in sorted({card(name).source for name in names} - {""}):
         console.print(f"Source: {source}")
+
+
+def _list_presets(pattern: str) -> None:
+    chosen = list_presets(pattern)
+    if not chosen:
+        raise ClipzooError(f"no preset fits {pattern!r}; there are {', '.join(list_presets())}")
+    console = text_console()
+    whole = Table("preset", "model", "classes", "trained on", "accuracy as published", "weights by, license")
+    for each in map(preset, chosen):
+        held = each.source
+        whole.add_row(
+            each.name, each.model, str(len(each.classes())), held.data, held.accuracy, f"{held.author}, {held.license}"
+        )
+    console.print(whole)
+    named = Table("network", "--set backbone_weights=", "trained on", "weights by, license", "comes from")
+    for held in SOURCES:
+        place = "Keras" if held.package == "keras" else f"{held.package} {held.version}, {held.size / 2**20:.0f} MiB"
+        named.add_row(held.network, held.name, held.data, f"{held.author}, {held.license}", place)
+    console.print(named)
+    console.print(f"next: clipzoo export {chosen[0]} model.onnx && clipzoo predict model.onnx video.mp4")
 
 
 _OLD = {
@@ -78,7 +105,7 @@ def train(
         ),
     ] = [],  # noqa: B006  Typer copies it
     weights: Annotated[
-        Path | None, typer.Option(help="A run, or a .keras file, to go on from with a new head.")
+        Path | None, typer.Option(help="A run, a .keras file or a preset, to go on from with a new head.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="30, or the recipe's, if left out.")] = None,
     list_file: ListFile = None,
@@ -113,6 +140,10 @@ def train(
         raise ClipzooError(f"--model {name} does not go with --weights {weights}, which is a model already")
     if settings.spec:
         options["spec"] = settings.spec
+    begin = card(name).weights if name is not None else None
+    if begin is not None and not {"backbone_weights", "weights"} & set(options):
+        options["backbone_weights"] = begin
+        console.print(f"weights: {begin}; --set backbone_weights=none begins from nothing")
     specs = saved_specs(weights) if weights is not None else input_specs(str(name), **options)
     chosen = settings.make("flow" if any(spec.modality == "flow" for spec in specs.values()) else "rgb")
     if chosen.monitor == "class_accuracy" and task != "classification":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,23 @@ def specs(model: keras.Model) -> dict[str, ClipSpec]:
             f"model {model.name!r} is none of clipzoo's: its inputs {names} are not each followed by a ClipInput layer"
         )
     return {name: found[name] for name in names}
+
+
+def origins(model: keras.Model) -> list[dict[str, str]]:
+    """Where the weights of a model began: `weights`, `author`, `license`, `data` and `package` of each set, as far as
+    they are known; none for a model that began from nothing."""
+    found: list[dict[str, str]] = []
+    for layer in model.layers:
+        if isinstance(layer, ClipInput) and layer.origin and layer.origin not in found:
+            found.append(layer.origin)
+    return found
+
+
+def set_origin(model: keras.Model, origin: Mapping[str, str]) -> None:
+    """Has a model say where its weights began; it stays said in what is saved, trained and exported."""
+    for layer in model.layers:
+        if isinstance(layer, ClipInput):
+            layer.origin = dict(origin)
 
 
 def labels(model: keras.Model) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class ClipInput(keras.layers.Layer):
         mean: taken off each channel; one number, or one for each channel in the order of `channel_order`.
         std: divides each channel; likewise, not 0.
         channel_order: that the backbone was trained with; RGB pixels of another order are turned round first.
+        origin: where the weights behind it began; see `zoo.contract.origins`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ClipInput(keras.layers.Layer):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 255.0,
         channel_order: ColorOrder = "rgb",
+        origin: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -44,6 +46,7 @@ class ClipInput(keras.layers.Layer):
         self.mean = mean
         self.std = std
         self.channel_order = channel_order
+        self.origin = origin
 
     def call(self, clips: Any) -> Any:
         if self.spec.channels == 3 and self.channel_order != self.spec.color_order:
@@ -69,6 +72,7 @@ class ClipInput(keras.layers.Layer):
             "mean": self.mean,
             "std": self.std,
             "channel_order": self.channel_order,
+            **({"origin": self.origin} if self.origin else {}),
         }
 
 

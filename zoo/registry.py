@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from loaders.check import names, near, whole
@@ -13,6 +12,7 @@ from loaders.errors import ClipzooError
 from loaders.spec import MOST, ClipSpec, FlowSpec
 from loaders.tasks import Task
 from zoo.cards import CARDS, Card
+from zoo.presets import called, find_weights
 
 if TYPE_CHECKING:
     import keras
@@ -68,7 +68,8 @@ def create_model(
         task: `classification` (one class a clip), `multilabel` (several, or none) or `regression` (numbers).
         spec: other fields of the input contract, such as `{"sampling": "dense", "stride": 4}`; see ClipSpec. `flow` may
             be a table of fields of a FlowSpec; of a model of two streams it is for the one that takes flow.
-        options: of the model, such as `units=64` or `backbone_weights="imagenet"`; see its builder.
+        options: of the model, such as `units=64` or `backbone_weights="imagenet"` (a name of published weights, fetched
+            once; a file; or `none`); see its builder.
 
     Returns:
         A `keras.Model` from uint8 (B, frames, height, width, channels) to probabilities, or numbers,
@@ -77,7 +78,7 @@ def create_model(
     Raises:
         ClipzooError: no such model or option, or a value out of its range.
     """
-    from zoo.contract import class_names
+    from zoo.contract import class_names, set_origin
 
     chosen = card(name)
     settled = sorted({"name", "labels", *chosen.options} & set(options))
@@ -86,9 +87,11 @@ def create_model(
     contract = list(input_specs(name, frames=frames, size=size, spec=spec, flow=options.pop("flow", None)).values())
     if chosen.flow_input:
         options["flow"] = contract[1]
-    module, _, function = chosen.builder.partition(":")
-    build = getattr(import_module(module), function)
-    model: keras.Model = build(
+    network, origin = {**chosen.options, **options}.get("backbone", chosen.network), None
+    for option in ("backbone_weights", "weights"):
+        if options.get(option) is not None:
+            options[option], origin = find_weights(network, options[option], option=option)
+    model: keras.Model = called(chosen.builder)(
         contract[0],
         class_names(classes, task=task),
         name=name,
@@ -96,6 +99,8 @@ def create_model(
         **chosen.options,
         **options,
     )
+    if origin is not None:
+        set_origin(model, origin)
     return model
 
 

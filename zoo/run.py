@@ -21,6 +21,7 @@ from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.tasks import task_kind
 from zoo.backend import versions
+from zoo.presets import as_preset
 from zoo.recipe import Recipe, mirrored_labels
 from zoo.splitting import settle_splits
 
@@ -178,8 +179,8 @@ def train(
     Args:
         index: the clips. Where they have no splits, the recipe's shares and seed split them; where they have no
             validation clips, these are taken from the training clips.
-        model: a name of the zoo; a run or a `.keras` file (a Path) to go on from, with a head for these labels; or a
-            model of the zoo.
+        model: a name of the zoo; a run, a `.keras` file or a preset's name (a Path) to go on from, with a head for
+            these labels; or a model of the zoo.
         recipe: how to train.
         out: the folder to make. It may hold other files; those of another run are only replaced with `overwrite`.
         options: of `create_model` and so of a name alone: `{"frames": 5, "size": 112, "spec": {...}}`.
@@ -217,7 +218,7 @@ def _train(
     import keras
 
     from loaders.dataset import ClipDataset
-    from zoo.contract import specs
+    from zoo.contract import origins, specs
     from zoo.training import fit
     from zoo.writing import Writer
 
@@ -247,7 +248,8 @@ def _train(
     record: dict[str, Any] = {
         "model": network.name,
         "options": {name: value for name, value in options.items() if name != "spec"},
-        "weights": str(model.resolve()) if isinstance(model, Path) else None,
+        "weights": (str(model) if as_preset(model) else str(model.resolve())) if isinstance(model, Path) else None,
+        "origins": origins(network),
         "task": index.task,
         "labels": list(index.labels),
         "specs": {name: spec.to_dict() for name, spec in contract.items()},

