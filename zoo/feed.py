@@ -17,14 +17,15 @@ class Source(keras.utils.PyDataset):
 
     Args:
         dataset: any PyDataset; a generator of `loaders.compat` is asked for its pixels as they are.
+        pixels: whether they are clips, and not features.
     """
 
-    def __init__(self, dataset: keras.utils.PyDataset) -> None:
+    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True) -> None:
         super().__init__(workers=1)
         self.dataset = dataset.unscaled() if hasattr(dataset, "unscaled") else dataset
         self.failed: Exception | None = None
         self.epoch = 0
-        self._checked = False
+        self._checked = not pixels
         # More workers are threads of ours, never Keras's queue: see ReadAhead.
         threads = self.dataset.workers
         self._ahead = ReadAhead(lambda _, batch: self.dataset[batch], threads) if threads > 1 else None
@@ -55,8 +56,8 @@ class Source(keras.utils.PyDataset):
 class Feed(Source):
     """The training set as Keras sees it, with a note of when each batch was ready."""
 
-    def __init__(self, dataset: keras.utils.PyDataset) -> None:
-        super().__init__(dataset)
+    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True) -> None:
+        super().__init__(dataset, pixels=pixels)
         self.resumed = bool(getattr(self.dataset, "resumed", False))
         self.first = self.dataset.epoch if self.resumed else 0
         self.epoch = -1  # between epochs Keras reads to throw away: nothing is read ahead then

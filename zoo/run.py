@@ -217,8 +217,9 @@ def _train(
 ) -> Run:
     import keras
 
-    from loaders.dataset import ClipDataset
     from zoo.contract import origins, specs
+    from zoo.feeding import feeds
+    from zoo.frozen import freeze
     from zoo.training import fit
     from zoo.writing import Writer
 
@@ -239,12 +240,7 @@ def _train(
     if augmentation is not None:
         why = f": it would turn {mirrored[0]!r} into {mirrored[1]!r}" if mirrored else ""
         say(f"mirroring: {'on, every second clip' if augmentation.flip else 'off'}{why}")
-    common: dict[str, Any] = {"batch_size": recipe.batch, "workers": workers}
-    trained = ClipDataset(
-        index.only("train"), contract, shuffle=True, augmentation=augmentation, mixup=recipe.mixup, seed=recipe.seed,
-        split="train", cache=cache, **common,
-    )  # fmt: skip
-    checked = ClipDataset(index.only("validation"), contract, split="validation", cache=trained.cache, **common)
+    frozen = freeze(network, recipe.train_from)
     record: dict[str, Any] = {
         "model": network.name,
         "options": {name: value for name, value in options.items() if name != "spec"},
@@ -263,11 +259,12 @@ def _train(
         "command": sys.argv[1:],
     }
     say(f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(contract.values())).shape}")
-    writer = Writer(Run(folder), record, index)
+    writer = Writer(Run(folder), record, index, whole=network, frozen=frozen)
     weights = index.only("train").class_weights() if recipe.class_weights else None
     # The writer goes first: what a callback of the user does then finds the files of the epoch.
     try:
-        fit(network, trained, checked, recipe=recipe, class_weight=weights, callbacks=[writer, *callbacks])
+        learner, trained, checked = feeds(network, index, recipe, cache=cache, workers=workers, say=say)
+        fit(learner, trained, checked, recipe=recipe, class_weight=weights, callbacks=[writer, *callbacks])
     except KeyboardInterrupt:
         say(f"interrupted; {writer.kept}")
         raise

@@ -14,6 +14,7 @@ from loaders.index import ClipIndex
 from loaders.tasks import TASKS, task_kind
 from zoo.contract import labels, scale_answer, task
 from zoo.feed import Clock, Feed, Source
+from zoo.layers import ClipInput
 from zoo.objectives import MeanClassAccuracy, ScaledSquaredError
 from zoo.precision import set_precision
 from zoo.recipe import Recipe
@@ -86,8 +87,9 @@ def fit(
         _check_labels(model, getattr(dataset, "index", None))
     keras.utils.set_random_seed(recipe.seed)
     compile_model(model, recipe, index=getattr(train, "index", None))
-    feed = Feed(train)
-    checked = Source(validation) if validation is not None else None
+    pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
+    feed = Feed(train, pixels=pixels)
+    checked = Source(validation, pixels=pixels) if validation is not None else None
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
     record = Record(monitor)
     every: list[keras.callbacks.Callback] = [Clock(feed), record, *callbacks]

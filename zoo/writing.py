@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import keras
 from loaders.atomic import write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
+from zoo.frozen import thawed
 from zoo.pictures import draw_curves
 from zoo.run import Run
 from zoo.saving import save_model
@@ -27,11 +28,21 @@ class Writer(keras.callbacks.Callback):
         run: where.
         record: what `run.json` says.
         index: the clips, with splits.
+        whole: the model to keep, of which what trains may be a part.
+        frozen: its layers that are frozen in this training alone.
     """
 
-    def __init__(self, run: Run, record: Mapping[str, Any], index: ClipIndex) -> None:
+    def __init__(
+        self,
+        run: Run,
+        record: Mapping[str, Any],
+        index: ClipIndex,
+        *,
+        whole: keras.Model,
+        frozen: Sequence[keras.layers.Layer] = (),
+    ) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.whole, self.frozen = run, whole, frozen
         self.record = dict(record)
         self.index = index
         self.history: list[dict[str, float]] = []
@@ -55,10 +66,11 @@ class Writer(keras.callbacks.Callback):
             self._write(new, best=True)
 
     def _write(self, run: Run, *, best: bool) -> None:
-        if best:
-            save_model(self.model, run.model)
-            self.record["best"] = self.history[-1]
-        save_model(self.model, run.last)
+        with thawed(self.frozen):
+            if best:
+                save_model(self.whole, run.model)
+                self.record["best"] = self.history[-1]
+            save_model(self.whole, run.last)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()

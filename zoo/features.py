@@ -1,0 +1,197 @@
+"""What the frozen part of a model gives for clips: computed once, kept on disk, trained on in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from loaders.ahead import ReadAhead
+from loaders.augment import Augmentation
+from loaders.cache import Cache, Entry, entry_key
+from loaders.clip import read_inputs
+from loaders.index import Clip, ClipIndex
+from loaders.sampling import is_random
+from loaders.spec import ClipSpec
+from loaders.split import Split
+
+Features = np.ndarray | list[np.ndarray]
+
+
+class _Wanted(NamedTuple):
+    """One draw of one clip."""
+
+    clip: Clip
+    draw: int
+    key: str
+
+
+class FeatureDataset(keras.utils.PyDataset):
+    """Batches of features and labels, for what trains behind a frozen network.
+
+    `dataset[i]` is `(features, labels)`: what `frozen` gives, float32, and labels as a ClipDataset has them. Features
+    are computed when the dataset is made, those that the cache has not. What a batch holds depends on (seed, epoch,
+    position) alone.
+
+    Args:
+        frozen: uint8 clips -> features; see `zoo.frozen.cut`.
+        specs: input name -> ClipSpec of the model.
+        index: the clips.
+        cache: of features; its entries are named by file, span, spec, weights and layer of `frozen`, draw and
+            augmentation.
+        batch_size: clips in a batch, >= 1.
+        draws: how often each clip is drawn; each epoch takes one of them. 0: once, as a test clip.
+        augmentation: of a draw.
+        shuffle: a new order each epoch.
+        seed: of draws and order.
+        workers: threads that read clips.
+        say: called with a line of progress now and then.
+
+    Raises:
+        VideoError: a clip cannot be read.
+    """
+
+    def __init__(
+        self,
+        frozen: keras.Model,
+        specs: Mapping[str, ClipSpec],
+        index: ClipIndex,
+        *,
+        cache: Cache,
+        batch_size: int = 16,
+        draws: int = 0,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int = 2,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        super().__init__(workers=1)
+        self.index, self.batch_size, self.shuffle, self.seed = index, batch_size, shuffle, seed
+        self.epoch = 0
+        split: Split = "train" if draws else "test"
+        chance = augmentation is not None or any(is_random(spec, split) for spec in specs.values())
+        self.draws = max(1, draws) if chance else 1
+        self._targets = index.encode()
+        self._one = not isinstance(frozen.output, list)
+        self._values = _values(
+            frozen, specs, index, cache, self.draws, augmentation if draws else None, split, seed, workers, say
+        )
+
+    @property
+    def num_batches(self) -> int:
+        return -(-len(self.index) // self.batch_size)
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def __getitem__(self, batch: int) -> tuple[Features, np.ndarray]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.index)) if self.shuffle else np.arange(len(self.index))
+        draw = rng.integers(self.draws, size=len(self.index))
+        chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        found = [
+            np.stack([values[draw[position]][position] for position in chosen]) for values in self._values
+        ]  # values: draw -> clip -> features
+        return (found[0] if self._one else found), self._targets[chosen]
+
+    def everything(self) -> Features:
+        """All features of all draws, (draws * clips, ...)."""
+        found = [np.concatenate([np.stack(clips) for clips in values]) for values in self._values]
+        return found[0] if self._one else found
+
+
+def _values(
+    frozen: keras.Model,
+    specs: Mapping[str, ClipSpec],
+    index: ClipIndex,
+    cache: Cache,
+    draws: int,
+    augmentation: Augmentation | None,
+    split: Split,
+    seed: int,
+    workers: int,
+    say: Callable[[str], object],
+) -> list[list[list[np.ndarray]]]:
+    """For each tensor of `frozen`: draw -> clip -> features."""
+    shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)]
+    way = _way(frozen, augmentation, split, seed)
+    wanted = [
+        _Wanted(clip, draw, hashlib.sha256(f"{_names(index, clip, specs, split)}{draw}{way}".encode()).hexdigest()[:40])
+        for draw in range(draws)
+        for clip in index
+    ]
+    found: dict[str, list[np.ndarray]] = {}
+    for each in wanted:
+        entry = cache.get(each.key)
+        if entry is not None:
+            found[each.key] = _unpacked(entry.canvas, shapes)
+    missing = list({each.key: each for each in wanted if each.key not in found}.values())
+    if missing:
+        say(
+            f"features: {len(missing)} to compute of {len(wanted)}, once; the frozen part of {frozen.name[:-7]} gives them"
+        )
+
+    def read(_: int, place: int) -> dict[str, np.ndarray]:
+        clip, draw, _key = missing[place]
+        # Of the file alone, not of its place among others: a clip that is added changes no other's features.
+        rng = np.random.default_rng(
+            (seed, draw, int(hashlib.sha256(f"{clip.file}{clip.span}".encode()).hexdigest()[:8], 16))
+        )
+        return read_inputs(
+            index.root / clip.file, specs, span=clip.span, split=split, rng=rng, augmentation=augmentation
+        )
+
+    ahead, began, told = ReadAhead(read, workers), time.monotonic(), 0.0
+    for start in range(0, len(missing), _TOGETHER):
+        places = range(start, min(start + _TOGETHER, len(missing)))
+        clips = [ahead.get(0, place, len(missing)) for place in places]
+        batch = {name: np.stack([clip[name] for clip in clips]) for name in specs}
+        outputs = keras.tree.flatten(frozen.predict_on_batch(batch if len(batch) > 1 else next(iter(batch.values()))))
+        for row, place in enumerate(places):
+            rows = [np.ascontiguousarray(output[row], np.float32) for output in outputs]
+            found[missing[place].key] = rows
+            cache.put(missing[place].key, Entry(_packed(rows), 0.0))
+        done, passed = places[-1] + 1, time.monotonic() - began
+        if passed - told > _TELL and done < len(missing):
+            told = passed
+            say(f"features: {done} of {len(missing)}, {passed / done * (len(missing) - done) / 60:.1f} min left")
+    return [
+        [
+            [found[each.key][tensor] for each in wanted[draw * len(index) : (draw + 1) * len(index)]]
+            for draw in range(draws)
+        ]
+        for tensor in range(len(shapes))
+    ]
+
+
+_TOGETHER = 8  # clips that go through the network at once
+_TELL = 20.0  # seconds between lines of progress
+
+
+def _names(index: ClipIndex, clip: Clip, specs: Mapping[str, ClipSpec], split: Split) -> str:
+    return "".join(entry_key(index.root / clip.file, spec, span=clip.span, split=split) for spec in specs.values())
+
+
+def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, seed: int) -> str:
+    """What else decides on features: the network with its weights, and how clips are drawn."""
+    digest = hashlib.sha256()
+    for weight in frozen.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data)
+    layers = [layer.name for layer in frozen._flatten_layers()]
+    return f"{digest.hexdigest()}{layers}{augmentation!r}{split}{seed if split == 'train' else ''}"
+
+
+def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The bytes of all tensors: what a cache keeps is uint8."""
+    return np.concatenate([row.reshape(-1).view(np.uint8) for row in rows])
+
+
+def _unpacked(packed: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    numbers = np.ascontiguousarray(packed).view(np.float32)
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(np.split(numbers, ends[:-1]), shapes, strict=True)]

@@ -1,0 +1,80 @@
+"""What a training is fed with: clips, or features of them where a part of the model is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from loaders.cache import Cache, DiskCache, MemoryCache
+from loaders.dataset import ClipDataset
+from loaders.errors import ClipzooError
+from loaders.index import ClipIndex
+from zoo.contract import specs
+from zoo.features import FeatureDataset
+from zoo.fetching import kept_in
+from zoo.frozen import cut
+from zoo.recipe import Recipe
+
+Feeds = tuple[keras.Model, keras.utils.PyDataset, keras.utils.PyDataset]
+
+
+def feeds(
+    model: keras.Model,
+    index: ClipIndex,
+    recipe: Recipe,
+    *,
+    cache: Any = None,
+    workers: int = 2,
+    say: Callable[[str], object] = lambda line: None,
+) -> Feeds:
+    """What trains, and the training and validation sets for it.
+
+    Args:
+        model: frozen as the recipe says.
+        index: with splits.
+        recipe: with `draws`, what its frozen part gives is computed here, once.
+        cache: of clips, or of features: `memory`, a folder, any Cache. None: no clip is kept; features are, under
+            `zoo.fetching.kept_in()`.
+        workers: threads that read clips.
+        say: called with lines of progress.
+
+    Returns:
+        The model, or its part behind the frozen one; the two sets.
+
+    Raises:
+        VideoError: a clip cannot be read.
+        ClipzooError: as `zoo.frozen.cut`.
+    """
+    contract = specs(model)
+    augmentation = recipe.augmentation_for(contract, index.labels)
+    train, validation = index.only("train"), index.only("validation")
+    common: dict[str, Any] = {"batch_size": recipe.batch, "workers": workers}
+    if not recipe.draws:
+        trained = ClipDataset(
+            train, contract, shuffle=True, augmentation=augmentation, mixup=recipe.mixup, seed=recipe.seed,
+            split="train", cache=cache, **common,
+        )  # fmt: skip
+        return model, trained, ClipDataset(validation, contract, split="validation", cache=trained.cache, **common)
+    parts = cut(model, recipe.train_from)
+    common |= {"cache": _features(cache, say), "say": say}
+    drawn = FeatureDataset(
+        parts.frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
+        **common,
+    )  # fmt: skip
+    return parts.rest, drawn, FeatureDataset(parts.frozen, contract, validation, **common)
+
+
+def _features(cache: Any, say: Callable[[str], object]) -> Cache:
+    if cache == "memory":
+        return MemoryCache()
+    if cache is not None:
+        return DiskCache(cache) if isinstance(cache, str | Path) else cache
+    folder = kept_in() / "features"
+    try:
+        return DiskCache(folder)
+    except ClipzooError as error:
+        say(f"note: features are kept in memory alone ({error})")
+        return MemoryCache()

@@ -1,0 +1,175 @@
+"""Where a model is cut in two: what is frozen, and what trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from loaders.check import near
+from loaders.errors import ClipzooError
+from zoo.layers import FrameWise
+
+HEAD, ALL = "head", "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The two parts of a model. They share its layers: what one learns, the whole knows.
+
+    Attributes:
+        frozen: uint8 clips -> features, one tensor for each input of the model; nothing of it trains.
+        rest: features -> what the model answers.
+    """
+
+    frozen: keras.Model
+    rest: keras.Model
+
+
+def freeze(model: keras.Model, train_from: str) -> list[keras.layers.Layer]:
+    """Freezes what stands before a layer; batch normalisation there computes as in inference.
+
+    Args:
+        model: of the zoo, changed in place.
+        train_from: `head`: all behind the backbone trains, or the trunk; `all`: every layer; or the name of a layer in
+            it, which trains with all that comes after it.
+
+    Returns:
+        The layers that trained before.
+
+    Raises:
+        ClipzooError: the model has no such layer, or nothing to freeze.
+    """
+    found: list[keras.layers.Layer] = []
+    if train_from == ALL:
+        return found
+    for wrapper in _wrappers(model, train_from):
+        before = _network(wrapper) if train_from == HEAD else _before(wrapper, train_from)
+        for layer in before._flatten_layers(include_self=False):
+            # Of a wrapper the backends think differently.
+            if layer.trainable and not list(layer._flatten_layers(include_self=False)):
+                layer.trainable = False
+                found.append(layer)
+    return found
+
+
+@contextmanager
+def thawed(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
+    """What is saved inside says of these layers that they can train: the next training decides for itself."""
+    for layer in layers:
+        layer.trainable = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.trainable = False
+
+
+def cut(model: keras.Model, train_from: str) -> Parts:
+    """Cuts a model where its frozen part ends, as far down as nothing is learnt or drawn at random.
+
+    Args:
+        model: of the zoo; `freeze` it likewise.
+        train_from: `head`, or the name of a layer; see `freeze`.
+
+    Raises:
+        ClipzooError: as `freeze`; or the layer stands in a branch, beside others that it would have to wait for.
+    """
+    tensors, inner = [], []
+    for wrapper in _wrappers(model, train_from):
+        if train_from == HEAD:
+            tensors.append(_further(model, _called(wrapper).output_tensors[0]))
+            continue
+        before = _before(wrapper, train_from)
+        apart = FrameWise(before, name=f"{wrapper.name}_before") if isinstance(wrapper, FrameWise) else before
+        tensors.append(apart(_called(wrapper).input_tensors[0]))
+        inner.append(wrapper)
+    frozen = keras.Model(model.inputs, tensors if len(tensors) > 1 else tensors[0], name=f"{model.name}_frozen")
+    if train_from == HEAD:
+        return Parts(frozen=frozen, rest=_from(model, tensors))
+    features, behind = [], []
+    for wrapper, tensor in zip(inner, tensors, strict=True):
+        given = keras.Input(tensor.shape[1:], name=f"{wrapper.name}_features")
+        after = _after(wrapper, train_from)
+        apart = FrameWise(after, name=f"{wrapper.name}_after") if isinstance(wrapper, FrameWise) else after
+        features.append(given)
+        behind.append(apart(given))
+    end = _from(model, [_called(wrapper).output_tensors[0] for wrapper in inner])
+    answer = end.call(
+        behind if len(behind) > 1 else behind[0]
+    )  # not end(...): the Answer is to stay a layer of its own
+    return Parts(
+        frozen=frozen, rest=keras.Model(features if len(features) > 1 else features[0], answer, name=model.name)
+    )
+
+
+def _from(model: keras.Model, tensors: list[Any]) -> keras.Model:
+    return keras.Model(tensors if len(tensors) > 1 else tensors[0], model.output, name=model.name)
+
+
+def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
+    """What holds the networks of a model: FrameWise of a backbone, or a trunk over space and time."""
+    found = [layer for layer in model.layers if isinstance(layer, FrameWise | keras.Model)]
+    if not found:
+        raise ClipzooError(f"train_from {train_from!r}: model {model.name!r} has no backbone to freeze; say 'all'")
+    if train_from != HEAD:
+        names = [layer.name for wrapper in found for layer in _network(wrapper).layers]
+        if train_from not in names:
+            raise ClipzooError(
+                f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; {near(train_from, names)}"
+            )
+    return found
+
+
+def _called(wrapper: Any) -> Any:
+    """Where the model calls it: `input` and `output` of a nested model are those inside it."""
+    return wrapper._inbound_nodes[0]
+
+
+def _network(wrapper: Any) -> keras.Model:
+    return wrapper.layer if isinstance(wrapper, FrameWise) else wrapper
+
+
+def _before(wrapper: Any, name: str) -> keras.Model:
+    network = _network(wrapper)
+    return keras.Model(network.input, _input_of(network, name), name=f"{network.name}_before")
+
+
+def _after(wrapper: Any, name: str) -> keras.Model:
+    network = _network(wrapper)
+    try:
+        return keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
+    except ValueError:
+        raise ClipzooError(
+            f"train_from {name!r}: other layers stand beside it, which what comes after needs too; name the first layer "
+            "of a block, or what stands between two"
+        ) from None
+
+
+def _input_of(network: keras.Model, name: str) -> Any:
+    tensor = network.get_layer(name).input
+    if isinstance(tensor, list | tuple | dict):
+        raise ClipzooError(f"train_from {name!r}: it takes several inputs; name a layer that takes one")
+    return tensor
+
+
+def _further(model: keras.Model, tensor: Any) -> Any:
+    """Down the layers behind a tensor that have no weights and do the same in training: poolings."""
+    while True:
+        behind = list(_behind(model, tensor))
+        if len(behind) != 1 or behind[0].weights or behind[0]._call_has_training_arg or tensor is model.output:
+            return tensor
+        output = behind[0].output
+        if not isinstance(behind[0].input, keras.KerasTensor) or output is model.output:
+            return tensor
+        tensor = output
+
+
+def _behind(model: keras.Model, tensor: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        given = keras.tree.flatten(layer.input) if not isinstance(layer, keras.layers.InputLayer) else []
+        if any(each is tensor for each in given):
+            yield layer
