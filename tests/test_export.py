@@ -340,7 +340,7 @@ def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-@pytest.mark.parametrize("name", ["mobilenet_lstm", "dtpp"])
+@pytest.mark.parametrize("name", ["mobilenet_lstm", "mobilenet_average", "dtpp"])
 def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None:
     model = live(name)
     whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
@@ -359,6 +359,10 @@ def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None
     }
     assert kinds.pop("Conv") == onnx.TensorProto.FLOAT16
     assert all(kind == onnx.TensorProto.FLOAT for kind in kinds.values())
+    casts = {node.output[0]: node.attribute[0].i for node in proto.graph.node if node.op_type == "Cast"}
+    means = [node.input[0] for node in proto.graph.node if node.op_type == "ReduceMean"]
+    assert len(means) == (name == "mobilenet_average")
+    assert all(casts.get(mean) == onnx.TensorProto.FLOAT for mean in means)
     clips = clips_for(model, count=5)
     classifier = Classifier(half)
     assert classifier.metadata.precision == "float16"
