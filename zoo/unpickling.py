@@ -36,7 +36,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.names:
             raise ClipzooError(
-                f"{self.origin}: names {f'{module}.{name}'!r}, which no file of arrays needs, and was not read; take "
+                f"{self.origin}: names {f'{module}.{name}'!r}, which arrays in it do not need, and was not read; take "
                 "the file from its authors anew"
             )
         return self.names[module, name]
