@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-# What stays in float32: sums over time that feed themselves, and exponentials, whose errors do not average out.
-IN_FLOAT32 = ("GRU", "LSTM", "Softmax", "Sigmoid")
+# What stays in float32: sums over time that feed themselves, and exponentials, whose errors do not average out; and
+# means over time, which ONNX Runtime has computed as zeros or NaN in float16 on CUDA (onnxconverter-common#323).
+IN_FLOAT32 = ("GRU", "LSTM", "ReduceMean", "Softmax", "Sigmoid")
 
 
 def to_float16(proto: Any) -> Any:
     """Converts a graph with ONNX Runtime's own converter (onnxruntime.transformers.float16).
 
-    Inputs stay uint8, outputs float32; recurrent layers and the last activation compute in float32, casts about them.
+    Inputs stay uint8, outputs float32; layers over time and the last activation compute in float32, casts about
+    them.
     Providers without float16, such as the CPU's, compute in float32 behind casts of their own.
 
     Args:

@@ -30,13 +30,17 @@ pytestmark = pytest.mark.keras
 GRAPHS: list[tuple[str, dict[str, Any]]] = [
     ("convnet_gru", {}),
     ("convnet_lstm", {"bidirectional": True}),
+    ("mobilenet_average", {}),
+    ("efficientnet_lite0_gru", {}),
     ("mobilenet_gru", {"bidirectional": True}),
     ("mobilenet_lstm", {}),
     ("mobilenetv2_gru", {}),
     ("vgg16_gru", {}),
+    ("mobilenetv2_average", {}),
+    ("efficientnet_lite0_average", {}),
 ]
 if keras.config.backend() == "jax":
-    GRAPHS = GRAPHS[:2]  # the conversion is the same process; what differs is who saved the model
+    GRAPHS = GRAPHS[:4]  # the conversion is the same process; what differs is who saved the model
 
 
 def live(name: str, **options: Any) -> keras.Model:
@@ -53,7 +57,9 @@ def test_the_graph_is_native_and_the_answers_are_keras_s(name: str, options: dic
     onnx.checker.check_model(proto, full_check=True)
     operators = [node.op_type for node in proto.graph.node]
     cell = name.rpartition("_")[2].upper()
-    assert operators.count(cell) == 1
+    assert {op: operators.count(op) for op in ("GRU", "LSTM") if op in operators} == (
+        {} if cell == "AVERAGE" else {cell: 1}
+    )
     assert not {"Loop", "Scan", "If"} & set(operators)
     convolutions = sum(
         isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
@@ -334,7 +340,7 @@ def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-@pytest.mark.parametrize("name", ["mobilenet_lstm", "dtpp"])
+@pytest.mark.parametrize("name", ["mobilenet_lstm", "mobilenet_average", "dtpp"])
 def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None:
     model = live(name)
     whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
@@ -353,6 +359,10 @@ def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None
     }
     assert kinds.pop("Conv") == onnx.TensorProto.FLOAT16
     assert all(kind == onnx.TensorProto.FLOAT for kind in kinds.values())
+    casts = {node.output[0]: node.attribute[0].i for node in proto.graph.node if node.op_type == "Cast"}
+    means = [node.input[0] for node in proto.graph.node if node.op_type == "ReduceMean"]
+    assert len(means) == (name == "mobilenet_average")
+    assert all(casts.get(mean) == onnx.TensorProto.FLOAT for mean in means)
     clips = clips_for(model, count=5)
     classifier = Classifier(half)
     assert classifier.metadata.precision == "float16"

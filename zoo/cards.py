@@ -9,6 +9,7 @@ from typing import Any
 from loaders.spec import ClipSpec
 
 ARTICLE = "Metal3d, Training neural network with image sequence, an example with video as input (2019)"
+TSN = "Wang et al., Temporal Segment Networks, arXiv 1608.00859 (2016)"
 DTPP = "Zhu, Zou, Zhu, End-to-end Video-level Representation Learning for Action Recognition, arXiv 1711.04161 (2018)"
 I3D = (
     "Carreira, Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, arXiv 1705.07750 (2017)"
@@ -63,6 +64,20 @@ def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: 
     )
 
 
+def _average(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> Card:
+    """`name` is that of a backbone and `average`."""
+    return Card(
+        name=name,
+        summary=f"{what} on every frame, averaged over frames",
+        spec=ClipSpec(frames=8, height=size, width=size, sampling="segments"),
+        builder="zoo.consensus:average",
+        options={"backbone": name.removesuffix("_average")},
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        source=TSN,
+    )
+
+
 _SEGMENTS = ClipSpec(
     frames=25, height=224, width=224, sampling="segments", resize="fit", resize_to=256, interpolation="linear"
 )
@@ -107,7 +122,11 @@ CARDS: tuple[Card, ...] = (
     _recurrent("mobilenet_gru", 224, 4_106_739, 2_840_293_056, "MobileNet"),
     _recurrent("mobilenet_lstm", 224, 4_176_243, 2_840_641_216, "MobileNet"),
     _recurrent("mobilenetv2_gru", 224, 3_185_011, 1_499_428_416, "MobileNetV2"),
+    _recurrent("efficientnet_lite0_gru", 224, 4_340_051, 1_921_494_816, "EfficientNet-Lite0"),
     _recurrent("vgg16_gru", 224, 15_494_259, 76_734_373_056, "VGG16"),
+    _average("mobilenet_average", 224, 3_281_139, 4_541_783_040, "MobileNet"),
+    _average("mobilenetv2_average", 224, 2_323_315, 2_396_019_456, "MobileNetV2"),
+    _average("efficientnet_lite0_average", 224, 3_478_355, 3_071_325_696, "EfficientNet-Lite0"),
     _stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling"),
     _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),
     _stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff"),

@@ -7,20 +7,19 @@ stand-ins even for that: neither PyTorch nor NumPy is handed to it.
 from __future__ import annotations
 
 import io
-import pickle
-import pickletools
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from loaders.errors import ClipzooError
 from loaders.printable import printable_name
+from zoo.unpickling import Named, damaged, unpickle
 
 Tree = dict[str, "np.ndarray | Tree"]
 
@@ -40,17 +39,17 @@ def read_pickle(file: Path | bytes) -> Tree:
         file: its path, or what stands in it.
 
     Returns:
-        name -> array, or a dict of the same kind. The arrays are read-only and in the machine's byte order.
+        name -> array, or a dict of the same kind. The arrays may be read-only, and are in the machine's byte order.
 
     Raises:
         ClipzooError: no such file; damaged; it names anything but `ndarray`, `dtype` and `_reconstruct`, or holds
             anything but arrays of numbers in dicts.
     """
     data, origin = _contents(file)
-    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): _Named(_refuse_call), ("numpy", "dtype"): _Named(_Dtype)}
+    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): Named(_refuse_call), ("numpy", "dtype"): Named(_Dtype)}
     for package in ("numpy.core", "numpy._core"):  # before NumPy 2, and since
-        names[f"{package}.multiarray", "_reconstruct"] = _Named(_Array)
-    return _tree(_unpickle(data, 0, origin, names).held, origin)
+        names[f"{package}.multiarray", "_reconstruct"] = Named(_Array)
+    return _tree(unpickle(data, 0, origin, names).held, origin)
 
 
 def read_torch(file: Path | bytes) -> dict[str, np.ndarray]:
@@ -77,73 +76,7 @@ def read_torch(file: Path | bytes) -> dict[str, np.ndarray]:
     except ClipzooError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise what they like at damaged bytes
-        raise _damaged(origin, "PyTorch", error) from None
-
-
-# === The pickle ===
-
-
-class _Named:
-    """What a name in a pickle stands for: it can be called, and not be changed."""
-
-    __slots__ = ("call", "what")
-
-    def __init__(self, call: Callable[..., Any], what: str = "") -> None:
-        self.call, self.what = call, what
-
-    def __call__(self, *args: Any) -> Any:
-        return self.call(*args)
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise ValueError("it changes what it names")
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, origin: str, names: Mapping[tuple[str, str], Any]) -> None:
-        super().__init__(io.BytesIO(data))
-        self.origin, self.names = origin, names
-        self.storages: dict[str, _Storage] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.names:
-            raise ClipzooError(
-                f"{self.origin}: names {f'{module}.{name}'!r}, which no file of arrays needs, and was not read; take "
-                "the file from its authors anew"
-            )
-        return self.names[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        kind, storage, key, _, count, *_ = pid
-        if kind != "storage" or not isinstance(storage, _Named) or storage.what not in _STORAGES:
-            raise ValueError(f"it refers to a {kind!r}")
-        found = _Storage(np.dtype(_STORAGES[storage.what]), _text(key), _count(count))
-        if self.storages.setdefault(found.key, found) != found:
-            raise ValueError(f"storage {key!r} is of two kinds")
-        return found
-
-
-class _Unpickled(NamedTuple):
-    held: Any
-    end: int  # where the pickle ends in its file
-    storages: dict[str, _Storage]
-
-
-def _unpickle(data: bytes, start: int, origin: str, names: Mapping[tuple[str, str], Any]) -> _Unpickled:
-    """The object whose pickle begins at `start`."""
-    try:
-        stream = io.BytesIO(data)
-        stream.seek(start)
-        for number, (operation, value, _) in enumerate(pickletools.genops(stream)):
-            # Python allocates as many places as the largest number says, and as many bytes as a length says: genops has
-            # just seen that the bytes are there, and no pickler counts its places faster than its operations.
-            if "PUT" in operation.name and int(value or 0) > number:
-                raise ValueError(f"place {value} at operation {number}")
-        unpickler = _Unpickler(data[start : stream.tell()], origin, names)
-        return _Unpickled(unpickler.load(), stream.tell(), unpickler.storages)
-    except ClipzooError:
-        raise
-    except Exception as error:  # a pickle can raise anything
-        raise _damaged(origin, "pickle", error) from None
+        raise damaged(origin, "PyTorch", error) from None
 
 
 # === NumPy's arrays ===
@@ -220,6 +153,19 @@ class _Storage:
     count: int
 
 
+class _Storages(dict[str, _Storage]):
+    """Those that a pickle refers to, by their keys."""
+
+    def __call__(self, reference: Any) -> _Storage:
+        kind, storage, key, _, count, *_ = reference
+        if kind != "storage" or not isinstance(storage, Named) or storage.what not in _STORAGES:
+            raise ValueError(f"it refers to a {kind!r}")
+        found = _Storage(np.dtype(_STORAGES[storage.what]), _text(key), _count(count))
+        if self.setdefault(found.key, found) != found:
+            raise ValueError(f"storage {key!r} is of two kinds")
+        return found
+
+
 @dataclass(frozen=True)
 class _Tensor:
     """Numbers of a storage whose bytes may come later in the file."""
@@ -246,9 +192,9 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _T
 
 
 _TORCH: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _Named(OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2"): _Named(_rebuild),
-    **{("torch", name): _Named(_refuse_call, name) for name in _STORAGES},
+    ("collections", "OrderedDict"): Named(OrderedDict),
+    ("torch._utils", "_rebuild_tensor_v2"): Named(_rebuild),
+    **{("torch", name): Named(_refuse_call, name) for name in _STORAGES},
 }
 _Bytes = Callable[[_Storage], np.ndarray]  # a storage's numbers
 
@@ -262,7 +208,7 @@ def _from_zip(data: bytes, origin: str) -> tuple[Any, _Bytes]:
     folder = name.removesuffix("data.pkl")
     if f"{folder}byteorder" in sizes and archive.read(f"{folder}byteorder") != b"little":
         raise ValueError("its numbers are big-endian")
-    held = _unpickle(archive.read(name), 0, origin, _TORCH).held
+    held = unpickle(archive.read(name), 0, origin, _TORCH, outside=_Storages()).held
 
     def numbers(storage: _Storage) -> np.ndarray:
         content = archive.read(f"{folder}data/{storage.key}")  # its checksum is looked at
@@ -272,20 +218,21 @@ def _from_zip(data: bytes, origin: str) -> tuple[Any, _Bytes]:
 
 
 def _from_legacy(data: bytes, origin: str) -> tuple[Any, _Bytes]:
-    first = _unpickle(data, 0, origin, {})
+    first = unpickle(data, 0, origin, {})
     if first.held != _LEGACY:
         raise ValueError("it begins in another way")
-    version = _unpickle(data, first.end, origin, {})
-    system = _unpickle(data, version.end, origin, {})
+    version = unpickle(data, first.end, origin, {})
+    system = unpickle(data, version.end, origin, {})
     if version.held != _LEGACY_VERSION or system.held["little_endian"] is not True:
         raise ValueError(f"its version {version.held!r} or its byte order is another")
-    main = _unpickle(data, system.end, origin, _TORCH)
-    keys = _unpickle(data, main.end, origin, {})
+    storages = _Storages()
+    main = unpickle(data, system.end, origin, _TORCH, outside=storages)
+    keys = unpickle(data, main.end, origin, {})
     place = keys.end
     starts: dict[str, int] = {}
     for key in keys.held:  # how many numbers, then the numbers
         starts[key] = place
-        place += 8 + main.storages[key].count * main.storages[key].dtype.itemsize
+        place += 8 + storages[key].count * storages[key].dtype.itemsize
 
     def numbers(storage: _Storage) -> np.ndarray:
         start = starts[storage.key]
@@ -322,11 +269,6 @@ def _contents(file: Path | bytes) -> tuple[bytes, str]:
         return file.read_bytes(), printable_name(str(file))
     except OSError as error:
         raise ClipzooError(f"checkpoint {printable_name(str(file))!r}: cannot be read ({error.strerror})") from None
-
-
-def _damaged(origin: str, kind: str, error: Exception) -> ClipzooError:
-    why = " ".join(str(error).split()) or type(error).__name__
-    return ClipzooError(f"{origin}: is damaged, or no {kind} file of arrays ({why}); take it from its authors anew")
 
 
 def _count(value: Any) -> int:

@@ -7,14 +7,12 @@ from typing import Any, Literal
 
 import keras
 
-from loaders.check import names, number, whole
+from loaders.check import number, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
-from zoo.backbones import backbone as backbone_named
-from zoo.backbones.backbone import options_of
 from zoo.contract import head
-from zoo.layers import ClipInput, FrameWise
+from zoo.frames import frame_features
 
 DENSE = (1024, 512, 128)
 CELLS = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
@@ -57,31 +55,24 @@ def recurrent(
     Raises:
         ClipzooError: no such option, or a value out of its range.
     """
-    network = backbone_named(backbone)
-    own = set(options_of(recurrent)) - {"name", "task", "backbone", "cell"}
-    names(name, backbone_options, own | set(network.options), noun="option")
     whole("units", units, most=2**16)
-    whole("trainable_layers", trainable_layers, least=0)
     number("dropout", dropout, least=0, below=1)
     if not isinstance(bidirectional, bool):
         raise ClipzooError(f"bidirectional ({bidirectional!r}) must be true or false")
-
-    if not isinstance(backbone_weights, str | Path | None):
-        raise ClipzooError(f"backbone_weights ({backbone_weights!r}) must be None, 'imagenet' or a file")
-
-    # === Layers ===
-    frame_network = network.create(
-        spec.shape[1:], weights=backbone_weights, trainable_layers=trainable_layers, **backbone_options
+    video, features = frame_features(
+        spec,
+        recurrent,
+        name=name,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        trainable_layers=trainable_layers,
+        pooling="max",
+        backbone_options=backbone_options,
     )
     over_time: keras.layers.Layer = CELLS[cell](units, name=cell)
     if bidirectional:
         over_time = keras.layers.Bidirectional(over_time, name=f"bidirectional_{cell}")
-
-    # === Functional Model ===
-    video = keras.Input(spec.shape, dtype="uint8", name="video")
-    x = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)
-    x = FrameWise(frame_network, name="frames")(x)
-    x = over_time(x)
+    x = over_time(features)
     for place, width in enumerate(DENSE, start=1):
         x = keras.layers.Dense(width, activation="relu", name=f"dense{place}")(x)
         x = keras.layers.Dropout(dropout, name=f"dropout{place}")(x)

@@ -17,7 +17,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet_gru": {"frames": 2, "size": 32, "alpha": 0.25},
     "mobilenet_lstm": {"frames": 2, "size": 32, "alpha": 0.25},
     "mobilenetv2_gru": {"frames": 2, "size": 32, "alpha": 0.35},
+    "efficientnet_lite0_gru": {"frames": 2, "size": 32},
     "vgg16_gru": {"frames": 1, "size": 32},
+    "mobilenet_average": {"frames": 2, "size": 32, "alpha": 0.25},
+    "mobilenetv2_average": {"frames": 2, "size": 32, "alpha": 0.35},
+    "efficientnet_lite0_average": {"frames": 2, "size": 32},
 }
 LABELS = ("jump", "run", "ride a bike")
 

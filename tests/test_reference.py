@@ -1,0 +1,102 @@
+"""Image networks with the weights of others compute what the originals compute (tests/reference/activations.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from loaders import ClipSpec, ClipzooError
+from tests.reference.activations import HERE, LAYERS, SIZE, noise, sampled
+from tests.support.archives import weights_file
+from zoo.backbones import backbone
+from zoo.backbones import efficientnet_lite as lite
+from zoo.backbones import mobilenetv2_torch as mobile
+from zoo.backbones.inverted_residual import inverted_residual_network
+from zoo.layers import ClipInput
+from zoo.weights import copy_weights, read_npz
+
+pytestmark = pytest.mark.keras
+BUILT: dict[str, dict[str, Any]] = {
+    "efficientnet_lite0": {"stages": lite.STAGES, "epsilon": 1e-3, "padding": "same"},
+    "mobilenetv2_torch": {"stages": mobile.STAGES, "epsilon": 1e-5, "padding": "both"},
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("weights")
+
+
+def differences(network: keras.Model, name: str) -> dict[str, float]:
+    """The largest difference from the original in each activation; pixels go through the backbone's normalisation."""
+    spec = ClipSpec(frames=1, height=SIZE[0], width=SIZE[1])
+    normalise = ClipInput(spec, **backbone(name).normalisation(spec))
+    video = keras.Input(spec.shape[1:], dtype="uint8")
+    depths = keras.Model(network.input, [network.get_layer(layer).output for layer in LAYERS[name]])
+    both = keras.Model(video, depths(normalise(video)))
+    found = {}
+    with np.load(HERE / f"{name}.npz") as reference:
+        for kind, pixels in {"noise": noise(), "frame": reference["frame"]}.items():
+            for (layer, steps), ours in zip(LAYERS[name].items(), both.predict(pixels, verbose=0), strict=True):
+                expected = reference[f"{kind}.{layer}"]
+                assert np.ptp(expected) > 1
+                found[f"{kind}.{layer}"] = float(np.abs(sampled(ours, steps) - expected).max())
+    return found
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_activations_are_the_original_s(name: str, weights: Path) -> None:
+    file = weights_file(name, weights)
+    pooled = backbone(name).create((*SIZE, 3), weights=file)
+    found = differences(pooled, name)
+    assert len(found) == 6
+    assert max(found.values()) < 1e-4, found
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("efficientnet_lite0", {"epsilon": 1e-5}),
+        ("efficientnet_lite0", {"padding": "both"}),
+        ("mobilenetv2_torch", {"epsilon": 1e-3}),
+        ("mobilenetv2_torch", {"padding": "same"}),
+    ],
+)
+def test_another_epsilon_or_padding_is_seen(name: str, change: dict[str, Any], weights: Path) -> None:
+    file = weights_file(name, weights)
+    network = inverted_residual_network((*SIZE, 3), name=name, **{**BUILT[name], **change})
+    copy_weights(read_npz(file), network, str(file))
+    found = differences(network, name)
+    assert min(found.values()) > 1e-3, found
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_enters_a_residual_branch_can_be_changed(name: str) -> None:
+    met: list[tuple[str, tuple[int | None, ...]]] = []
+
+    def entry(x: Any, block: str) -> Any:
+        met.append((block, tuple(x.shape)))
+        return keras.layers.Rescaling(0.0, name=f"{block}_entry")(x)
+
+    build = backbone(name).build
+    plain, changed = build((32, 32, 3), None), build((32, 32, 3), None, entry)
+    added = [layer.name.removesuffix("_add") for layer in plain.layers if isinstance(layer, keras.layers.Add)]
+    assert [block for block, _ in met] == added and len(added) == (9 if name == "efficientnet_lite0" else 10)
+    changed.set_weights(plain.get_weights())
+    # Nothing enters the branches now: what a block gives is its shortcut and a constant.
+    block = changed.get_layer("block3_add")
+    before = changed.get_layer("block2_project_norm").output
+    shortcut, whole = keras.Model(changed.input, [before, block.output]).predict(noise()[:, :32, :32], verbose=0)
+    constant = (whole - shortcut)[:, 2:-2, 2:-2]  # borders pad the constant with zeros
+    np.testing.assert_allclose(constant, np.broadcast_to(constant[:, :1, :1], constant.shape), atol=1e-4)
+    assert "entry" not in backbone(name).options  # it is no option of users
+
+
+@pytest.mark.parametrize("arrays", [lite.arrays, mobile.arrays])
+def test_weights_of_another_network_are_named(arrays: Any) -> None:
+    with pytest.raises(ClipzooError, match=r"the weights have no '.*weight'; they are of another network"):
+        arrays({"classifier.weight": np.zeros(3, np.float32)})

@@ -1,0 +1,65 @@
+"""The beginning of models that look at every frame alone: input, normalisation, an image network on each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from loaders.check import names, whole
+from loaders.errors import ClipzooError
+from loaders.spec import ClipSpec
+from zoo.backbones import backbone as backbone_named
+from zoo.backbones.backbone import options_of
+from zoo.layers import ClipInput, FrameWise
+
+_SETTLED = {"name", "task", "backbone", "cell"}  # by the card
+
+
+def frame_features(
+    spec: ClipSpec,
+    builder: Callable[..., keras.Model],
+    *,
+    name: str,
+    backbone: str,
+    backbone_weights: str | Path | None,
+    trainable_layers: int,
+    pooling: Literal["max", "average"],
+    backbone_options: Mapping[str, Any],
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Builds the layers `video`, `clip_input` and `frames`.
+
+    Args:
+        spec: the input contract.
+        builder: of the model; its keyword-only parameters are the options that the model takes beside the backbone's.
+        name: of the model, for messages.
+        backbone: one of `zoo.backbones.list_backbones()`.
+        backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
+        trainable_layers: with weights, how many of the backbone's last layers train.
+        pooling: over the feature maps of a frame.
+        backbone_options: of the backbone.
+
+    Returns:
+        The input, uint8 (B, T, height, width, channels), and the features of each frame (B, T, features).
+
+    Raises:
+        ClipzooError: no such option, or a value out of its range.
+    """
+    network = backbone_named(backbone)
+    own = set(options_of(builder)) - _SETTLED
+    names(name, backbone_options, own | set(network.options), noun="option")
+    whole("trainable_layers", trainable_layers, least=0)
+    if not isinstance(backbone_weights, str | Path | None):
+        raise ClipzooError(f"backbone_weights ({backbone_weights!r}) must be None, 'imagenet' or a file")
+    frame_network = network.create(
+        spec.shape[1:],
+        weights=backbone_weights,
+        trainable_layers=trainable_layers,
+        pooling=pooling,
+        **backbone_options,
+    )
+    video = keras.Input(spec.shape, dtype="uint8", name="video")
+    pixels = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)
+    return video, FrameWise(frame_network, name="frames")(pixels)
