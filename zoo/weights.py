@@ -66,7 +66,7 @@ def copy_weights(
             raise _misfit(origin, f"it has no layer {layer.name!r}", what)
         given = [np.asarray(array) for array in arrays[layer.name]]
         wanted = [tuple(weight.shape) for weight in layer.weights]
-        first = what == "backbone_weights" and given and given[0].ndim == 4 and wanted[0][2] == channels
+        first = what == "backbone_weights" and given and given[0].ndim in (4, 5) and wanted[0][-2] == channels
         if first and given[0].shape != wanted[0]:
             given[0] = cross_modality(given[0], channels)
         if [array.shape for array in given] != wanted:
@@ -80,10 +80,10 @@ def cross_modality(kernel: np.ndarray, channels: int) -> np.ndarray:
     """A first kernel for other inputs: the mean over its channels, for each new channel (arXiv 1608.00859).
 
     Args:
-        kernel: (height, width, channels before, filters).
+        kernel: (height, width, channels before, filters), or (time, height, width, channels before, filters).
         channels: wanted.
     """
-    return np.repeat(kernel.mean(axis=2, keepdims=True), channels, axis=2)
+    return np.repeat(kernel.mean(axis=-2, keepdims=True), channels, axis=-2)
 
 
 def arrays_of(model: keras.Model) -> Arrays:
