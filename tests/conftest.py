@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from loaders import ClipIndex, draw_motion_clips
+from tests.support.archives import SKIPPED, published
 from tests.support.commands import clipzoo
 from tests.support.forks import Forks
 
@@ -33,12 +34,24 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many tests had no published weights: they prove that ours are right."""
+    skipped = [each for each in terminalreporter.stats.get("skipped", []) if SKIPPED in str(each.longrepr)]
+    terminalreporter.write_line(f"tests skipped for want of published weights: {len(skipped)}")
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real clips, lists and weights; CLIPZOO_DATA names it."""
     if not DATA.is_dir():
         pytest.skip(f"no real clips at {DATA}; set CLIPZOO_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def i3d_weights() -> Path:
+    """I3D's Kinetics-400 weights, head included."""
+    return published("i3d", "kinetics400")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 import zoo
-from benchmarks.models import enliven, leaves
+from benchmarks.models import enliven
 from export import to_onnx
 from loaders import ClipSpec, ClipzooError
 from tests.support.marks import not_the_backend_s
@@ -133,28 +133,6 @@ def test_batch_normalisation_sees_all_frames_of_the_batch() -> None:
     layer(clips, training=True)
     moved = keras.ops.convert_to_numpy(inner.layers[0].moving_mean)
     np.testing.assert_allclose(moved, clips.mean(axis=(0, 1, 2, 3)), atol=1e-4)
-
-
-def test_only_the_last_layers_of_a_given_backbone_train(data: Path) -> None:
-    weights = data / "weights" / "mobilenet_v1_025_224_imagenet_notop.h5"
-    options = SMALL["mobilenet_gru"]
-    model = zoo.create_model("mobilenet_gru", classes=2, backbone_weights=str(weights), **options)
-    backbone = model.get_layer("frames").layer.layers[:-1]  # without the pooling
-    assert [layer.trainable for layer in backbone] == [False] * (len(backbone) - 9) + [True] * 9
-    trained = {w.path for layer in backbone[-9:] for w in layer.trainable_weights}
-    head = [w.path for layer in model.layers if layer.name != "frames" for w in layer.trainable_weights]
-    assert len(model.trainable_weights) == len(trained) + len(head)
-    free = zoo.create_model("mobilenet_gru", classes=2, **options)
-    assert all(layer.trainable for layer in leaves(free))
-    fewer = zoo.create_model("mobilenet_gru", classes=2, backbone_weights=str(weights), trainable_layers=0, **options)
-    assert not any(w for layer in fewer.get_layer("frames").layer.layers for w in layer.trainable_weights)
-
-    clips, frozen = clips_for(model), backbone[2]
-    before = [np.array(w) for w in frozen.get_weights()]
-    model.compile("sgd", "categorical_crossentropy")
-    model.fit(clips, np.eye(2)[[0, 1, 0]], verbose=0)
-    for old, new in zip(before, frozen.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)  # batch normalisation frozen with it
 
 
 def test_imagenet_features_are_those_of_keras_s_own_mobilenet(data: Path) -> None:

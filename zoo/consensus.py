@@ -23,7 +23,6 @@ def average(
     backbone: str,
     dropout: float = 0.5,
     backbone_weights: str | Path | None = None,
-    trainable_layers: int = 9,
     **backbone_options: Any,
 ) -> keras.Model:
     """Builds a model that averages over time, the consensus of TSN (arXiv 1608.00859).
@@ -39,7 +38,6 @@ def average(
         backbone: one of `zoo.backbones.list_backbones()`.
         dropout: share of the averaged features that is dropped, 0 <= dropout < 1.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
-        trainable_layers: with weights, how many of the backbone's last layers train.
         backbone_options: `width` of the ConvNet, `alpha` of the MobileNets.
 
     Raises:
@@ -52,7 +50,6 @@ def average(
         name=name,
         backbone=backbone,
         backbone_weights=backbone_weights,
-        trainable_layers=trainable_layers,
         pooling="average",
         backbone_options=backbone_options,
     )

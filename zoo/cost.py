@@ -27,9 +27,7 @@ def _cost(layer: keras.layers.Layer) -> int:
         case keras.layers.GRU() | keras.layers.LSTM():
             return _recurrent(layer, layer.input.shape)
         case keras.layers.DepthwiseConv2D() | keras.layers.Conv2D() | keras.layers.Conv3D():
-            kernel = (
-                layer.kernel.shape
-            )  # (h, w, channels, filters), one more of 3-D; depthwise: (h, w, channels, multiplier)
+            kernel = layer.kernel.shape  # (t, h, w, channels, filters); depthwise: (h, w, channels, multiplier)
             inner = prod(kernel[:2]) if isinstance(layer, keras.layers.DepthwiseConv2D) else prod(kernel[:-1])
             return prod(layer.output.shape[1:]) * inner
         case keras.layers.Dense():

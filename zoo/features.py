@@ -132,9 +132,7 @@ def _values(
             found[each.key] = _unpacked(entry.canvas, shapes)
     missing = list({each.key: each for each in wanted if each.key not in found}.values())
     if missing:
-        say(
-            f"features: {len(missing)} to compute of {len(wanted)}, once; the frozen part of {frozen.name[:-7]} gives them"
-        )
+        say(f"features: {len(missing)} of {len(wanted)} to compute, once: {len(index)} clips, {draws} draw(s) of each")
 
     def read(_: int, place: int) -> dict[str, np.ndarray]:
         clip, draw, _key = missing[place]
@@ -182,7 +180,11 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, s
     digest = hashlib.sha256()
     for weight in frozen.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data)
-    layers = [layer.name for layer in frozen._flatten_layers()]
+    # Names of layers without weights may be counted up by Keras.
+    layers = [
+        (type(layer).__name__, layer.name if layer.weights else "")
+        for layer in frozen._flatten_layers(include_self=False)
+    ]
     return f"{digest.hexdigest()}{layers}{augmentation!r}{split}{seed if split == 'train' else ''}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import keras
 
-from loaders.check import names, whole
+from loaders.check import names
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from zoo.backbones import backbone as backbone_named
@@ -25,7 +25,6 @@ def frame_features(
     name: str,
     backbone: str,
     backbone_weights: str | Path | None,
-    trainable_layers: int,
     pooling: Literal["max", "average"],
     backbone_options: Mapping[str, Any],
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -37,7 +36,6 @@ def frame_features(
         name: of the model, for messages.
         backbone: one of `zoo.backbones.list_backbones()`.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
-        trainable_layers: with weights, how many of the backbone's last layers train.
         pooling: over the feature maps of a frame.
         backbone_options: of the backbone.
 
@@ -50,13 +48,11 @@ def frame_features(
     network = backbone_named(backbone)
     own = set(options_of(builder)) - _SETTLED
     names(name, backbone_options, own | set(network.options), noun="option")
-    whole("trainable_layers", trainable_layers, least=0)
     if not isinstance(backbone_weights, str | Path | None):
         raise ClipzooError(f"backbone_weights ({backbone_weights!r}) must be None, 'imagenet' or a file")
     frame_network = network.create(
         spec.shape[1:],
         weights=backbone_weights,
-        trainable_layers=trainable_layers,
         pooling=pooling,
         **backbone_options,
     )

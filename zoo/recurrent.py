@@ -30,7 +30,6 @@ def recurrent(
     bidirectional: bool = False,
     dropout: float = 0.5,
     backbone_weights: str | Path | None = None,
-    trainable_layers: int = 9,
     **backbone_options: Any,
 ) -> keras.Model:
     """Builds a recurrent model; its defaults are the article's numbers.
@@ -49,7 +48,6 @@ def recurrent(
         bidirectional: run it both ways and join the two.
         dropout: share that is dropped after each of the three dense layers, 0 <= dropout < 1.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
-        trainable_layers: with weights, how many of the backbone's last layers train.
         backbone_options: `width` of the ConvNet, `alpha` of the MobileNets.
 
     Raises:
@@ -65,7 +63,6 @@ def recurrent(
         name=name,
         backbone=backbone,
         backbone_weights=backbone_weights,
-        trainable_layers=trainable_layers,
         pooling="max",
         backbone_options=backbone_options,
     )

@@ -81,6 +81,11 @@ def create_model(
     from zoo.contract import class_names, set_origin
 
     chosen = card(name)
+    if "trainable_layers" in options:
+        raise ClipzooError(
+            "trainable_layers is no option of a model any more: what trains is the recipe's train_from, 'head', 'all' "
+            "or the name of a layer (--set recipe.train_from=head)"
+        )
     settled = sorted({"name", "labels", *chosen.options} & set(options))
     if settled:
         raise ClipzooError(f"{name} has no option {', '.join(map(repr, settled))}: the name of the model settles it")

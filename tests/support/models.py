@@ -10,10 +10,12 @@ import numpy as np
 import zoo
 
 STREAM: dict[str, Any] = {"frames": 6, "size": 16, "backbone": "convnet", "width": 0.125}
+INFLATED: dict[str, Any] = {"frames": 8, "size": 112, "width": 0.125}
 SMALL: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("dtpp", "dtpp_rgb", "dtpp_flow", "dtpp_diff"), STREAM),
     "convnet_gru": {"frames": 3, "size": 16, "width": 0.125},
     "convnet_lstm": {"frames": 3, "size": 16, "width": 0.125},
+    **dict.fromkeys(("i3d", "i3d_flow"), INFLATED),
     "mobilenet_gru": {"frames": 2, "size": 32, "alpha": 0.25},
     "mobilenet_lstm": {"frames": 2, "size": 32, "alpha": 0.25},
     "mobilenetv2_gru": {"frames": 2, "size": 32, "alpha": 0.35},

@@ -57,20 +57,17 @@ class Backbone:
         shape: tuple[int, int, int],
         *,
         weights: str | Path | None,
-        trainable_layers: int | None = None,
         pooling: Literal["max", "average"] = "max",
         **options: Any,
     ) -> keras.Model:
-        """Builds the network with global pooling, gives it weights, and freezes what is not to train.
+        """Builds the network with global pooling, and gives it weights.
 
         Args:
             shape: (height, width, channels) of a frame. With weights of 3 channels and a frame of others, the first
                 convolution's kernel is averaged over its channels and repeated (cross-modality initialisation; Wang et
                 al., arXiv 1608.00859).
-            weights: None (random, every layer trains), `imagenet` (Keras downloads them once), or a file: see
+            weights: None (random), `imagenet` (Keras downloads them once), or a file: see
                 `zoo.weights.load_weights`.
-            trainable_layers: with weights, how many of the last layers train; the others are frozen, their batch
-                normalisation in inference mode. None: all train.
             pooling: over the feature maps.
             options: of `build`.
 
@@ -80,10 +77,6 @@ class Backbone:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*usually expects 1 or 3 input channels.*")
             network = self._network(shape, weights, **options)
-        if weights is not None and trainable_layers is not None:
-            layers = network.layers
-            for layer in layers[: max(0, len(layers) - trainable_layers)]:
-                layer.trainable = False  # leaf layers all: a backbone is flat
         pool = keras.layers.GlobalMaxPooling2D if pooling == "max" else keras.layers.GlobalAveragePooling2D
         pooled = pool(name=f"global_{pooling}_pooling")(network.output)
         return keras.Model(network.input, pooled, name="backbone")

@@ -1,0 +1,172 @@
+"""Training behind a frozen part: what is cut, what is kept, and that the whole model learns it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from benchmarks.models import enliven, leaves
+from export.scoring import score
+from loaders import Augmentation, ClipDataset, ClipIndex, ClipzooError
+from loaders.cache import DiskCache, MemoryCache
+from tests.support.models import SMALL, clips_for
+from zoo import features
+from zoo.features import FeatureDataset
+from zoo.frozen import cut, freeze, thawed
+
+pytestmark = pytest.mark.keras
+CUTS = [("mobilenet_gru", "head"), ("mobilenet_gru", "conv_pw_12"), ("i3d", "MaxPool3d_5a_2x2"), ("dtpp", "head")]
+TINY: dict[str, Any] = {"frames": 2, "size": 8, "width": 1 / 16}
+
+
+def small(name: str) -> keras.Model:
+    return zoo.create_model(name, classes=3, **SMALL[name])
+
+
+@pytest.mark.parametrize(("name", "train_from"), CUTS)
+def test_the_two_parts_give_what_the_whole_gives(name: str, train_from: str) -> None:
+    model = small(name)
+    enliven(model)
+    frozen = freeze(model, train_from)
+    parts = cut(model, train_from)
+    clips = clips_for(model)
+    found = parts.rest.predict_on_batch(parts.frozen.predict_on_batch(clips))
+    np.testing.assert_allclose(found, model.predict_on_batch(clips), atol=1e-6)
+    assert zoo.labels(parts.rest) == zoo.labels(model) and zoo.task(parts.rest) == zoo.task(model)
+    assert not parts.frozen.trainable_weights
+    assert {id(w) for w in parts.rest.trainable_weights} == {id(w) for w in model.trainable_weights}
+    assert frozen and not any(layer.trainable for layer in frozen)
+    with thawed(frozen):
+        assert all(layer.trainable for layer in leaves(model))
+    assert not any(layer.trainable for layer in frozen)
+
+
+def test_all_trains_unless_it_is_said() -> None:
+    model = small("mobilenet_gru")
+    assert freeze(model, "all") == [] and all(layer.trainable for layer in leaves(model))
+
+
+@pytest.mark.parametrize(
+    ("name", "train_from", "said"),
+    [
+        ("mobilenet_gru", "conv_pw12", "must be 'head', 'all' or a layer of the backbone; did you mean conv_pw_12"),
+        ("i3d", "Mixed_5b_Branch_1_Conv3d_0b_3x3", "other layers stand beside it"),
+        ("i3d", "Mixed_5b", "takes several inputs"),
+    ],
+)
+def test_a_cut_that_cannot_be_made_is_named(name: str, train_from: str, said: str) -> None:
+    with pytest.raises(ClipzooError, match=said):
+        cut(small(name), train_from)
+
+
+def test_the_old_option_has_a_sentence() -> None:
+    with pytest.raises(ClipzooError, match=r"trainable_layers is no option.*recipe\.train_from=head"):
+        zoo.create_model("mobilenet_gru", classes=2, trainable_layers=9)
+
+
+def made(index: ClipIndex, cache: Any, **options: Any) -> tuple[FeatureDataset, keras.Model, keras.Model]:
+    keras.utils.set_random_seed(1)
+    model = zoo.create_model("convnet_gru", classes=index.labels, **TINY)
+    freeze(model, "head")
+    frozen = cut(model, "head").frozen
+    return FeatureDataset(frozen, zoo.specs(model), index, cache=cache, batch_size=5, **options), frozen, model
+
+
+def test_features_are_those_of_the_frozen_part_in_order(motion: ClipIndex, tmp_path: Path) -> None:
+    dataset, frozen, model = made(motion, DiskCache(tmp_path))
+    clips = ClipDataset(motion, zoo.specs(model), batch_size=5)
+    for batch in (0, dataset.num_batches - 1):
+        (pixels, labels), (values, targets) = clips[batch], dataset[batch]
+        np.testing.assert_allclose(values, frozen.predict_on_batch(pixels), atol=1e-6)
+        np.testing.assert_array_equal(labels, targets)
+
+
+def test_each_draw_is_computed_once_and_epochs_take_turns(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[object] = []
+    original = features.read_inputs
+    monkeypatch.setattr(features, "read_inputs", lambda *a, **k: reads.append(a[0]) or original(*a, **k))
+    options: dict[str, Any] = {"draws": 3, "augmentation": Augmentation(), "shuffle": True, "seed": 4}
+    dataset, _, _ = made(motion, DiskCache(tmp_path), **options)
+    assert len(reads) == 3 * len(motion)
+    assert len(np.unique(dataset.everything(), axis=0)) > 2 * len(motion)  # the draws differ
+    first = dataset[0]
+    dataset.on_epoch_end()
+    assert not np.array_equal(first[0], dataset[0][0])
+    again, _, _ = made(motion, DiskCache(tmp_path), **options)
+    assert len(reads) == 3 * len(motion)  # from the disk
+    np.testing.assert_array_equal(again[0][0], first[0])
+    more, _, _ = made(motion, DiskCache(tmp_path), **{**options, "draws": 4})
+    assert len(reads) == 4 * len(motion) and more.draws == 4
+    made(motion, DiskCache(tmp_path), **{**options, "seed": 5})
+    assert len(reads) == 7 * len(motion)
+
+
+def test_features_of_other_weights_are_not_taken(motion: ClipIndex, tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path)
+    dataset, frozen, model = made(motion, cache)
+    for weight in frozen.weights:
+        weight.assign(weight * 2 + 1)
+    again = FeatureDataset(frozen, zoo.specs(model), motion, cache=cache, batch_size=5)
+    assert not np.allclose(again[0][0], dataset[0][0])
+
+
+def test_without_chance_one_draw_is_all(motion: ClipIndex) -> None:
+    dataset, _, _ = made(motion, MemoryCache(), draws=5)
+    assert dataset.draws == 1
+
+
+def test_a_run_from_the_head_learns_in_the_whole_model_and_goes_on(motion: ClipIndex, tmp_path: Path) -> None:
+    recipe = zoo.Recipe(epochs=2, batch=8, train_from="head", draws=2, seed=2)
+    said: list[str] = []
+    run = zoo.train(
+        motion, "convnet_gru", recipe, out=tmp_path / "run", options=TINY, cache=str(tmp_path / "kept"), say=said.append
+    )
+    assert any(line.startswith("features: ") for line in said)
+    keras.utils.set_random_seed(recipe.seed)
+    fresh = zoo.create_model("convnet_gru", classes=motion.labels, **TINY)
+    last = zoo.load_model(run.last)
+    pairs = [(a.path, np.array(a), np.array(b)) for a, b in zip(fresh.weights, last.weights, strict=True)]
+    moved = {path.split("/")[0] for path, old, new in pairs if not np.array_equal(old, new)}
+    assert "gru" in moved and not any(name.startswith(("conv", "norm")) for name in moved)
+    assert all(layer.trainable for layer in leaves(last))  # the next training decides for itself
+    # The figures of the part are those of the whole: evaluated on clips.
+    index = run.index().only("validation")
+    found = score(run.last, index).evaluate()
+    assert found.top1 == pytest.approx(run.read_history()[-1]["val_accuracy"])
+    onward = zoo.train(motion, run.folder, zoo.Recipe(epochs=1, batch=24), out=tmp_path / "onward")
+    changed = [not np.array_equal(a, b) for a, b in zip(last.weights, zoo.load_model(onward.last).weights, strict=True)]
+    assert sum(changed) > len(changed) // 2  # the backbone too
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"draws": 2}, "say train_from='head' too"),
+        ({"draws": 2, "train_from": "head", "mixup": 0.2}, "mixes pixels"),
+        ({"train_from": 9}, r"train_from \(9\)"),
+        ({"draws": -1, "train_from": "head"}, r"draws \(-1\)"),
+    ],
+)
+def test_what_does_not_go_together_is_named(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ClipzooError, match=said):
+        zoo.Recipe(**fields)
+
+
+def test_several_inputs_have_features_each(motion: ClipIndex) -> None:
+    model = zoo.create_model(
+        "dtpp", classes=motion.labels, frames=2, size=32, backbone="convnet", width=1 / 32, levels=[1],
+        flow={"stack": 1}, spec={"resize": "stretch"},
+    )  # fmt: skip
+    freeze(model, "head")
+    parts = cut(model, "head")
+    dataset = FeatureDataset(parts.frozen, zoo.specs(model), motion, cache=MemoryCache(), batch_size=4)
+    values, targets = dataset[0]
+    assert isinstance(values, list) and [len(each) for each in values] == [4, 4]
+    assert parts.rest.predict_on_batch(values).shape == targets.shape
