@@ -45,7 +45,6 @@ def test_the_head_is_pooling_mean_dropout_and_one_dense_layer() -> None:
         ({"bidirectional": True}, "no option 'bidirectional'"),
         ({"backbone": "vgg16"}, "settles it"),
         ({"dropout": 1}, "dropout (1)"),
-        ({"trainable_layers": -1}, "trainable_layers (-1)"),
         ({"backbone_weights": 3}, "backbone_weights (3)"),
     ],
 )
