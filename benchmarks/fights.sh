@@ -10,7 +10,7 @@ for backend in jax tensorflow; do
   run=runs/fights-$backend-$seed
   KERAS_BACKEND=$backend clipzoo train "$data/fights" --list "$data/fights/split.csv" --model mobilenet_gru \
     --set alpha=0.25 --set "backbone_weights=$weights" --set dropout=0.2 --set size=160 --epochs 8 \
-    --set recipe.seed="$seed" --out "$run"
+    --set recipe.train_from=conv_pw_12 --set recipe.seed="$seed" --out "$run"
   clipzoo export "$run" "$run/model.onnx"
   for model in "$run" "$run/model.onnx"; do
     name=$backend-$seed-$([ "$model" = "$run" ] && echo keras || echo onnx)

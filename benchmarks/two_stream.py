@@ -155,7 +155,7 @@ def fights(
     figures["fused"] = _fused(both["rgb"], both["flow"])
     resize = {"resize": "fit", "resize_to": round(size * 256 / 224)}
     scores, seconds, parameters = train_stream(
-        "mobilenet_gru", index, recipe, cache=MemoryCache(), spec=resize, **shared
+        "mobilenet_gru", index, replace(recipe, train_from="conv_pw_12"), cache=MemoryCache(), spec=resize, **shared
     )
     figures["mobilenet_gru"] = _figures(scores["test"].evaluate(), seconds, parameters)
     _print(console, figures, f"fights, {frames} frames of {size}x{size}, {epochs} epochs, seed {seed}")
