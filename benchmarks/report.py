@@ -17,10 +17,22 @@ from benchmarks.results import KINDS, newest, side_by_side
 from benchmarks.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
+from zoo.cards import CARDS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 _ACCURACY = ("| {} | test top-1 | 95 % interval |", "|---|---|---|")
+
+
+def models() -> str:
+    """The models of the zoo, of their cards."""
+    rows = ["| model | input | parameters | multiply-adds | what it is |", "|---|---|---|---|---|"]
+    for each in CARDS:
+        parameters = f"{each.parameters / 1e6:.2f} M" if each.parameters else "not counted"
+        cost = f"{each.multiply_adds / 1e9:.2f} G" if each.multiply_adds else "not counted"
+        size = f"{each.spec.frames} x {each.spec.height}x{each.spec.width}"
+        rows.append(f"| `{each.name}` | {size} | {parameters} | {cost} | {each.summary} |")
+    return "\n".join(rows)
 
 
 def loading() -> str:
@@ -73,6 +85,7 @@ def fights() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "models": models,
     "loading": loading,
     "motion": motion,
     "ablation": ablation,

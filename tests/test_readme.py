@@ -15,14 +15,6 @@ from zoo.settings import read_settings
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_models_table_is_the_cards() -> None:
-    for name in zoo.list_models():
-        card = zoo.card(name)
-        size = f"{card.spec.frames} x {card.spec.height}x{card.spec.width}"
-        cost = f"{card.parameters / 1e6:.2f} M | {card.multiply_adds / 1e9:.2f} G"
-        assert f"| `{name}` | {size} | {cost} |" in README
-
-
 def test_the_table_of_real_clips_is_the_result_files() -> None:
     files = sorted((ROOT / "benchmarks" / "results" / "fights").glob("*-onnx.json"))
     assert files
