@@ -26,7 +26,8 @@ from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
 from zoo.backend import start_backend
-from zoo.presets import as_preset, load_preset
+from zoo.presets import as_preset
+from zoo.saving import load_preset
 
 if TYPE_CHECKING:
     import keras

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from zoo.cards import Card
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
-    from zoo.presets import list_presets, load_preset
+    from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.registry import card, create_model, list_models, register
     from zoo.run import Run, train
-    from zoo.saving import load_model
+    from zoo.saving import load_model, load_preset
     from zoo.training import fit
 
 __all__ = [
@@ -57,7 +57,7 @@ __getattr__, __dir__ = lazily(
         "list_models": "registry",
         "list_presets": "presets",
         "load_model": "saving",
-        "load_preset": "presets",
+        "load_preset": "saving",
         "multiply_adds": "cost",
         "new_head": "contract",
         "origins": "contract",

