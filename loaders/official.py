@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.lists import existing_folder
 
 
-def index_ucf101(videos: str | Path, lists: str | Path, *, fold: int = 1) -> ClipIndex:
+def index_ucf101(
+    videos: str | Path,
+    lists: str | Path,
+    *,
+    fold: int = 1,
+    classes: Sequence[str] | None = None,
+    only_present: bool = False,
+) -> ClipIndex:
     """Indexes UCF101 by an official split: train and test, groups as the file names have them (g01 to g25).
 
     Args:
         videos: the folder with a sub-folder a class.
         lists: the folder with classInd.txt, trainlist0k.txt and testlist0k.txt.
         fold: which of the three official splits: 1, 2 or 3.
+        classes: some of the 101, in the order of the labels; all, in the lists' order, if left out.
+        only_present: leave out clips whose file is not in the folder, and classes that have none.
 
     Raises:
-        ClipzooError: a list is missing or is not what it should be.
+        ClipzooError: a list is missing or is not what it should be; no such class; or no clip is left.
     """
     lists = Path(lists)
     labels = tuple(line.split()[-1] for line in _lines(lists / "classInd.txt"))
@@ -32,19 +43,28 @@ def index_ucf101(videos: str | Path, lists: str | Path, *, fold: int = 1) -> Cli
             if not found or found[1].lower() not in by_folder:
                 raise ClipzooError(f"{lists / name}: {line!r} is no line of an official UCF101 list")
             clips.append(Clip(file, by_folder[found[1].lower()], split, f"{found[1]} g{found[2]}"))
-    return ClipIndex(existing_folder(videos), tuple(clips), labels)
+    return _chosen(existing_folder(videos), clips, labels, classes, only_present=only_present)
 
 
-def index_hmdb51(videos: str | Path, lists: str | Path, *, fold: int = 1) -> ClipIndex:
+def index_hmdb51(
+    videos: str | Path,
+    lists: str | Path,
+    *,
+    fold: int = 1,
+    classes: Sequence[str] | None = None,
+    only_present: bool = False,
+) -> ClipIndex:
     """Indexes HMDB51 by an official split: train and test, groups by the film that a clip was cut from.
 
     Args:
         videos: the folder with a sub-folder a class.
         lists: the folder with the files `<action>_test_split<k>.txt`.
         fold: which of the three official splits: 1, 2 or 3.
+        classes: some of the 51, in the order of the labels; all, sorted, if left out.
+        only_present: leave out clips whose file is not in the folder, and classes that have none.
 
     Raises:
-        ClipzooError: no such lists, or a line that is not of one.
+        ClipzooError: no such lists, or a line that is not of one; no such class; or no clip is left.
     """
     lists, end = Path(lists), f"_test_split{fold}.txt"
     files = sorted(lists.glob(f"*{end}"))
@@ -60,7 +80,29 @@ def index_hmdb51(videos: str | Path, lists: str | Path, *, fold: int = 1) -> Cli
             if use != "0":  # 0: in neither
                 source = name.partition(f"_{label}_")[0]
                 clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
-    return ClipIndex(existing_folder(videos), tuple(clips))
+    labels = sorted({clip.label for clip in clips})
+    return _chosen(existing_folder(videos), clips, labels, classes, only_present=only_present)
+
+
+def _chosen(
+    root: Path, clips: Sequence[Clip], labels: Sequence[str], classes: Sequence[str] | None, *, only_present: bool
+) -> ClipIndex:
+    """The clips of some classes, and those that are there."""
+    if isinstance(classes, str):
+        raise ClipzooError(f"classes ({classes!r}) must be a list of names, such as ['golf', 'kick_ball']")
+    for name in classes or ():
+        if name not in labels:
+            raise ClipzooError(f"classes: the lists have no class {name!r}; {near(str(name), labels)}")
+    kept = [clip for clip in clips if classes is None or clip.label in classes]
+    if only_present:
+        there = {
+            f"{folder.name}/{file.name}" for folder in root.iterdir() if folder.is_dir() for file in folder.iterdir()
+        }
+        kept = [clip for clip in kept if clip.file in there]
+    if not kept:
+        raise ClipzooError(f"{root}: has none of the clips that the lists name; it must hold a folder for each class")
+    held = {clip.label for clip in kept}
+    return ClipIndex(root, tuple(kept), tuple(name for name in classes or labels if name in held or not only_present))
 
 
 def _lines(path: Path) -> list[str]:

@@ -157,6 +157,24 @@ def test_the_official_lists_of_hmdb51(data: Path, tmp_path: Path, split: int) ->
         index_hmdb51(tmp_path, data / "splits" / "hmdb51", fold=4)
 
 
+def test_official_lists_of_some_classes_and_of_what_is_there(data: Path) -> None:
+    folder, lists = data / "hmdb21", data / "splits" / "hmdb51"
+    index = index_hmdb51(folder, lists, only_present=True)
+    assert (len(index), len(index.labels), index.counts()["test"]) == (922, 21, 257)
+    assert len(index_hmdb51(folder, lists)) == 5100 and len(index_hmdb51(folder, lists).labels) == 51
+    three = index_hmdb51(folder, lists, classes=["shoot_ball", "golf"], only_present=True)
+    assert three.labels == ("shoot_ball", "golf") and {clip.label for clip in three} == {"shoot_ball", "golf"}
+    assert all(path.is_file() for path in three.paths)
+    with pytest.raises(ClipzooError, match=r"no class 'gulf'; did you mean golf"):
+        index_hmdb51(folder, lists, classes=["gulf"])
+    with pytest.raises(ClipzooError, match="must be a list of names"):
+        index_hmdb51(folder, lists, classes="golf")
+    with pytest.raises(ClipzooError, match="has none of the clips"):
+        index_hmdb51(folder, lists, classes=["dribble"], only_present=True)
+    with pytest.raises(ClipzooError, match="has none of the clips"):
+        index_ucf101(folder, data / "splits" / "ucf101", only_present=True)
+
+
 def balanced(clips: int = 40, groups: int = 20) -> ClipIndex:
     return ClipIndex(Path(), tuple(Clip(f"{n}.mp4", "ab"[n % 2], group=f"g{n % groups}") for n in range(clips)))
 
