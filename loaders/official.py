@@ -80,7 +80,7 @@ def index_hmdb51(
             if use != "0":  # 0: in neither
                 source = name.partition(f"_{label}_")[0]
                 clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
-    labels = sorted({clip.label for clip in clips})
+    labels = [file.name.removesuffix(end) for file in files]
     return _chosen(existing_folder(videos), clips, labels, classes, only_present=only_present)
 
 
@@ -95,14 +95,18 @@ def _chosen(
             raise ClipzooError(f"classes: the lists have no class {name!r}; {near(str(name), labels)}")
     kept = [clip for clip in clips if classes is None or clip.label in classes]
     if only_present:
-        there = {
-            f"{folder.name}/{file.name}" for folder in root.iterdir() if folder.is_dir() for file in folder.iterdir()
-        }
-        kept = [clip for clip in kept if clip.file in there]
+        folders = [folder for folder in root.iterdir() if folder.is_dir()]
+        there = {f"{folder.name}/{file.name}" for folder in folders for file in folder.iterdir()}
+        # Copies of HMDB51, JHMDB's among them, have @ where the lists have #.
+        kept = [clip._replace(file=name) for clip in kept for name in _names(clip.file) if name in there]
     if not kept:
         raise ClipzooError(f"{root}: has none of the clips that the lists name; it must hold a folder for each class")
     held = {clip.label for clip in kept}
     return ClipIndex(root, tuple(kept), tuple(name for name in classes or labels if name in held or not only_present))
+
+
+def _names(file: str) -> Sequence[str]:
+    return tuple(dict.fromkeys((file, file.replace("#", "@"))))
 
 
 def _lines(path: Path) -> list[str]:
