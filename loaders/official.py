@@ -97,7 +97,7 @@ def _chosen(
     if only_present:
         folders = [folder for folder in root.iterdir() if folder.is_dir()]
         there = {f"{folder.name}/{file.name}" for folder in folders for file in folder.iterdir()}
-        # Copies of HMDB51, JHMDB's among them, have @ where the lists have #.
+        # Copies of HMDB51, JHMDB's among them, have @ where the lists have # or &.
         kept = [clip._replace(file=name) for clip in kept for name in _names(clip.file) if name in there]
     if not kept:
         raise ClipzooError(f"{root}: has none of the clips that the lists name; it must hold a folder for each class")
@@ -106,7 +106,7 @@ def _chosen(
 
 
 def _names(file: str) -> Sequence[str]:
-    return tuple(dict.fromkeys((file, file.replace("#", "@"))))
+    return tuple(dict.fromkeys((file, re.sub("[#&]", "@", file))))
 
 
 def _lines(path: Path) -> list[str]:
