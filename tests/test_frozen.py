@@ -14,10 +14,12 @@ from benchmarks.models import enliven, leaves
 from export.scoring import score
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipzooError
 from loaders.cache import DiskCache, MemoryCache
+from tests.support.commands import invoke
 from tests.support.models import SMALL, clips_for
 from zoo import features
 from zoo.features import FeatureDataset
 from zoo.frozen import cut, freeze, thawed
+from zoo.settings import behind_weights
 
 pytestmark = pytest.mark.keras
 CUTS = [("mobilenet_gru", "head"), ("mobilenet_gru", "conv_pw_12"), ("i3d", "MaxPool3d_5a_2x2"), ("dtpp", "head")]
@@ -170,3 +172,29 @@ def test_several_inputs_have_features_each(motion: ClipIndex) -> None:
     values, targets = dataset[0]
     assert isinstance(values, list) and [len(each) for each in values] == [4, 4]
     assert parts.rest.predict_on_batch(values).shape == targets.shape
+
+
+def test_the_command_trains_behind_weights_where_nobody_says_otherwise(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+    model = zoo.create_model("convnet_gru", classes=2, **TINY)
+    model.get_layer("frames").layer.save(tmp_path / "backbone.keras")
+    tiny = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+    command = ["train", videos, "--model", "convnet_gru", *tiny, "--epochs", "1"]
+    weights = ["--set", f"backbone_weights={tmp_path / 'backbone.keras'}"]
+    done = invoke(*command, *weights, "--out", tmp_path / "head")
+    assert done.returncode == 0 and "trains: head" in done.stdout and "features: " in done.stdout, done.stderr
+    recipe = zoo.Run(tmp_path / "head").read_record()["recipe"]
+    assert (recipe["train_from"], recipe["draws"]) == ("head", 4)
+    assert list((tmp_path / "home" / "clipzoo" / "features").glob("*/*.clip"))
+    for more in ([*weights, "--set", "recipe.train_from=all"], []):
+        done = invoke(*command, *more, "--out", tmp_path / f"all{len(more)}")
+        assert done.returncode == 0 and "trains:" not in done.stdout, done.stderr
+        assert zoo.Run(tmp_path / f"all{len(more)}").read_record()["recipe"]["train_from"] == "all"
+
+
+def test_on_a_gpu_all_of_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert behind_weights(zoo.Recipe()).train_from == "head"
+    monkeypatch.setattr("zoo.settings.has_gpu", lambda: True)
+    assert behind_weights(zoo.Recipe()) == zoo.Recipe()

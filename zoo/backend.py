@@ -54,6 +54,16 @@ def choose_backend() -> str:
     return f"backend: {backend} (both are installed; KERAS_BACKEND={installed[1]} chooses the other)"
 
 
+def has_gpu() -> bool:
+    """Whether Keras's backend computes on a GPU; imports Keras."""
+    import keras
+
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # JAX, where there is none
+        return False
+
+
 def start_backend(*, training: bool = False) -> str:
     """`choose_backend`, then imports Keras and wakes the backend, without the start-up messages of its C++ parts.
 

@@ -126,7 +126,7 @@ def train(
     from zoo.run import require_free
     from zoo.run import train as train_run
     from zoo.saving import saved_specs
-    from zoo.settings import read_settings
+    from zoo.settings import behind_weights, read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
     require_free(out, overwrite=overwrite)  # before anything that takes long
@@ -152,6 +152,9 @@ def train(
     index = index_videos(videos, list_file, label=label, task=task)
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan, specs=specs)
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
+    if options.get("backbone_weights") not in (None, "none") and settings.leaves_training_open():
+        chosen = behind_weights(chosen)
+        console.print(f"trains: {chosen.train_from}; --set recipe.train_from=all, head or a layer says another")
     from zoo.progress import RichProgress
 
     progress = RichProgress(console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from loaders.check import names, near
 from loaders.errors import ClipzooError
+from zoo.backend import has_gpu
 from zoo.recipe import Recipe
 
 # Recipes by name: a function in the file of the model whose protocol it is, (modality) -> fields.
@@ -42,7 +44,22 @@ class Settings:
             fields = getattr(import_module(module), function)(modality)
         return Recipe.from_dict({**fields, **self.recipe})
 
+    def leaves_training_open(self) -> bool:
+        """Whether nothing is said of which layers train."""
+        return self.named is None and not {"train_from", "draws", "mixup"} & set(self.recipe)
 
+
+def behind_weights(recipe: Recipe) -> Recipe:
+    """The recipe for a model that begins from weights, where nobody says what trains.
+
+    Without a GPU that is what stands behind them, on features of a few draws: minutes where the whole would take hours.
+    """
+    if has_gpu():
+        return recipe
+    return dataclasses.replace(recipe, train_from="head", draws=DRAWS)
+
+
+DRAWS = 4
 TABLES = ("model", "recipe", "spec")
 
 
