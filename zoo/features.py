@@ -144,7 +144,7 @@ def _values(
             index.root / clip.file, specs, span=clip.span, split=split, rng=rng, augmentation=augmentation
         )
 
-    ahead, began, told = ReadAhead(read, workers), time.monotonic(), 0.0
+    ahead, began, told = ReadAhead(read, workers), 0.0, 0.0
     for start in range(0, len(missing), _TOGETHER):
         places = range(start, min(start + _TOGETHER, len(missing)))
         clips = [ahead.get(0, place, len(missing)) for place in places]
@@ -154,10 +154,13 @@ def _values(
             rows = [np.ascontiguousarray(output[row], np.float32) for output in outputs]
             found[missing[place].key] = rows
             cache.put(missing[place].key, Entry(_packed(rows), 0.0))
-        done, passed = places[-1] + 1, time.monotonic() - began
-        if passed - told > _TELL and done < len(missing):
-            told = passed
-            say(f"features: {done} of {len(missing)}, {passed / done * (len(missing) - done) / 60:.1f} min left")
+        done, now = places[-1] + 1, time.monotonic()
+        if start == 0:
+            began = told = now  # the first ones waited for the backend to compile
+        elif now - told > _TELL and done < len(missing):
+            told = now
+            left = (now - began) / (done - _TOGETHER) * (len(missing) - done)
+            say(f"features: {done} of {len(missing)}, {left / 60:.1f} min left")
     return [
         [
             [found[each.key][tensor] for each in wanted[draw * len(index) : (draw + 1) * len(index)]]
