@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from loaders.terminal import text_console
+from export.cli import Verify
+from loaders.terminal import JsonFile, text_console
 
 app = typer.Typer()
 
@@ -38,9 +39,8 @@ def bench(
     batch: Annotated[list[int], typer.Option(min=1, help="Clips in a batch; give it again for more sizes.")] = [1, 8],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="Least time for each batch size.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime on the CPU.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write figures and raw samples here, JSON lines.")
-    ] = None,
+    verify: Verify = True,
+    json_file: JsonFile = None,
 ) -> None:
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
     from benchmarks.inference import bench as measure
@@ -56,6 +56,7 @@ def bench(
             batches=batch,
             seconds=seconds,
             threads=threads,
+            verify=verify,
             done=results.add if results else lambda _: None,
         )
         columns = ("batch", "clips/s", "frames/s", "p50 ms", "p95 ms", "rounds")

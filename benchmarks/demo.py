@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.inference import bench
 from export.convert import to_onnx
 from export.scoring import score
 from loaders.clip import read_clip
+from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.pictures import draw_clips
@@ -24,7 +26,7 @@ from zoo.pictures import draw_confusion
 from zoo.progress import RichProgress
 from zoo.recipe import Recipe
 from zoo.registry import input_specs
-from zoo.run import train
+from zoo.run import Run, require_free, train
 
 MODEL = "convnet_gru"
 OPTIONS: dict[str, Any] = {"frames": 6, "size": 32, "width": 0.25, "dropout": 0.0}
@@ -42,8 +44,12 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
 
     Returns:
         How good the ONNX file is on the test clips, which training never saw.
+
+    Raises:
+        ClipzooError: the folder holds a run that no demo made there.
     """
     out = Path(out)
+    require_free(out, overwrite=_own(out), hint="give another --out")
     begun = time.perf_counter()
     with bar(console, "drawing clips", clips) as advance:
         drawn = draw_motion_clips(out / "clips", clips=clips, seed=seed, advance=advance)
@@ -83,6 +89,13 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     console.print(table)
     console.print(f"next: clipzoo predict {file} {test.paths[0]}")
     return result
+
+
+def _own(out: Path) -> bool:
+    """Whether the run in a folder, if there is one, learnt from the clips that a demo drew there."""
+    with suppress(ClipzooError):  # no record, so nobody knows
+        return Path(Run(out).read_record()["videos"]) == (out / "clips").resolve()
+    return False
 
 
 def _draw_grid(index: ClipIndex, spec: ClipSpec, path: Path) -> Path:

@@ -45,6 +45,7 @@ def bench(
     batches: Sequence[int] = (1, 8),
     seconds: float = 3.0,
     threads: int | None = None,
+    verify: bool = True,
     done: Callable[[Row], object] = lambda _: None,
 ) -> list[Row]:
     """Times a file on random clips, from host memory to host memory, in this process and alone.
@@ -57,6 +58,7 @@ def bench(
         batches: batch sizes, each >= 1.
         seconds: least time for each, > 0.
         threads: of ONNX Runtime on the CPU.
+        verify: whether the file must be, byte for byte, what was exported.
         done: called with each row as soon as it is measured.
 
     Returns:
@@ -67,7 +69,9 @@ def bench(
     """
     if not batches or min(batches) < 1 or not 0 < seconds < inf:
         raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0, but finite")
-    runner = OnnxRuntimeRunner(path=Path(path), provider=provider, binding="host", options={}, threads=threads)
+    runner = OnnxRuntimeRunner(
+        path=Path(path), provider=provider, binding="host", options={}, threads=threads, verify=verify
+    )
     rows = []
     for batch in batches:
         runner.start(batch)

@@ -27,15 +27,23 @@ class OnnxRuntimeRunner(Runner):
             binding); on a CPU that only saves the allocation of the outputs.
         options: of the provider, such as `use_tf32` and `enable_cuda_graph`.
         threads: on the CPU; None: its own choice.
+        verify: whether the file must be, byte for byte, what was exported.
     """
 
     def __init__(
-        self, *, path: Path, provider: Any, binding: str, options: dict[str, str], threads: int | None
+        self,
+        *,
+        path: Path,
+        provider: Any,
+        binding: str,
+        options: dict[str, str],
+        threads: int | None,
+        verify: bool = True,
     ) -> None:
         super().__init__()
         onnxruntime()  # no runner's time to load holds the import of its library
         begun = time.perf_counter()
-        self.classifier = Classifier(path, provider=provider, provider_options=options, threads=threads)
+        self.classifier = Classifier(path, provider=provider, provider_options=options, threads=threads, verify=verify)
         self.facts["session_seconds"] = time.perf_counter() - begun
         self.binding, self.device = binding, "cpu" if provider == "cpu" else "cuda"
         self.path, self.provider, self.options, self.threads = path, provider, options, threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from benchmarks.results import Results, Setup, require_new
 from loaders.errors import ClipzooError
-from loaders.terminal import text_console
+from loaders.terminal import echo_json, text_console
 
 
 def _new(path: Path | None) -> Path | None:
@@ -59,6 +60,13 @@ def run_group(app: typer.Typer) -> None:
 @contextmanager
 def recording(path: Path, setup: Setup, console: Console) -> Iterator[Results]:
     """A result file to add rows to. Ctrl-C keeps what was measured; where nothing was, no file is left."""
+    if str(path) == "-":
+        with tempfile.TemporaryDirectory() as folder, recording(Path(folder) / "stdout.jsonl", setup, console) as held:
+            try:
+                yield held
+            finally:
+                echo_json(held.path.read_text(encoding="utf-8").removesuffix("\n"))
+        return
     results = Results.start(path, setup)
     try:
         yield results

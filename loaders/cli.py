@@ -14,7 +14,7 @@ from loaders.errors import ClipzooError, VideoError
 from loaders.printable import printable_name
 from loaders.renamed import renamed
 from loaders.split import SPLITS, Split
-from loaders.terminal import ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console
+from loaders.terminal import JsonFile, ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console, write_json
 
 app = typer.Typer()
 _OLD = {"--split": "--list FILE"}
@@ -29,9 +29,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Files that are read side by s
 def scan(
     videos: Videos,
     list_file: ListFile = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write all figures here, for `train --scan`.")
-    ] = None,
+    json_file: JsonFile = None,
     workers: Workers = 2,
     time_limit: Annotated[float, typer.Option(help="Seconds for a file, then it is stopped.")] = 60.0,
 ) -> None:
@@ -64,8 +62,7 @@ def scan(
         + f", {sum(scanned.seconds for scanned in good) / 60:.1f} minutes in all"
     )
     if json_file:
-        found.save(json_file)
-        console.print(f"wrote {json_file}")
+        write_json(json_file, found.to_dict(), console)
 
 
 @app.command(cls=renamed(_OLD))

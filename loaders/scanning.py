@@ -93,6 +93,11 @@ class Scan:
     root: Path
     files: tuple[Scanned, ...]
 
+    def known(self, index: ClipIndex) -> dict[str, Scanned]:
+        """What is known of the files of an index that have not changed since, by their names there."""
+        files = {clip.file for clip in index}
+        return {s.file: s for s in self.files if s.file in files and _unchanged(index.root / s.file, s)}
+
     def apply(
         self,
         index: ClipIndex,
@@ -114,8 +119,7 @@ class Scan:
         Returns:
             The other clips, and the error of each left out; raises as `ClipIndex.without` does.
         """
-        files = dict.fromkeys(clip.file for clip in index)
-        known = {s.file: s for s in self.files if s.file in files and _unchanged(index.root / s.file, s)}
+        known = self.known(index)
         problems = {s.file: VideoError(index.root / s.file, s.problem) for s in known.values() if s.problem}
         for scanned in known.values():
             if not scanned.problem:
@@ -139,8 +143,11 @@ class Scan:
 
     def save(self, path: str | Path) -> None:
         """Writes JSON."""
-        fields = {"schema": SCHEMA, "root": str(self.root), "files": [asdict(scanned) for scanned in self.files]}
-        write_text(path, json.dumps(fields, indent=1) + "\n")
+        write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `save` writes."""
+        return {"schema": SCHEMA, "root": str(self.root), "files": [asdict(scanned) for scanned in self.files]}
 
     @classmethod
     def load(cls, path: str | Path) -> Scan:

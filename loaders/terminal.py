@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,9 +42,16 @@ class _TextConsole(Console):
         return super().render_str(printable(text), **options)
 
 
+# Whether the command that runs was given `--json -`.
+_JSON_ON_STDOUT: ContextVar[bool] = ContextVar("json_on_stdout", default=False)
+
+
 def text_console(*, stderr: bool = False) -> Console:
-    """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken."""
-    console = _TextConsole(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+    """Where commands print. File and class names may hold brackets, which are no markup; lines are not broken.
+
+    Where a command prints its figures as JSON (`--json -`), all else goes to stderr.
+    """
+    console = _TextConsole(stderr=stderr or _JSON_ON_STDOUT.get(), markup=False, highlight=False, soft_wrap=True)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = 1000  # a pipe or a log has room: nothing of a table is cut
     return console
@@ -53,10 +63,13 @@ LabelColumns = Annotated[
 ]
 
 
-def _json_name(path: Path | None) -> Path | None:
+def _json_name(context: typer.Context, path: Path | None) -> Path | None:
     """What is no name of a JSON file is a slip: `--json` was a switch, and a video may stand behind it."""
     if path is not None and str(path) != "-" and path.suffix.lower() not in (".json", ".jsonl"):
         raise ClipzooError(f"--json {path}: takes the name of a file that ends in .json, or - to print the figures")
+    if str(path) == "-":
+        _JSON_ON_STDOUT.set(True)
+        context.call_on_close(lambda: _JSON_ON_STDOUT.set(False))
     return path
 
 
@@ -68,12 +81,22 @@ JsonFile = Annotated[
 
 def write_json(path: Path, figures: object, console: Console) -> None:
     """What `--json FILE` writes, or prints where the file is `-`; raises ClipzooError where it cannot be written."""
-    text = printable_json(json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
     if str(path) == "-":
-        typer.echo(text)
+        echo_json(text)
     else:
-        write_text(path, text + "\n")
+        write_text(path, printable_json(text) + "\n")
         console.print(f"wrote {path}")
+
+
+def echo_json(text: str) -> None:
+    """Prints JSON on stdout; what the terminal has no letters for is escaped."""
+    text = printable_json(text)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = re.sub("[^\\x00-\\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+    typer.echo(text)
 
 
 def index_videos(
@@ -132,7 +155,10 @@ def drop_broken(
     if scan is not None:
         from loaders.scanning import Scan
 
-        kept, broken = Scan.load(scan).apply(index, on_error.value, specs=specs, workers=workers)
+        scanned = Scan.load(scan)
+        if not scanned.known(index):
+            stderr.print(f"note: --scan {scan} is of none of these files, or all have changed since; they are checked")
+        kept, broken = scanned.apply(index, on_error.value, specs=specs, workers=workers)
     else:
         with bar(stderr, "checking clips", len({clip.file for clip in index})) as advance:
             kept, broken = index.readable(specs=specs, on_error=on_error.value, workers=workers, advance=advance)
@@ -171,17 +197,32 @@ def parse_fields(text: str) -> dict[str, Any]:
         name, equals, value = (piece.strip() for piece in pair.partition("="))
         if not equals or not name:
             raise ClipzooError(f"--spec {pair!r} must be field=value, such as frames=5")
-        try:
-            given = json.loads(value)
-        except ValueError:
-            given = value
+        given, (first, *inner) = parse_value(value), name.split(".")
         if name == "size":
             fields["height"] = fields["width"] = given
         elif name in {field.name for field in dataclasses.fields(FlowSpec)}:
             flow[name] = given
+        elif first == "flow" and inner:
+            set_in(flow, inner, given)
         else:
             fields[name] = given
-    return {**fields, "flow": FlowSpec(**flow)} if flow else fields
+    return {**fields, "flow": FlowSpec.from_dict(flow)} if flow else fields
+
+
+def parse_value(text: str) -> Any:
+    """What stands behind `=`: JSON, or text where it is none, such as a name or a path."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def set_in(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Sets what a dotted key names, such as `spec.flow.method`; tables on the way are copied, or made."""
+    for piece in path[:-1]:
+        inner = table.get(piece)
+        table[piece] = table = dict(inner) if isinstance(inner, Mapping) else {}
+    table[path[-1]] = value
 
 
 OptionPairs = Annotated[
@@ -200,10 +241,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip():
             raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
-        try:
-            options[name.strip()] = json.loads(text)
-        except ValueError:
-            options[name.strip()] = text  # a name or a path
+        options[name.strip()] = parse_value(text)
     return options
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import typer
 
 import clipzoo as front_door
-from loaders import ClipIndex
+from loaders import ClipIndex, ClipzooError, Scan, index_folder
+from loaders.terminal import OnErrorChoice, drop_broken, parse_spec, text_console, write_json
 from tests.support.commands import clipzoo, invoke, refused
 from tests.support.onnx_files import LABELS, write_model
+from zoo.settings import read_settings
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +138,87 @@ def test_files_that_cannot_be_read_are_left_out_and_the_answers_of_the_others_st
     assert figures["clips"] == 4 and "broken.mp4" in figures["left_out"][0]
     assert done.stderr.count("broken.mp4") == 1
     refused(invoke("evaluate", model, tmp_path / "videos", "--on-error", "fail"), "broken.mp4: is not a video")
+
+
+def test_json_on_stdout_is_all_that_is_there(model: Path, videos: Path, motion: ClipIndex) -> None:
+    done = invoke("evaluate", model, videos, "--json", "-")
+    assert json.loads(done.stdout)["clips"] == 4
+    assert "95 % interval" in done.stderr
+    done = invoke("scan", videos, "--json", "-")
+    assert len(json.loads(done.stdout)["files"]) == 4
+    assert "4 files: 4 can be read" in done.stderr
+    done = invoke("bench", model, "--batch", 1, "--batch", 2, "--seconds", 0.05, "--json", "-")
+    setup, *rows = map(json.loads, done.stdout.splitlines())
+    assert setup["kind"] == "inference" and [row["batch"] for row in rows] == [1, 2]
+    assert "ONNX Runtime, CPU" in done.stderr
+
+
+def test_json_is_json_where_the_terminal_has_no_letters_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    write_json(Path("-"), {"file": "Füße 👩.avi"}, text_console(stderr=True))
+    sys.stdout.flush()
+    assert json.loads(written.getvalue().decode("ascii")) == {"file": "Füße 👩.avi"}
+
+
+def test_bench_measures_a_file_that_another_tool_changed_where_it_is_told_to(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "model.onnx", sealed=True)
+    changed = bytearray(file.read_bytes())
+    place = changed.index(b"levels")  # the name of the graph
+    changed[place] ^= 1
+    file.write_bytes(changed)
+    few = ("bench", file, "--batch", 1, "--seconds", 0.05)
+    refused(invoke(*few), "is not what was exported", "--no-verify")
+    assert invoke(*few, "--no-verify").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("frames=5 spec.frames=7", "--set frames=5 and --set spec.frames=7 say two things"),
+        ("size=32 spec.height=48", "--set size=32 and --set spec.height=48 say two things"),
+        ("size=[32,48] spec.width=32", "--set size=[32,48] and --set spec.width=32 say two things"),
+        ("spec=1", "--set spec=1: spec is a table"),
+        ("model.spec=1", "--set model.spec=1: spec is a table"),
+        ("classes=5", "--set classes=5: the labels of the clips say which classes there are"),
+        ("name=i3d", "--model convnet_gru and --set name=i3d say two things"),
+        ("recipe.epochs=3", "--epochs 2 and --set recipe.epochs=3 say two things"),
+    ],
+)
+def test_what_says_two_things_or_nothing_of_a_model_is_one_sentence(
+    motion: ClipIndex, tmp_path: Path, words: str, said: str
+) -> None:
+    pairs = [word for pair in words.split() for word in ("--set", pair)]
+    done = invoke("train", motion.root, "--model", "convnet_gru", "--epochs", 2, *pairs, "--out", tmp_path / "run")
+    refused(done, said)
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_set_goes_before_what_a_file_says_by_another_name(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[model]\nframes = 4\nsize = 32\n")
+    settings = read_settings(str(file), ["spec.frames=8", "spec.height=48"])
+    assert settings.model == {} and settings.spec == {"frames": 8, "height": 48, "width": 32}
+    assert read_settings(None, ["frames=5", "spec.frames=5"]).model == {"frames": 5}
+    for text, said in (("spec = 3", "spec is a table"), ("classes = 3", "leave it out")):
+        file.write_text(f"[model]\n{text}\n")
+        with pytest.raises(ClipzooError, match=said) as error:
+            read_settings(str(file), [])
+        assert str(file) in str(error.value)
+
+
+def test_a_scan_of_other_clips_is_noted(motion: ClipIndex, videos: Path, tmp_path: Path) -> None:
+    Scan(tmp_path, ()).save(tmp_path / "scan.json")
+    stderr = text_console(stderr=True)
+    with stderr.capture() as said:
+        drop_broken(
+            index_folder(videos), on_error=OnErrorChoice.FAIL, workers=1, stderr=stderr, scan=tmp_path / "scan.json"
+        )
+    assert said.get().startswith("note: ") and said.get().count("\n") == 1
+
+
+def test_fields_of_the_flow_have_one_name_everywhere() -> None:
+    dotted = parse_spec("frames=3,size=16,modality=flow,flow.method=farneback,flow.bound=7")
+    assert dotted == parse_spec("frames=3,size=16,modality=flow,method=farneback,bound=7")
+    with pytest.raises(ClipzooError, match=r"FlowSpec has no field 'mthod'; did you mean method\?"):
+        parse_spec("frames=3,size=16,modality=flow,flow.mthod=dis")

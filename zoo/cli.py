@@ -130,6 +130,15 @@ def train(
 
     console, stderr = text_console(), text_console(stderr=True)
     require_free(out, overwrite=overwrite)  # before anything that takes long
+    alone = read_settings(None, set_)
+    for option, wanted, key, value in (
+        ("--model", model, "name", alone.model.get("name")),
+        ("--epochs", epochs, "recipe.epochs", alone.recipe.get("epochs")),
+    ):
+        if wanted is not None and value is not None and value != wanted:
+            raise ClipzooError(
+                f"{option} {wanted} and --set {key}={value} say two things of one; leave one of them out"
+            )
     settings = read_settings(recipe, [*set_, *([f"recipe.epochs={epochs}"] if epochs else [])])
     options: dict[str, Any] = dict(settings.model)
     name = options.pop("name", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from loaders.atomic import write_text
 from loaders.cache import Cache
-from loaders.errors import ClipzooError
+from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.tasks import task_kind
@@ -288,15 +289,19 @@ def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping
     return new_head(load_model(model), index.labels, index.task) if isinstance(model, Path) else model
 
 
-def require_free(out: str | Path, *, overwrite: bool = False) -> None:
-    """Raises ClipzooError where `train` would not write a run: a file, or a folder with any file of a run."""
+def require_free(out: str | Path, *, overwrite: bool = False, hint: str = "give another --out, or --overwrite") -> None:
+    """Raises ClipzooError where `train` would not write a run: a file, a folder with any file of a run (`hint` says
+    what to do then), or a folder that cannot be written.
+    """
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise ClipzooError(f"{folder}: is a file; a run is a folder")
     there = Run(folder).files
     if there and not overwrite:
         names = ", ".join(path.name for path in there)
-        raise ClipzooError(f"{folder}: holds a run already ({names}); give another --out, or --overwrite")
+        raise ClipzooError(f"{folder}: holds a run already ({names}); {hint}")
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise WriteError(folder, "no permission, or a disk that is read-only")
 
 
 @contextmanager
@@ -307,6 +312,11 @@ def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
     with _locked(folder):
         require_free(folder, overwrite=overwrite)  # another training may have ended meanwhile
         shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
+        try:
+            (folder / _NEW).mkdir()  # what cannot be written is known before training
+            (folder / _NEW).rmdir()
+        except OSError as error:
+            raise WriteError(error.filename or folder, error.strerror or str(error)) from None
         try:
             yield
         finally:
@@ -327,4 +337,4 @@ def _locked(folder: Path) -> AbstractContextManager[Any]:
             f"{folder}: another training writes into it now; give another --out, or wait for it to end"
         ) from None
     except OSError as error:
-        raise ClipzooError(f"{error.filename or folder}: cannot be written ({error.strerror})") from None
+        raise WriteError(error.filename or folder, error.strerror or str(error)) from None

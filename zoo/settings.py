@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from loaders.check import names, near
 from loaders.errors import ClipzooError
+from loaders.terminal import parse_value, set_in
 from zoo.backend import has_gpu
 from zoo.recipe import Recipe
 
@@ -79,6 +80,8 @@ def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
     tables: dict[str, Any] = {name: {} for name in TABLES}
     if recipe is not None and named is None:
         tables |= _read(recipe)
+    alone: dict[str, Any] = {name: {} for name in TABLES}
+    said: dict[str, str] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         path = [piece.strip() for piece in key.split(".")]
@@ -87,15 +90,52 @@ def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
         if len(path) == 1:
             path = ["model", *path]
         names("--set", path[:1], TABLES, noun="table")
-        table = tables
-        for piece in path[:-1]:
-            inner = table.get(piece)
-            table[piece] = table = dict(inner) if isinstance(inner, Mapping) else {}
-        try:
-            table[path[-1]] = json.loads(text)
-        except ValueError:
-            table[path[-1]] = text  # a name or a path
+        value = parse_value(text)
+        for each in (tables, alone):
+            set_in(each, path, value)
+        said[".".join(path)] = f"--set {pair}"
+    _agree(alone, said)
+    _let_win(alone, tables)
+    _check_model(tables["model"], said, recipe)
     return Settings(**tables, named=named)
+
+
+def _twins(tables: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    """Keys that say the same of an input, of those that are there, and whether they agree."""
+    model, spec = tables.get("model", {}), tables.get("spec", {})
+    size = model.get("size")
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    for mine, other, value in (("frames", "frames", model.get("frames")), ("size", "height", height),
+                               ("size", "width", width)):  # fmt: skip
+        if mine in model and isinstance(spec, Mapping) and other in spec:
+            yield f"model.{mine}", f"spec.{other}", spec[other] == value
+
+
+def _agree(tables: Mapping[str, Any], said: Mapping[str, str]) -> None:
+    for one, other, same in _twins(tables):
+        if not same:
+            raise ClipzooError(f"{said[one]} and {said[other]} say two things of one; leave one of them out")
+
+
+def _let_win(alone: Mapping[str, Any], tables: dict[str, Any]) -> None:
+    """What is set goes before what a file says by another name for it."""
+    for one, other, same in list(_twins(tables)):
+        table, name = other.split(".")
+        if not same and name in alone[table]:
+            size = tables["model"].pop(one.removeprefix("model."), None)
+            if one == "model.size":
+                height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+                tables["spec"] = {"height": height, "width": width, **tables["spec"]}
+
+
+def _check_model(model: Mapping[str, Any], said: Mapping[str, str], recipe: str | None) -> None:
+    for name in TABLES:
+        if name in model:
+            where = said.get(f"model.{name}", f"--recipe {recipe}: [model] {name} = {model[name]!r}")
+            raise ClipzooError(f"{where}: {name} is a table, not an option of the model; say {name}.FIELD=VALUE")
+    if "classes" in model:
+        where = said.get("model.classes", f"--recipe {recipe}: [model] classes")
+        raise ClipzooError(f"{where}: the labels of the clips say which classes there are; leave it out")
 
 
 def _read(recipe: str) -> dict[str, Any]:

@@ -46,24 +46,27 @@ class Writer(keras.callbacks.Callback):
         self.record = dict(record)
         self.index = index
         self.history: list[dict[str, float]] = []
+        self.written = 0  # epochs whose files are there
 
     @property
     def kept(self) -> str:
         """What there is, for people."""
-        if self.history:
-            return f"the best of {len(self.history)} epochs is kept in {self.run.model}"
-        return f"no epoch was finished{', what was there before is kept' if self.run.files else ''}"
+        if self.written:
+            return f"the best of {self.written} epochs is kept in {self.run.model}"
+        done = "written" if self.history else "finished"
+        return f"no epoch was {done}{', what was there before is kept' if self.run.files else ''}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
         self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
         if len(self.history) > 1:
             self._write(self.run, best=bool(logs["best"]))
-            return
-        with self.run.replacing_all() as new:
-            write_csv(self.index, new.clips)
-            write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
-            self._write(new, best=True)
+        else:
+            with self.run.replacing_all() as new:
+                write_csv(self.index, new.clips)
+                write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
+                self._write(new, best=True)
+        self.written = len(self.history)
 
     def _write(self, run: Run, *, best: bool) -> None:
         with thawed(self.frozen):
