@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -59,6 +62,12 @@ def clipzoo(
     """Train video models on JAX or TensorFlow (KERAS_BACKEND chooses), get one ONNX file, run it anywhere."""
 
 
+def _end_output(error: OSError) -> str:
+    """What to say of output that cannot be written; Python would say it again at its end, with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return f"standard output cannot be written ({error.strerror})"
+
+
 def main() -> None:
     """Runs the command. A user's mistake is one sentence on stderr and exit status 2, never a traceback."""
     stderr = text_console(stderr=True)
@@ -67,11 +76,25 @@ def main() -> None:
         stderr.print(f"warning: {message}")
 
     warnings.showwarning = show
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal without letters of all tongues shows their numbers
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except ClipzooError as error:
         stderr.print(f"error: {error}")
         sys.exit(error.exit_status)
+    except OSError as error:
+        # Files that cannot be written are ClipzooErrors: what has no name is the output.
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        stderr.print(f"error: {_end_output(error)}")
+        sys.exit(2)
     except KeyboardInterrupt:
         stderr.print("interrupted")
         sys.exit(130)

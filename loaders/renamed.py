@@ -9,7 +9,8 @@ from typer.core import TyperCommand
 
 from loaders.errors import ClipzooError
 
-# What the new form is; or, of an option that means something else now, a function of its value that gives it or None.
+# What the new form is, or a whole sentence in brackets where there is none; or, of an option that means something else
+# now, a function of its value that gives it or None.
 New = str | Callable[[str], str | None]
 
 
@@ -25,6 +26,8 @@ def renamed(table: Mapping[str, New]) -> type[TyperCommand]:
                 new = table.get(name)
                 if callable(new):
                     new = new(value if equals else next(iter(args[place + 1 :]), ""))
+                if new is not None and new.startswith("("):
+                    raise ClipzooError(f"{argument if equals else name}: {new[1:-1]}")
                 if new is not None:
                     raise ClipzooError(f"{argument if equals else name}: the option is {new} now")
             return list(super().parse_args(ctx, args))

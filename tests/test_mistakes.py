@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 
 import zoo
 from loaders import ClipIndex, ClipzooError
-from tests.support.commands import invoke, refused
+from tests.support.commands import ROOT, clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s
 from zoo.run import Run
 
@@ -80,3 +83,52 @@ def test_only_what_this_training_wrote_is_said_to_be_kept(motion: ClipIndex, tmp
     with pytest.raises(ClipzooError, match="no epoch was written, what was there before is kept"):
         train(motion, tmp_path, overwrite=True, callbacks=[block])
     assert (tmp_path / "model.keras").read_text() == "precious"
+
+
+def test_what_is_no_index_is_named(tmp_path: Path, motion: ClipIndex) -> None:
+    with pytest.raises(ClipzooError, match=r"index \('clips'\) must be a ClipIndex, such as loaders\.index_folder"):
+        zoo.train("clips", "convnet_gru", out=tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(ClipzooError, match="classes are those of the clips"):
+        zoo.train(motion, "convnet_gru", out=tmp_path / "run", options={"classes": 3})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_and_the_sentence_says_what_is(tmp_path: Path) -> None:
+    refused(
+        invoke("train", tmp_path, "--resume"), "--resume: a run is not resumed; --weights RUN --out ANOTHER goes on"
+    )
+
+
+def test_files_among_the_options_are_written_down_from_the_root(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"frames": 2, "size": 8, "width": 1 / 16}
+    model = zoo.create_model("convnet_gru", classes=2, **options)
+    model.get_layer("frames").layer.save(tmp_path / "backbone.keras")
+    monkeypatch.chdir(tmp_path)
+    run = zoo.train(
+        motion,
+        "convnet_gru",
+        zoo.Recipe(epochs=1),
+        out="run",
+        options={**options, "backbone_weights": "backbone.keras"},
+    )
+    assert run.read_record()["options"] == {**options, "backbone_weights": str(tmp_path / "backbone.keras")}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_standard_output_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "clipzoo", "models"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert (
+        done.returncode == 2 and done.stderr == "error: standard output cannot be written (No space left on device)\n"
+    )
+
+
+def test_a_terminal_without_letters_of_all_tongues_is_printed_to(tmp_path: Path, motion: ClipIndex) -> None:
+    (tmp_path / "日本").mkdir()
+    shutil.copy(next(iter(motion.paths)), tmp_path / "日本" / "手.avi")
+    done = clipzoo("scan", tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

@@ -200,6 +200,10 @@ def train(
             loss that is no number (the best epoch before it is kept); a full disk, or too little memory.
         VideoError: a clip cannot be read.
     """
+    if not isinstance(index, ClipIndex):
+        raise ClipzooError(f"index ({index!r}) must be a ClipIndex, such as loaders.index_folder('clips')")
+    if "classes" in (options or {}):
+        raise ClipzooError("options: classes are those of the clips; leave them out, or take index.only(...) of some")
     recipe, folder = recipe or Recipe(), Path(out)
     with _claimed(folder, overwrite=overwrite):
         return _train(index, model, recipe, folder, options or {}, cache, workers, callbacks, say)
@@ -244,7 +248,7 @@ def _train(
     frozen = freeze(network, recipe.train_from)
     record: dict[str, Any] = {
         "model": network.name,
-        "options": {name: value for name, value in options.items() if name != "spec"},
+        "options": {name: _absolute(value) for name, value in options.items() if name != "spec"},
         "weights": (str(model) if as_preset(model) else str(model.resolve())) if isinstance(model, Path) else None,
         "origins": origins(network),
         "task": index.task,
@@ -267,12 +271,18 @@ def _train(
         learner, trained, checked = feeds(network, index, recipe, cache=cache, workers=workers, say=say)
         fit(learner, trained, checked, recipe=recipe, class_weight=weights, callbacks=[writer, *callbacks])
     except KeyboardInterrupt:
-        say(f"interrupted; {writer.kept}")
+        onward = f"; to go on: clipzoo train VIDEOS --weights {folder} --out ANOTHER" if writer.written else ""
+        say(f"interrupted; {writer.kept}{onward}")
         raise
     except ClipzooError as error:
         error.args = (f"{error}; {writer.kept}",)
         raise
     return Run(folder)
+
+
+def _absolute(value: Any) -> Any:
+    """A path of a file that is there, as it is from every folder; any other value."""
+    return str(Path(value).resolve()) if isinstance(value, str | Path) and Path(value).is_file() else value
 
 
 def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping[str, Any]) -> keras.Model:
