@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -87,7 +88,7 @@ def demo(out: str | Path, *, clips: int = 600, epochs: int = 12, seed: int = 0, 
     ):
         table.add_row(what, str(path))
     console.print(table)
-    console.print(f"next: clipzoo predict {file} {test.paths[0]}")
+    console.print(f"next: clipzoo predict {shlex.join([str(file), str(test.paths[0])])}")
     return result
 
 

@@ -105,6 +105,8 @@ def _digest(file: BinaryIO, offset: int) -> bytes:
 def _entries(file: BinaryIO, path: str | Path) -> dict[bytes, Entry]:
     """The metadata of a file, whatever it holds; raises ClipzooError where the file is no protobuf message."""
     entries: dict[bytes, Entry] = {}
+    if not file.seek(0, io.SEEK_END):
+        raise ClipzooError(f"{path}: is empty; copy it or export it again")
     try:
         for number, start, length in _fields(file, file.seek(0, io.SEEK_END)):
             if number != _METADATA_FIELD:

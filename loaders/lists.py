@@ -263,7 +263,8 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     except ClipzooError:
         raise
     except (OSError, ValueError, csv.Error) as error:  # a name with a null character is a ValueError
-        raise ClipzooError(f"{path}: cannot be read as a CSV list ({error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise ClipzooError(f"{path}: cannot be read as a CSV list ({why})") from None
 
 
 def existing_folder(path: str | Path) -> Path:

@@ -132,3 +132,14 @@ def test_a_terminal_without_letters_of_all_tongues_is_printed_to(tmp_path: Path,
     shutil.copy(next(iter(motion.paths)), tmp_path / "日本" / "手.avi")
     done = clipzoo("scan", tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_folder_with_one_class_is_named(motion: ClipIndex, tmp_path: Path) -> None:
+    shutil.copytree(motion.root / "left", tmp_path / "mine" / "left")
+    done = invoke("train", tmp_path / "mine", "--model", "convnet_gru", "--out", tmp_path / "run")
+    refused(done, f"{tmp_path / 'mine'}: has only 'left'; classification takes at least 2 classes")
+
+
+def test_an_empty_onnx_file_is_said_to_be_empty(tmp_path: Path, motion: ClipIndex) -> None:
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    refused(invoke("predict", tmp_path / "empty.onnx", motion.paths[0]), "empty.onnx: is empty")

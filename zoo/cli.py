@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,4 +183,4 @@ def train(
     figure = f"{index.kind.title} {index.kind.show(best['val_' + index.kind.metric]).strip()}"
     console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
     console.print(f"wrote {run.model}, {run.history}, {run.curves}")
-    console.print(f"next: clipzoo export {out} model.onnx")
+    console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,7 @@ def fuse(
     model = join(load_model(rgb), load_model(flow), weight=weight)
     save_model(model, out)
     console.print(f"wrote {out}: {weight:g} of {rgb}, {1 - weight:g} of {flow}; {model.count_params():,} parameters")
-    console.print(f"next: clipzoo export {out} model.onnx")
+    console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")
 
 
 @app.command()

@@ -202,6 +202,10 @@ def train(
     """
     if not isinstance(index, ClipIndex):
         raise ClipzooError(f"index ({index!r}) must be a ClipIndex, such as loaders.index_folder('clips')")
+    kind = index.kind
+    if kind.classes and len(index.labels) < kind.fewest:
+        there = ", ".join(map(repr, index.labels)) or "no label"
+        raise ClipzooError(f"{index.root}: has only {there}; {index.task} takes at least {kind.count(kind.fewest)}")
     if "classes" in (options or {}):
         raise ClipzooError("options: classes are those of the clips; leave them out, or take index.only(...) of some")
     recipe, folder = recipe or Recipe(), Path(out)
