@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 uv=$PWD/.venv/bin/uv
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python=$folder/bin/python
-"$uv" venv --quiet --clear --python 3.11 "$folder"
+"$uv" venv --quiet --clear --seed --python 3.11 "$folder"
 "$uv" pip install --quiet --python "$python" --resolution lowest-direct --editable ".[tensorflow,jax,export,runtime,dev]"
 pytest=("$python" -m pytest -n 2 --dist loadfile)
 "${pytest[@]}" -m "not keras and not slow"

@@ -142,12 +142,16 @@ def _before(wrapper: Any, name: str) -> keras.Model:
 def _after(wrapper: Any, name: str) -> keras.Model:
     network = _network(wrapper)
     try:
-        return keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
-    except ValueError:
+        after = keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
+        around = {id(layer) for layer in after.layers if layer.weights}
+    except ValueError:  # Keras since 3.13 or so; before, it goes around the cut, back to the input
+        around = {id(layer) for layer in network.layers}
+    if around & {id(layer) for layer in _before(wrapper, name).layers}:
         raise ClipzooError(
             f"train_from {name!r}: other layers stand beside it, which what comes after needs too; name the first "
             "layer of a block, or what stands between two"
-        ) from None
+        )
+    return after
 
 
 def _input_of(network: keras.Model, name: str) -> Any:
