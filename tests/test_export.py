@@ -340,7 +340,9 @@ def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
 
 
 @not_the_backend_s
-@pytest.mark.parametrize("name", ["mobilenet_lstm", "mobilenet_average", "dtpp", "i3d"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_lstm", "mobilenet_average", "dtpp", pytest.param("i3d", marks=pytest.mark.slow)]
+)
 def test_a_float16_file_answers_as_keras_does(name: str, tmp_path: Path) -> None:
     model = live(name)
     whole, half = tmp_path / "whole.onnx", tmp_path / "half.onnx"
