@@ -78,9 +78,7 @@ def main() -> None:
     warnings.showwarning = show
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal without letters of all tongues shows their numbers
+            stream.reconfigure(errors="backslashreplace")  # where the terminal lacks a letter, its number is shown
     try:
         try:
             app()

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import keras
 
 from loaders.check import names
-from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from zoo.backbones import backbone as backbone_named
 from zoo.backbones.backbone import options_of
@@ -48,8 +47,6 @@ def frame_features(
     network = backbone_named(backbone)
     own = set(options_of(builder)) - _SETTLED
     names(name, backbone_options, own | set(network.options), noun="option")
-    if not isinstance(backbone_weights, str | Path | None):
-        raise ClipzooError(f"backbone_weights ({backbone_weights!r}) must be None, 'imagenet' or a file")
     frame_network = network.create(
         spec.shape[1:],
         weights=backbone_weights,

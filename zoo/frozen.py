@@ -87,7 +87,7 @@ def cut(model: keras.Model, train_from: str) -> Parts:
         apart = FrameWise(before, name=f"{wrapper.name}_before") if isinstance(wrapper, FrameWise) else before
         tensors.append(apart(_called(wrapper).input_tensors[0]))
         inner.append(wrapper)
-    frozen = keras.Model(model.inputs, tensors if len(tensors) > 1 else tensors[0], name=f"{model.name}_frozen")
+    frozen = keras.Model(model.inputs, _one_or_all(tensors), name=f"{model.name}_frozen")
     if train_from == HEAD:
         return Parts(frozen=frozen, rest=_from(model, tensors))
     features, behind = [], []
@@ -98,16 +98,16 @@ def cut(model: keras.Model, train_from: str) -> Parts:
         features.append(given)
         behind.append(apart(given))
     end = _from(model, [_called(wrapper).output_tensors[0] for wrapper in inner])
-    answer = end.call(
-        behind if len(behind) > 1 else behind[0]
-    )  # not end(...): the Answer is to stay a layer of its own
-    return Parts(
-        frozen=frozen, rest=keras.Model(features if len(features) > 1 else features[0], answer, name=model.name)
-    )
+    answer = end.call(_one_or_all(behind))  # not end(...): the Answer is to stay a layer of its own
+    return Parts(frozen=frozen, rest=keras.Model(_one_or_all(features), answer, name=model.name))
 
 
 def _from(model: keras.Model, tensors: list[Any]) -> keras.Model:
-    return keras.Model(tensors if len(tensors) > 1 else tensors[0], model.output, name=model.name)
+    return keras.Model(_one_or_all(tensors), model.output, name=model.name)
+
+
+def _one_or_all(tensors: list[Any]) -> Any:
+    return tensors if len(tensors) > 1 else tensors[0]
 
 
 def _wrappers(model: keras.Model, train_from: str) -> list[Any]:

