@@ -15,7 +15,7 @@ from loaders.atomic import replacing
 from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
-from zoo.presets import as_preset, list_presets, preset
+from zoo.presets import Preset, as_preset, list_presets, preset
 from zoo.registry import create_model, input_specs
 from zoo.run import Run
 
@@ -35,16 +35,17 @@ def model_file(path: str | Path) -> Path:
     return file
 
 
-def require_model(path: str | Path) -> None:
-    """Raises ClipzooError where `load_model` would find neither a file nor a preset; loads nothing."""
-    if as_preset(path) is None:
-        try:
-            model_file(path)
-        except ClipzooError as error:
-            name = str(path)
-            if "/" not in name and "." not in name:
-                error.args = (f"{error}, and no preset; {near(name, list_presets())}",)
-            raise
+def require_model(path: str | Path) -> Preset | Path:
+    """What `load_model` would load, a preset or a file; raises ClipzooError where it is neither. Loads nothing."""
+    if (chosen := as_preset(path)) is not None:
+        return chosen
+    try:
+        return model_file(path)
+    except ClipzooError as error:
+        name = str(path)
+        if "/" not in name and "." not in name:
+            error.args = (f"{error}, and no preset; {near(name, list_presets())}",)
+        raise
 
 
 def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
@@ -61,10 +62,10 @@ def load_model(path: str | Path, *, compile: bool = False) -> keras.Model:
     from zoo.contract import specs
     from zoo.precision import set_precision
 
-    require_model(path)
-    if (chosen := as_preset(path)) is not None:
-        return load_preset(chosen.name)
-    model = load_keras(model_file(path), compile=compile)
+    found = require_model(path)
+    if isinstance(found, Preset):
+        return load_preset(found.name)
+    model = load_keras(found, compile=compile)
     specs(model)
     set_precision(model, "float32")
     return model
@@ -93,10 +94,9 @@ def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
     Raises:
         ClipzooError: no such file, or not a model of clipzoo's.
     """
-    require_model(path)
-    if (chosen := as_preset(path)) is not None:
-        return input_specs(chosen.model)
-    file = model_file(path)
+    file = require_model(path)
+    if isinstance(file, Preset):
+        return input_specs(file.model)
     try:
         with zipfile.ZipFile(file) as archive:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
