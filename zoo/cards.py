@@ -72,6 +72,7 @@ def _average(name: str, size: int, parameters: int, multiply_adds: int, what: st
         spec=ClipSpec(frames=8, height=size, width=size, sampling="segments"),
         builder="zoo.consensus:average",
         options={"backbone": name.removesuffix("_average")},
+        weights="imagenet",
         parameters=parameters,
         multiply_adds=multiply_adds,
         source=TSN,
