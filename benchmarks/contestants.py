@@ -70,7 +70,7 @@ class _Way:
 
 
 def own(subject: Subject, provider: Provider, threads: int | None) -> list[Contestant]:
-    """Our file in every way that this provider has, each with where its nodes ran."""
+    """Our file in every way that this provider has; on a CPU with where its nodes ran."""
     found = []
     for way in _ways(subject, provider):
         row = own_row(Classifier(way.path, provider=provider, threads=threads), provider)
@@ -79,7 +79,8 @@ def own(subject: Subject, provider: Provider, threads: int | None) -> list[Conte
         arguments = {
             "path": way.path, "provider": provider, "binding": way.binding, "options": way.options, "threads": threads,
         }  # fmt: skip
-        facts = {**subject.facts, **_placement(arguments)}
+        # On a GPU the stage `correctness` looks, and minutes are dear there.
+        facts = {**subject.facts, **(_placement(arguments) if provider == "cpu" else {})}
         row = replace(row, settings={**row.settings, **way.settings}, facts=facts)
         found.append(Contestant(row=row, make=OnnxRuntimeRunner, arguments=arguments))
     return found
@@ -122,8 +123,6 @@ def _named(precision: str, binding: str) -> dict[str, str]:
 
 def _placement(arguments: dict[str, Any]) -> dict[str, Any]:
     """Where the nodes run; nothing where that cannot be found out: the measurement will say why."""
-    if "enable_cuda_graph" in arguments["options"]:
-        return {}
     try:
         worker = Worker(OnnxRuntimeRunner, arguments, limit=_PROFILE_LIMIT)
     except WorkerError:

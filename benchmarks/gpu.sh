@@ -32,18 +32,21 @@ cd "$(dirname "$0")/.."
 # A file for each stage and model, named by its time, as in benchmarks/results/<machine>/.
 into=()
 file() { into=(); [ -z "$results" ] || into=(--json "$results/$1-$(date -u +%Y-%m-%dT%H%M%S).jsonl"); }
+trained=()  # what was asked for; else three that are soon done
+for name in "${names[@]}"; do trained+=(--models "$name"); done
 if [ ${#names[@]} -eq 0 ]; then
   for path in "$models"/*.npz; do [ ! -e "$path" ] || names+=("$(basename "$path" .npz)"); done
+fi
+if [ ${#trained[@]} -eq 0 ]; then
+  for name in "${names[@]}"; do
+    case $name in convnet_gru|mobilenet_gru|dtpp_rgb) trained+=(--models "$name") ;; esac
+  done
 fi
 measure() {
   "$python" -m benchmarks.inference --provider "$1" --folder "$models" "${quick[@]}" "${batches[@]}" "${seconds[@]}" \
     "${measured[@]}" "${into[@]}"
 }
 training=cuda; [ "$provider" != cpu ] || training=cpu  # backends know no TensorRT
-trained=()
-for name in "${names[@]}"; do
-  case $name in convnet_gru|mobilenet_gru|dtpp_rgb) trained+=(--models "$name") ;; esac
-done
 measured=(); for name in "${names[@]}"; do measured+=(--models "$name"); done
 
 for stage in "${stages[@]}"; do

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any
 
-from benchmarks.machine import gpu
+from benchmarks.machine import Gpu, gpu
 from benchmarks.results import Row
 from benchmarks.statistics import FEWEST, SETTLED
 from benchmarks.workers import Worker, WorkerError
@@ -141,6 +142,7 @@ class _Entry:
         self.turns: list[list[float]] = []
         self.spent = 0.0
         self.gpu_mib = 0.0
+        self.states: list[Gpu] = []
 
     @property
     def alive(self) -> bool:
@@ -165,7 +167,7 @@ class _Entry:
 
     def start(self, batch: int, limits: Limits) -> None:
         assert self.worker is not None
-        self.turns, self.spent = [], 0.0
+        self.turns, self.spent, self.states = [], 0.0, []
         used = self._gpu_used()
         seconds = self.worker.call("start", batch)
         self.gpu_mib += self._gpu_used() - used  # nobody else computes while this one starts
@@ -182,6 +184,8 @@ class _Entry:
         seconds = self.worker.call("turn", limits.turn)
         self.turns.append(seconds)
         self.spent += time.perf_counter() - begun
+        found = gpu() if self.on_gpu else None
+        self.states += [found] if found else []
         if min(seconds) > limits.round_seconds:
             raise _too_slow(min(seconds), limits)
 
@@ -197,6 +201,9 @@ class _Entry:
         facts = {**self.contestant.row.facts, **self.worker.call("finish")}
         if self.on_gpu:
             facts["gpu_memory_mib"] = self.gpu_mib
+        if self.states:  # read right after each turn
+            for name in ("clock_mhz", "power_watts", "celsius"):
+                facts[f"gpu_{name}"] = median(getattr(state, name) for state in self.states)
         row = replace(self.row(batch), facts=facts)
         width = row.round_seconds.width
         note = "" if width < limits.interval else f"not settled: the median turn's interval is {width:.1%} wide"

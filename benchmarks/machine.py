@@ -30,13 +30,27 @@ VERSIONED = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """What `nvidia-smi` says of a GPU: its name, driver, memory in use and in all (MiB), and load in percent."""
+    """What `nvidia-smi` says of a GPU.
+
+    Attributes:
+        name: of the GPU.
+        driver: its version.
+        used_mib: memory in use.
+        total_mib: memory in all.
+        busy_percent: load.
+        clock_mhz: of the multiprocessors, now.
+        power_watts: on average over the last second.
+        celsius: temperature.
+    """
 
     name: str
     driver: str
     used_mib: float
     total_mib: float
     busy_percent: float
+    clock_mhz: float = 0.0
+    power_watts: float = 0.0
+    celsius: float = 0.0
 
 
 def gpu() -> Gpu | None:
@@ -44,7 +58,7 @@ def gpu() -> Gpu | None:
     if not shutil.which("nvidia-smi"):
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    asked = "name,driver_version,memory.used,memory.total,utilization.gpu"
+    asked = "name,driver_version,memory.used,memory.total,utilization.gpu,clocks.sm,power.draw,temperature.gpu"
     command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
     command += ["-i", visible] if visible.isdigit() or visible.startswith("GPU-") else []
     done = subprocess.run(command, capture_output=True, text=True)

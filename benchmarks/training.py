@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -18,8 +18,19 @@ from benchmarks.models import CLASSES, motion_clips
 from benchmarks.results import Row, times_as_fast
 from benchmarks.runners import BACKENDS, keras_environment
 from benchmarks.script import WATCH, Quick, ResultFile, recording, run_script
-from benchmarks.trainers import CPU_STEPS, GPU_STEPS, GPU_WAYS, HEAVY_CPU_STEPS, WAYS, TrainingRunner, Way
+from benchmarks.trainers import (
+    CPU_STEPS,
+    GPU_STEPS,
+    GPU_WAYS,
+    HEAVY_CPU_STEPS,
+    PRECISIONS,
+    WAYS,
+    Source,
+    TrainingRunner,
+    Way,
+)
 from benchmarks.workers import Worker, WorkerError
+from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
@@ -118,6 +129,10 @@ def suite(
     batch: Annotated[int | None, typer.Option(min=1, help="Clips in a step; by the model's cost if left out.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that read clips; one a core if left out.")] = None,
     provider: Annotated[str, typer.Option(help="cpu, or cuda: let the backends use the GPU.")] = "cpu",
+    precision: Annotated[list[str] | None, typer.Option(help="float32, mixed bfloat16; both if left out.")] = None,
+    clips_from: Annotated[
+        list[str] | None, typer.Option("--clips", help="memory, disk cache, videos; all if left out.")
+    ] = None,
     set_: OptionPairs = [],  # noqa: B006  Typer copies it
     quick: Quick = False,
     json_file: ResultFile = None,
@@ -141,6 +156,17 @@ def suite(
     names = models or (["convnet_gru"] if quick else list_models())
     for name in names:
         card(name)
+    for what, given, known in (
+        ("--precision", precision, PRECISIONS),
+        ("--clips", clips_from, get_args(Source)),
+    ):
+        for value in given or ():
+            choice(what, value, known)
+    ways = [
+        way
+        for way in (GPU_WAYS if on_gpu else WAYS)
+        if (not precision or way.precision in precision) and (not clips_from or way.source in clips_from)
+    ]
     options = parse_options(set_)
     if options:
         _check_options(names, options, backend=installed[0])
@@ -160,6 +186,7 @@ def suite(
                     limits=QUICK if quick else limits_for(name, on_gpu=on_gpu),
                     videos=clips,
                     backends=[one],
+                    ways=ways,
                     options=options,
                     workers=workers or cores(),
                     on_gpu=on_gpu,
