@@ -13,6 +13,8 @@ from benchmarks.results import Row
 from benchmarks.statistics import FEWEST, SETTLED
 from benchmarks.workers import Worker, WorkerError
 
+STATES = 3  # of the GPU, for each contestant and batch: `nvidia-smi` takes its time
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
@@ -184,7 +186,7 @@ class _Entry:
         seconds = self.worker.call("turn", limits.turn)
         self.turns.append(seconds)
         self.spent += time.perf_counter() - begun
-        found = gpu() if self.on_gpu else None
+        found = gpu() if self.on_gpu and len(self.states) < STATES else None
         self.states += [found] if found else []
         if min(seconds) > limits.round_seconds:
             raise _too_slow(min(seconds), limits)
@@ -201,7 +203,7 @@ class _Entry:
         facts = {**self.contestant.row.facts, **self.worker.call("finish")}
         if self.on_gpu:
             facts["gpu_memory_mib"] = self.gpu_mib
-        if self.states:  # read right after each turn
+        if self.states:  # read right after the first turns
             for name in ("clock_mhz", "power_watts", "celsius"):
                 facts[f"gpu_{name}"] = median(getattr(state, name) for state in self.states)
         row = replace(self.row(batch), facts=facts)
