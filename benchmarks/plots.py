@@ -21,6 +21,8 @@ STYLES = (
     ("#000000", "X"), ("#8C8C8C", "*"),
 )  # fmt: skip
 
+CURVE = 3  # batch sizes; fewer are a table's business
+
 
 def draw(files: Sequence[Results]) -> list[Path]:
     """Draws the pictures of the result files of a folder, all of one kind, beside them, and returns their paths."""
@@ -31,11 +33,9 @@ def draw(files: Sequence[Results]) -> list[Path]:
     setup, folder = files[-1].setup, files[-1].path.parent
     kind = setup.kind
     if kind == "inference" and any(row.runner == OURS for row in rows):
-        figures = {
-            "peers": _peers(every),
-            "throughput": _curves(rows, latency=False),
-            "latency": _curves(rows, latency=True),
-        }
+        figures = {"peers": _peers(every)}
+        if len({row.batch for row in rows}) >= CURVE:
+            figures |= {"throughput": _curves(rows, latency=False), "latency": _curves(rows, latency=True)}
     elif kind == "training":
         figures = {"training": _training(every)}
     else:

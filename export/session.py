@@ -6,7 +6,7 @@ import ctypes
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -42,10 +42,12 @@ _TWICE = (
 
 
 def _installed_twice() -> bool:
+    """Both packages, in one folder; in two, the path decides, and nobody overwrites anybody."""
     try:
-        return bool(version("onnxruntime") and version("onnxruntime-gpu"))
+        folders = {distribution(name).locate_file("onnxruntime") for name in ("onnxruntime", "onnxruntime-gpu")}
     except PackageNotFoundError:
         return False
+    return len(folders) == 1
 
 
 def require_provider(provider: str) -> str:

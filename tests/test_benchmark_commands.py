@@ -29,16 +29,33 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "box" / "inference-1.jsonl"
-    done = script("inference", "--models", file, "--batch", 1, "--batch", 2, "--quick", "--seconds", 0.1, "--json", out)
+    done = script(
+        "inference",
+        "--models",
+        file,
+        "--batch",
+        1,
+        "--batch",
+        2,
+        "--batch",
+        3,
+        "--quick",
+        "--seconds",
+        0.1,
+        "--json",
+        out,
+    )
     assert done.returncode == 0, done.stderr
     assert "GFLOP/s" in done.stdout
     results = Results.load(out)
-    assert {row.batch for row in results.rows} == {1, 2}
+    assert {row.batch for row in results.rows} == {1, 2, 3}
     assert results.setup.versions["onnxruntime"]
     assert results.setup.arguments[0] == "--models"
     pictures = draw([results])
     assert [path.name for path in pictures] == ["peers.png", "throughput.png", "latency.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    few = replace(results, rows=[row for row in results.rows if row.batch < 3])
+    assert [path.name for path in draw([few])] == ["peers.png"]
 
     longer, slower = (Results.start(tmp_path / f"{name}.jsonl", results.setup) for name in ("longer", "slower"))
     for row in results.rows:
@@ -87,6 +104,8 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refuses("python -m benchmarks.models", "inference", "--models", "convnet_gru", "--folder", tmp_path, *to)
     refuses("finds no GPU", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
     refuses("torch", "training", "--backend", "torch", *to)
+    refuses("must be one of", "training", "--precision", "half", *to)
+    refuses("must be one of", "training", "--clips", "disk", *to)
     refuses("no option 'nosuch'", "training", "--models", "convnet_gru", "--set", "nosuch=3", *to)
     refuses("older schema", "compare", tmp_path / "old.jsonl", tmp_path / "old.jsonl")
     refuses("nowhere", "pipeline", "--models", file, "--videos", tmp_path / "nowhere", *to)

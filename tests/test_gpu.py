@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import prepared_models
+from benchmarks.machine import Gpu, gpu
 from benchmarks.models import Prepared, prepare, write_matrices
 from benchmarks.results import Results
 from benchmarks.runners import BACKENDS
@@ -86,8 +87,6 @@ def test_every_stage_runs_and_leaves_its_file(models: Path, tmp_path: Path) -> N
         assert all(row.status == "ok" for row in results.rows), [row.note for row in results.rows]
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "peers.png",
-        "throughput.png",
-        "latency.png",
         "training.png",
     }
     assert done.stdout.count("| convnet_gru |") >= 4
@@ -191,3 +190,11 @@ def test_the_gpu_package_works_on_a_cpu_and_names_the_library_that_is_missing(le
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "'cuda' was asked for, but CPUExecutionProvider is in use: libcublas" in done.stderr
+
+
+def test_what_nvidia_smi_says_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = tmp_path / "nvidia-smi"
+    said.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.159.04, 12, 143771, 3, 1980, 344.24, [N/A]'\n")
+    said.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert gpu() == Gpu("NVIDIA H200", "580.159.04", 12, 143771, 3, clock_mhz=1980, power_watts=344.24, celsius=0)
