@@ -268,10 +268,18 @@ def leaves(layer: Any) -> Iterator[Any]:
 
 
 def with_time_distributed(model: Any) -> Any:
-    """The same model and weights with `keras.layers.TimeDistributed` where ours has FrameWise."""
+    """The same model and weights with `keras.layers.TimeDistributed` where ours has FrameWise.
+
+    Raises:
+        ClipzooError: its network must see the frames of a clip together.
+    """
     import keras
 
     from zoo.layers import FrameWise
+    from zoo.tsm import TemporalShift
+
+    if any(isinstance(layer, TemporalShift) for layer in leaves(model)):
+        raise ClipzooError(f"{model.name} shifts channels between frames; TimeDistributed shows them one by one")
 
     def clone(layer: Any) -> Any:
         fresh = type(layer).from_config(layer.get_config())

@@ -4,7 +4,8 @@ Left alone, a GRU becomes a `Loop` (tensorflow-onnx#1684), or, where a GPU is se
 not know (#2359); a batch normalisation becomes a multiplication and an addition. While `native_layers()` is entered,
 a recurrent layer emits `CudnnRNNV3`, which is never run: it only carries the layer's weights, laid out as ONNX wants
 them, to `OP_HANDLERS`, which writes `GRU` or `LSTM`. A batch normalisation emits the fused operator, which the
-converter keeps whole.
+converter keeps whole. A temporal shift works on maps as convolutions have them in ONNX, channels first, so that nothing
+is turned round between two of them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from unittest.mock import patch
 import keras
 import numpy as np
 import tensorflow as tf
+
+from zoo.tsm import TemporalShift
 
 # Keras keeps the gates of a GRU as z, r, h and of an LSTM as i, f, c, o; ONNX wants z, r, h and i, o, f, c.
 _GATES = {"gru": (0, 1, 2), "lstm": (0, 3, 1, 2)}
@@ -31,6 +34,7 @@ def native_layers() -> Iterator[None]:
             (keras.layers.LSTM, "call", _recurrent),
             (keras.layers.Bidirectional, "call", _bidirectional),
             (keras.layers.BatchNormalization, "call", _normalise),
+            (TemporalShift, "call", _shift),
         ):
             stack.enter_context(patch.object(owner, method, _bound(owner, method, replacement)))
         yield
@@ -142,6 +146,23 @@ def _normalise(layer: Any, inputs: Any, original: Any, *args: Any, **options: An
     return tf.compat.v1.nn.fused_batch_norm(
         inputs, scale, offset, layer.moving_mean, layer.moving_variance, epsilon=layer.epsilon, is_training=False
     )[0]
+
+
+def _shift(layer: Any, maps: Any, original: Any, *args: Any, **options: Any) -> Any:
+    """One `Pad` and one `Gather`, between two `Reshape` that move no bytes.
+
+    Measured taking turns on two cores, as shares of the time that `Slice`, `Pad` and `Concat` take: 0.90 to 0.97 of the
+    shifts alone, 0.98 to 1.00 of whole models in ONNX Runtime, 0.99 in OpenVINO. Zeros that are concatenated take 1.02
+    to 1.05 of the shifts alone; what TensorFlow traces, which turns the maps round twice, 1.01 to 1.09 of the whole.
+    Shifts are 4 to 7 % of these models.
+    """
+    height, width, channels = maps.shape[1:]
+    if not layer.moved(channels):
+        return original(layer, maps, *args, **options)
+    clips = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, layer.frames * channels, height, width))
+    clips = tf.pad(clips, ((0, 0), (0, 1), (0, 0), (0, 0)))  # where there is no neighbour, the channel behind all
+    taken = tf.gather(clips, tf.constant(layer.sources(channels).ravel(), tf.int64), axis=1)
+    return tf.transpose(tf.reshape(taken, (-1, channels, height, width)), (0, 2, 3, 1))
 
 
 def _write_recurrent(context: Any, node: Any, name: str, args: Any) -> None:

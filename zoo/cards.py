@@ -11,6 +11,7 @@ from loaders.spec import ClipSpec
 ARTICLE = "Metal3d, Training neural network with image sequence, an example with video as input (2019)"
 TSN = "Wang et al., Temporal Segment Networks, arXiv 1608.00859 (2016)"
 DTPP = "Zhu, Zou, Zhu, End-to-end Video-level Representation Learning for Action Recognition, arXiv 1711.04161 (2018)"
+TSM = "Lin, Gan, Han, TSM: Temporal Shift Module for Efficient Video Understanding, arXiv 1811.08383 (2019)"
 I3D = (
     "Carreira, Zisserman, Quo Vadis, Action Recognition? A New Model and the Kinetics Dataset, arXiv 1705.07750 (2017)"
 )
@@ -79,6 +80,20 @@ def _average(name: str, size: int, parameters: int, multiply_adds: int, what: st
     )
 
 
+def _shifted(backbone: str, parameters: int, multiply_adds: int, what: str) -> Card:
+    return Card(
+        name=f"tsm_{backbone.removesuffix('_torch')}",
+        summary=f"{what} whose blocks see the frames before and after (temporal shift), averaged over frames",
+        spec=ClipSpec(frames=8, height=224, width=224, sampling="segments"),
+        builder="zoo.tsm:tsm",
+        options={"backbone": backbone},
+        weights="imagenet",
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        source=TSM,
+    )
+
+
 _SEGMENTS = ClipSpec(
     frames=25, height=224, width=224, sampling="segments", resize="fit", resize_to=256, interpolation="linear"
 )
@@ -128,6 +143,8 @@ CARDS: tuple[Card, ...] = (
     _average("mobilenet_average", 224, 3_281_139, 4_541_783_040, "MobileNet"),
     _average("mobilenetv2_average", 224, 2_323_315, 2_396_019_456, "MobileNetV2"),
     _average("efficientnet_lite0_average", 224, 3_478_355, 3_071_325_696, "EfficientNet-Lite0"),
+    _shifted("mobilenetv2_torch", 2_323_315, 2_396_019_456, "MobileNetV2"),
+    _shifted("efficientnet_lite0", 3_478_355, 3_071_325_696, "EfficientNet-Lite0"),
     _stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling"),
     _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),
     _stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff"),

@@ -18,6 +18,7 @@ from loaders.index import Clip, ClipIndex
 from loaders.sampling import is_random
 from loaders.spec import ClipSpec
 from loaders.split import Split
+from zoo.tsm import TemporalShift
 
 Features = np.ndarray | list[np.ndarray]
 
@@ -188,7 +189,12 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, s
         (type(layer).__name__, layer.name if layer.weights else "")
         for layer in frozen._flatten_layers(include_self=False)
     ]
-    return f"{digest.hexdigest()}{layers}{augmentation!r}{split}{seed if split == 'train' else ''}"
+    shifts = {  # of the same weights they give other features
+        (layer.frames, layer.share, layer.shift)
+        for layer in frozen._flatten_layers(include_self=False)
+        if isinstance(layer, TemporalShift)
+    }
+    return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{seed if split == 'train' else ''}"
 
 
 def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:

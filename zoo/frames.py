@@ -1,4 +1,4 @@
-"""The beginning of models that look at every frame alone: input, normalisation, an image network on each frame."""
+"""The beginning of models of an image network: input, normalisation, that network on every frame."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import keras
 
 from loaders.check import names
 from loaders.spec import ClipSpec
-from zoo.backbones import backbone as backbone_named
+from zoo.backbones.backbone import backbone as backbone_named
 from zoo.backbones.backbone import options_of
+from zoo.backbones.inverted_residual import Entry
 from zoo.layers import ClipInput, FrameWise
 
 _SETTLED = {"name", "task", "backbone", "cell"}  # by the card
@@ -26,6 +27,7 @@ def frame_features(
     backbone_weights: str | Path | None,
     pooling: Literal["max", "average"],
     backbone_options: Mapping[str, Any],
+    entry: Entry | None = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Builds the layers `video`, `clip_input` and `frames`.
 
@@ -37,6 +39,7 @@ def frame_features(
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
         pooling: over the feature maps of a frame.
         backbone_options: of the backbone.
+        entry: to residual branches, of a backbone that takes one; see `inverted_residual_network`.
 
     Returns:
         The input, uint8 (B, T, height, width, channels), and the features of each frame (B, T, features).
@@ -52,6 +55,7 @@ def frame_features(
         weights=backbone_weights,
         pooling=pooling,
         **backbone_options,
+        **({} if entry is None else {"entry": entry}),
     )
     video = keras.Input(spec.shape, dtype="uint8", name="video")
     pixels = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)

@@ -24,6 +24,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mobilenet_average": {"frames": 2, "size": 32, "alpha": 0.25},
     "mobilenetv2_average": {"frames": 2, "size": 32, "alpha": 0.35},
     "efficientnet_lite0_average": {"frames": 2, "size": 32},
+    "tsm_mobilenetv2": {"frames": 3, "size": 32},
+    "tsm_efficientnet_lite0": {"frames": 3, "size": 32},
 }
 LABELS = ("jump", "run", "ride a bike")
 
