@@ -44,7 +44,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, motion: ClipIndex) -> Path:
         ("train", "--size 112", "--set size=PIXELS"),
         ("train", "--seed 1", "--set recipe.seed=N"),
         ("train", "--spec sampling=dense", "--set spec.FIELD=VALUE"),
-        ("train", "--protocol two_stream", "--recipe two_stream"),
+        ("train", "--protocol two_stream", "--recipe dtpp"),
         ("train", "--optimizer sgd", "--set recipe.optimizer=NAME"),
         ("train", "--learning-rate 0.1", "--set recipe.learning_rate=RATE"),
         ("train", "--patience 3", "--set recipe.patience=N"),

@@ -44,7 +44,7 @@ def test_the_recipe_file_of_the_readme_is_one(tmp_path: Path) -> None:
     block = README[README.index("# mine.toml") :].partition("```")[0]
     (tmp_path / "mine.toml").write_text(block)
     settings = read_settings(str(tmp_path / "mine.toml"), [])
-    recipe = settings.make("rgb")
+    recipe = zoo.Recipe.from_dict(settings.recipe)
     assert recipe.epochs == 40 and recipe.augmentation == "noflip"
     assert isinstance(recipe.optimizer, dict) and recipe.optimizer["class_name"] == "AdamW"
     options = dict(settings.model)

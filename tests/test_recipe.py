@@ -113,14 +113,13 @@ def test_a_file_and_what_is_set_on_top_make_three_tables(tmp_path: Path) -> None
     settings = read_settings(str(file), pairs)
     assert settings.model == {"name": "mobilenet_gru", "alpha": 0.25, "units": 128}
     assert settings.spec == {"sampling": "dense", "stride": 4, "flow": {"method": "tvl1"}}
-    recipe = settings.make("rgb")
+    recipe = Recipe.from_dict(settings.recipe)
     assert (recipe.epochs, recipe.learning_rate) == (3, 3e-4)
     augmentation = recipe.augmentation_for(SPEC, ("a", "b"))
     assert augmentation is not None and not augmentation.flip and augmentation.zoom == 0.1
-    assert read_settings(None, []).make("rgb") == Recipe()
-    paper = read_settings("two_stream", ["recipe.epochs=2"])
-    assert (paper.make("rgb").learning_rate, paper.make("flow").learning_rate) == (1e-2, 1e-3)
-    assert paper.make("flow").epochs == 2
+    assert read_settings(None, []).named == settings.named == "auto"
+    paper = read_settings("dtpp", ["recipe.epochs=2"])
+    assert (paper.named, paper.recipe) == ("dtpp", {"epochs": 2})
 
 
 def test_a_file_that_holds_a_spec_is_taken(tmp_path: Path) -> None:
@@ -133,7 +132,8 @@ def test_a_file_that_holds_a_spec_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "pairs", "said"),
     [
-        ("two_steam", [], "did you mean two_stream"),
+        ("artikle", [], "did you mean article"),
+        ("two_stream", [], "is called dtpp now"),
         ("none.toml", [], r"none\.toml: cannot be read"),
         ("bad.toml", [], "is not TOML"),
         ("table.toml", [], "no table 'modle'; did you mean model"),
@@ -156,4 +156,4 @@ def test_a_mistake_in_a_recipe_is_named(
     Path("plain.toml").write_text("model = 3\n")
     Path("list.json").write_text("[]")
     with pytest.raises(ClipzooError, match=said):
-        read_settings(recipe, pairs).make("rgb")
+        Recipe.from_dict(read_settings(recipe, pairs).recipe)

@@ -81,10 +81,11 @@ def test_one_function_makes_a_run_that_can_be_done_again(motion: ClipIndex, tmp_
     # The record is a recipe: the same weights come of it.
     settings = read_settings(str(run.record), [])
     options = {name: value for name, value in settings.model.items() if name != "name"}
-    again = zoo.train(
-        motion, settings.model["name"], settings.make("rgb"), out=tmp_path / "again",
-        options={**options, "spec": settings.spec},
+    planned = zoo.plan(
+        settings.model["name"], motion, recipe=settings.named, options={**options, "spec": settings.spec},
+        fields=settings.recipe,
     )  # fmt: skip
+    again = zoo.train(motion, settings.model["name"], planned.recipe, out=tmp_path / "again", options=planned.options)
     assert again.read_history()[0]["loss"] == pytest.approx(run.read_history()[0]["loss"], rel=1e-4)
     assert again.read_record()["specs"] == record["specs"]
 

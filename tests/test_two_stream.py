@@ -465,7 +465,7 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
     common = [
         "--set", "frames=6", "--set", "size=16", "--set", "backbone=convnet", "--set", "width=0.125", "--epochs", 1,
-        "--recipe", "two_stream", "--set", "recipe.batch=8", "--set", "recipe.accumulate=2",
+        "--recipe", "dtpp", "--set", "recipe.batch=8", "--set", "recipe.accumulate=2",
     ]  # fmt: skip
     for modality in ("rgb", "flow"):
         done = invoke("train", motion.root, "--model", f"dtpp_{modality}", *common, "--out", tmp_path / modality)

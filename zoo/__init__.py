@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.cost import multiply_adds
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
+    from zoo.recipes import plan
     from zoo.registry import card, create_model, list_models, register
     from zoo.run import Run, train
     from zoo.saving import load_model, load_preset
@@ -34,6 +35,7 @@ __all__ = [
     "multiply_adds",
     "new_head",
     "origins",
+    "plan",
     "register",
     "register_backbone",
     "specs",
@@ -61,6 +63,7 @@ __getattr__, __dir__ = lazily(
         "multiply_adds": "cost",
         "new_head": "contract",
         "origins": "contract",
+        "plan": "recipes",
         "register": "registry",
         "register_backbone": "backbones",
         "specs": "contract",

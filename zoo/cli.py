@@ -74,7 +74,7 @@ _OLD = {
     "--size": "--set size=PIXELS",
     "--seed": "--set recipe.seed=N",
     "--spec": "--set spec.FIELD=VALUE",
-    "--protocol": "--recipe two_stream",
+    "--protocol": "--recipe dtpp",
     "--optimizer": "--set recipe.optimizer=NAME",
     "--learning-rate": "--set recipe.learning_rate=RATE",
     "--patience": "--set recipe.patience=N",
@@ -97,7 +97,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="two_stream; a TOML file with tables model, recipe, spec; or a run.json."
+            metavar="NAME|FILE", help="auto, article, dtpp; a TOML file with tables model, recipe, spec; or a run.json."
         ),
     ] = None,
     set_: Annotated[
@@ -109,7 +109,7 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="A run, a .keras file or a preset, to go on from with a new head.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="30, or the recipe's, if left out.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's, if left out.")] = None,
     list_file: ListFile = None,
     task: Annotated[Task, typer.Option(help="What the labels are.")] = "classification",
     label: LabelColumns = [],  # noqa: B006  Typer copies it
@@ -125,10 +125,13 @@ def train(
     --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
+    from zoo.chance import learnt_nothing
+    from zoo.recipe import Recipe
+    from zoo.recipes import model_options, plan
     from zoo.run import require_free
     from zoo.run import train as train_run
     from zoo.saving import saved_specs
-    from zoo.settings import behind_weights, read_settings
+    from zoo.settings import read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
     require_free(out, overwrite=overwrite)  # before anything that takes long
@@ -151,29 +154,24 @@ def train(
         raise ClipzooError(f"--model {name} does not go with --weights {weights}, which is a model already")
     if settings.spec:
         options["spec"] = settings.spec
-    begin = card(name).weights if name is not None else None
-    if begin is not None and not {"backbone_weights", "weights"} & set(options):
-        options["backbone_weights"] = begin
-        console.print(f"weights: {begin}; --set backbone_weights=none begins from nothing")
+    Recipe.from_dict(settings.recipe)  # a slip is said before clips are looked at
+    options = model_options(name, recipe=settings.named, options=options)
     specs = saved_specs(weights) if weights is not None else input_specs(str(name), **options)
-    chosen = settings.make("flow" if any(spec.modality == "flow" for spec in specs.values()) else "rgb")
-    if chosen.monitor == "class_accuracy" and task != "classification":
-        raise ClipzooError(f"the recipe watches class_accuracy, which is for one class a clip, not for {task}")
     console.print(choose_backend())
     index = index_videos(videos, list_file, label=label, task=task)
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan, specs=specs)
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
-    if options.get("backbone_weights") not in (None, "none") and settings.leaves_training_open():
-        chosen = behind_weights(chosen)
-        console.print(f"trains: {chosen.train_from}; --set recipe.train_from=all, head or a layer says another")
+    planned = plan(name, index, recipe=settings.named, options=options, fields=settings.recipe, onward=weights)
+    for line in planned.lines:
+        console.print(line)
     from zoo.progress import RichProgress
 
     progress = RichProgress(console)
     what: str | Path = weights if weights is not None else str(name)
     try:
         run = train_run(
-            index, what, chosen, out=out, options=options, cache=cache, workers=workers, overwrite=overwrite,
-            callbacks=[progress], say=console.print,
+            index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
+            overwrite=overwrite, callbacks=[progress], say=console.print,
         )  # fmt: skip
     except KeyboardInterrupt:  # said already, with what is kept
         raise typer.Exit(130) from None
@@ -182,5 +180,8 @@ def train(
     best = run.read_record()["best"]
     figure = f"{index.kind.title} {index.kind.show(best['val_' + index.kind.metric]).strip()}"
     console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
+    nothing = learnt_nothing(run)
+    if nothing:
+        console.print(f"note: {nothing}")
     console.print(f"wrote {run.model}, {run.history}, {run.curves}")
     console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from loaders.check import names, near
 from loaders.errors import ClipzooError
 from loaders.terminal import parse_value, set_in
-from zoo.backend import has_gpu
-from zoo.recipe import Recipe
-
-# Recipes by name: a function in the file of the model whose protocol it is, (modality) -> fields.
-RECIPES: Mapping[str, str] = {"two_stream": "zoo.two_stream:protocol"}
+from zoo.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,38 +23,15 @@ class Settings:
         model: options of the model; `name` is its name.
         recipe: fields of the Recipe.
         spec: fields of the ClipSpec.
-        named: the name of a recipe that the fields of `recipe` go on top of; None without one.
+        named: the recipe, of `zoo.recipes.RECIPES`, that all this goes on top of.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
-    named: str | None = None
-
-    def make(self, modality: str) -> Recipe:
-        """The recipe for a model whose input has this modality."""
-        fields: dict[str, Any] = {}
-        if self.named is not None:
-            module, _, function = RECIPES[self.named].partition(":")
-            fields = getattr(import_module(module), function)(modality)
-        return Recipe.from_dict({**fields, **self.recipe})
-
-    def leaves_training_open(self) -> bool:
-        """Whether nothing is said of which layers train."""
-        return self.named is None and not {"train_from", "draws", "mixup"} & set(self.recipe)
+    named: str = "auto"
 
 
-def behind_weights(recipe: Recipe) -> Recipe:
-    """The recipe for a model that begins from weights, where nobody says what trains.
-
-    Without a GPU that is what stands behind them, on features of a few draws: minutes where the whole would take hours.
-    """
-    if has_gpu():
-        return recipe
-    return dataclasses.replace(recipe, train_from="head", draws=DRAWS)
-
-
-DRAWS = 4
 TABLES = ("model", "recipe", "spec")
 
 
@@ -68,18 +39,24 @@ def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
     """Reads a recipe and what is set on top of it.
 
     Args:
-        recipe: a name of `RECIPES`; a TOML file with the tables `model`, `recipe` and `spec`; or the `run.json` of a
-            run, to do it again; or a JSON file of a ClipSpec.
+        recipe: a name of `zoo.recipes.RECIPES`; a TOML file with the tables `model`, `recipe` and `spec`; or the
+            `run.json` of a run, to do it again; or a JSON file of a ClipSpec.
         pairs: `KEY=VALUE`: `model.units=128`, `recipe.learning_rate=3e-4`, `spec.flow.method=tvl1`. A key without a
             table is the model's. Values are JSON, or text where they are not.
 
     Raises:
         ClipzooError: no such recipe, a file that cannot be read, an unknown table, or a pair that is none.
     """
-    named = recipe if recipe in RECIPES else None
+    named = "auto"
+    if recipe in RECIPES:
+        named, recipe = str(recipe), None
     tables: dict[str, Any] = {name: {} for name in TABLES}
-    if recipe is not None and named is None:
+    if recipe is not None:
+        if recipe == "two_stream":
+            raise ClipzooError("--recipe two_stream is called dtpp now: say --recipe dtpp")
         tables |= _read(recipe)
+        if tables["recipe"] and Path(recipe).suffix == ".json":
+            named = "article"  # a run says all of its own, what it leaves out are the builder's defaults
     alone: dict[str, Any] = {name: {} for name in TABLES}
     said: dict[str, str] = {}
     for pair in pairs:

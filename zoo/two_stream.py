@@ -168,7 +168,7 @@ def freeze_normalisation(network: keras.Model, which: PartialBN) -> None:
 
 
 def protocol(modality: str) -> dict[str, Any]:
-    """Fields of the Recipe of arXiv 1711.04161, for batches of 4 clips: 32 make a step of 128. `--recipe two_stream`.
+    """Fields of the Recipe of arXiv 1711.04161, for batches of 4 clips: 32 make a step of 128. `--recipe dtpp`.
 
     Args:
         modality: `flow` begins at a rate of 1e-3, all else at 1e-2.

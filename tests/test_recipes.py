@@ -1,0 +1,115 @@
+"""Recipes by name: what is chosen for a model, a set of clips and a machine; and whether it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+import zoo
+from export.scoring import score
+from loaders import ClipIndex, ClipzooError
+from tests.support.commands import invoke
+from zoo.chance import learnt_nothing
+from zoo.recipes import RECIPES, model_options, plan
+
+pytestmark = pytest.mark.keras
+TINY: dict[str, Any] = {"frames": 6, "size": 32, "width": 0.125}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights to begin from."""
+    file = tmp_path_factory.mktemp("weights") / "backbone.keras"
+    zoo.create_model("convnet_gru", classes=2, **TINY).get_layer("frames").layer.save(file)
+    return file
+
+
+def test_behind_weights_the_head_trains_on_a_cpu_and_all_of_it_on_a_gpu(
+    motion: ClipIndex, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {**TINY, "backbone_weights": backbone}
+    planned = plan("convnet_gru", motion, options=options)
+    assert planned.options["head"] == "joined" and planned.options["frames"] == 6
+    assert planned.options["spec"] == {"sampling": "segments"}  # 6 frames were asked for
+    assert (planned.recipe.train_from, planned.recipe.draws) == ("head", 4)
+    schedule = planned.recipe.make_optimizer().get_config()["learning_rate"]
+    steps = -(-zoo_train_clips(motion) // planned.recipe.batch)
+    assert schedule["config"]["decay_steps"] == steps * planned.recipe.epochs  # the rate ends at 0
+    assert "trains head on 4 draws" in planned.lines[0] and "joined" in planned.lines[0]
+
+    monkeypatch.setattr("zoo.backend.has_gpu", lambda: True)
+    whole = plan("convnet_gru", motion, options=options).recipe
+    assert (whole.train_from, whole.precision) == ("all", "mixed_bfloat16")
+
+
+def zoo_train_clips(index: ClipIndex) -> int:
+    from zoo.splitting import settle_splits
+
+    return settle_splits(index, zoo.Recipe())[0].counts()["train"]
+
+
+def test_what_is_given_goes_before_the_recipe(motion: ClipIndex, backbone: Path) -> None:
+    options = {**TINY, "backbone_weights": backbone, "head": "article", "units": 8, "spec": {"sampling": "uniform"}}
+    planned = plan("convnet_gru", motion, options=options, fields={"epochs": 7, "optimizer": "sgd", "batch": 8})
+    assert (planned.options["head"], planned.options["units"]) == ("article", 8)
+    assert planned.options["spec"] == {"sampling": "uniform"}
+    assert (planned.recipe.epochs, planned.recipe.optimizer, planned.recipe.batch) == (7, "sgd", 8)
+    for fields in ({"train_from": "all"}, {"mixup": 0.2}):
+        assert plan("convnet_gru", motion, options=options, fields=fields).recipe == zoo.Recipe(**fields)
+
+
+def test_from_nothing_and_by_the_article_it_is_the_article(motion: ClipIndex, backbone: Path) -> None:
+    assert plan("convnet_gru", motion, options=TINY).recipe == zoo.Recipe()
+    planned = plan("convnet_gru", motion, recipe="article", options={**TINY, "backbone_weights": backbone})
+    assert planned.recipe == zoo.Recipe() and "head" not in planned.options
+    assert model_options("mobilenet_gru", options={"backbone_weights": "none"}) == {"backbone_weights": "none"}
+    paper = plan("dtpp_flow", motion, recipe="dtpp")
+    assert (paper.recipe.learning_rate, paper.recipe.accumulate) == (1e-3, 32)
+    assert sorted(RECIPES) == ["article", "auto", "dtpp"]
+    with pytest.raises(ClipzooError, match="no recipe 'artikle'; did you mean article"):
+        plan("convnet_gru", motion, recipe="artikle")
+
+
+def test_joined_keeps_the_mean_beside_the_recurrent_layer() -> None:
+    model = zoo.create_model("convnet_gru", classes=3, **TINY, head="joined", pooling="average", units=8)
+    width = model.get_layer("frames").output.shape[-1]
+    assert model.get_layer("joined").output.shape == (None, width + 8)
+    for options, said in (({"head": "linear"}, "head"), ({"pooling": "mean"}, "pooling")):
+        with pytest.raises(ClipzooError, match=f"^{said} "):
+            zoo.create_model("convnet_gru", classes=3, **TINY, **options)
+
+
+def test_the_command_says_what_was_chosen_and_that_nothing_was_learnt(videos: Path, tmp_path: Path) -> None:
+    tiny = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+    done = invoke("train", videos, "--model", "convnet_gru", *tiny, "--epochs", 1, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "recipe auto: " in done.stdout and "1 epochs of batches of 16" in done.stdout
+    assert "note: " in done.stdout and "may be luck" in done.stdout
+
+
+def test_learning_is_told_from_luck(motion: ClipIndex, tmp_path: Path) -> None:
+    run = zoo.train(motion, "convnet_gru", zoo.Recipe(epochs=1), out=tmp_path / "run", options=TINY)
+    record = run.read_record()
+    said = learnt_nothing(run)
+    assert said is not None and "may be luck" in said
+    run.write_record({**record, "best": {**record["best"], "val_accuracy": 1.0}})
+    assert learnt_nothing(run) is None
+    rows = run.history.read_text().splitlines()
+    names = rows[0].split(",")
+    last = rows[-1].split(",")
+    last[names.index("accuracy")] = "1.0"
+    run.history.write_text("\n".join([rows[0], ",".join(last)]) + "\n")
+    run.write_record({**record, "best": {**record["best"], "val_accuracy": 0.0}})
+    assert "knows its training clips (100%)" in str(learnt_nothing(run))
+
+
+def test_what_auto_trains_answers_its_own_clips(motion: ClipIndex, backbone: Path, tmp_path: Path) -> None:
+    # The features of a network that was never trained do not outlive the shifts of an augmentation.
+    options = {**TINY, "backbone_weights": backbone}
+    planned = plan("convnet_gru", motion, options=options, fields={"augmentation": "none"})
+    run = zoo.train(motion, "convnet_gru", planned.recipe, out=tmp_path / "run", options=planned.options)
+    result: Any = score(zoo.load_model(run.last), run.index().only("train"), batch=8).evaluate()
+    assert result.top1 >= 0.95, keras.config.backend()

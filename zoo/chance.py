@@ -1,0 +1,37 @@
+"""Has a training learnt anything that holds for clips it was not trained on?"""
+
+from __future__ import annotations
+
+from loaders.tasks import TASKS
+from zoo.evaluation import wilson
+from zoo.run import Run
+
+
+def learnt_nothing(run: Run) -> str | None:
+    """What to try where the best epoch is no better than always answering the most frequent class; None where it is.
+
+    The bound is the lower end of Wilson's 95 % interval of the validation's top-1, so that a few clips that are right
+    by luck are no success.
+    """
+    record = run.read_record()
+    if record.get("task") != TASKS["classification"].name:
+        return None
+    labels = [clip.label for clip in run.index() if clip.split == "validation"]
+    if not labels:
+        return None
+    best, last = record["best"], run.read_history()[-1]
+    chance = max(labels.count(label) for label in set(labels)) / len(labels)
+    right = best["val_accuracy"]
+    if wilson(round(right * len(labels)), len(labels))[0] > chance:
+        return None
+    said = (
+        f"{right:.0%} of {len(labels)} validation clips may be luck: the most frequent class alone gives {chance:.0%}"
+    )
+    if last["accuracy"] <= 1.5 * chance:
+        return f"{said}, and of the training clips it answers {last['accuracy']:.0%}. It has not learnt yet: " + (
+            "train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or begin from weights "
+            "(--model i3d)"
+        )
+    return f"{said}. It knows its training clips ({last['accuracy']:.0%}) and no others: " + (
+        "more clips, or a model that begins from weights of videos (--model i3d), would help; are the labels right?"
+    )
