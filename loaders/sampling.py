@@ -148,7 +148,7 @@ def sample(
         ClipzooError: the file is too short and `spec.short` is `error`; `interval` without fps; no draws.
     """
     if spec.paired and spec.pairs == "sampled":
-        single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
+        single = spec.replace(modality="rgb", pairs="neighbors", flow=None, frames=spec.frames + 1)
         taken = [element[0] for (element,) in sample(count, single, split=split, draws=draws, fps=fps)]
         return [((first, second),) for first, second in itertools.pairwise(taken)]
     choice("split", split, SPLITS)
@@ -197,7 +197,7 @@ def _element(place: int, count: int, spec: ClipSpec) -> Element:
 
 def needs_frames(spec: ClipSpec) -> bool:
     """Whether a file can have too few frames for `spec`, so that `sample` refuses it."""
-    return spec.short == "error" or (spec.short == "spread" and spec.paired and spec.pairs == "neighbours")
+    return spec.short == "error" or (spec.short == "spread" and spec.paired and spec.pairs == "neighbors")
 
 
 def is_random(spec: ClipSpec, split: Split) -> bool:

@@ -10,17 +10,17 @@ from typing import Any, Literal, get_args
 
 from loaders.check import choice, names, number, whole
 from loaders.errors import ClipzooError
+from loaders.schema import RENAMED, SCHEMA, upgraded
 
 Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
 Sampling = Literal["uniform", "dense", "segments"]
 Short = Literal["spread", "repeat_last", "wrap", "error"]
-Pairs = Literal["neighbours", "sampled"]
+Pairs = Literal["neighbors", "sampled"]
 Resize = Literal["stretch", "fit"]
 Interpolation = Literal["area", "linear", "cubic", "nearest"]
 ColorOrder = Literal["rgb", "bgr"]
 FlowMethod = Literal["farneback", "dis", "tvl1"]
 
-SCHEMA = 1
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
 PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
 FLOW_BOUND, PICTURE_BOUND = 20.0, 5.0  # pixels a frame
@@ -91,7 +91,7 @@ class ClipSpec:
         interval: of `dense`, seconds; in place of `stride`, whatever the frame rate.
         short: files with fewer frames than the clip: `spread` (frames repeat where they stand), `repeat_last`,
             `wrap` (from the beginning again), or `error`.
-        pairs: of what is made of two frames: `neighbours` in the file, or neighbours among the `sampled` frames.
+        pairs: of what is made of two frames: `neighbors` in the file, or neighbours among the `sampled` frames.
         stack: flow fields in a step of `flow`.
         flow: how the flow is computed, `FlowSpec()` if left out; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
@@ -113,7 +113,7 @@ class ClipSpec:
     stride: int = 1
     interval: float | None = None
     short: Short = "spread"
-    pairs: Pairs = "neighbours"
+    pairs: Pairs = "neighbors"
     stack: int = 1
     flow: FlowSpec | None = None
     resize: Resize = "stretch"
@@ -127,7 +127,9 @@ class ClipSpec:
             whole(f"ClipSpec {name}", getattr(self, name), most=MOST)
             _plain(self, name, int)
         for name, choices in _CHOICES.items():
-            choice(f"ClipSpec {name}", getattr(self, name), choices)
+            choice(f"ClipSpec {name}", getattr(self, name), choices, renamed=RENAMED.get(name))
+        if self.schema == 1:
+            raise ClipzooError(f"ClipSpec schema (1) must be {SCHEMA}; ClipSpec.from_dict reads a table of schema 1")
         if self.schema != SCHEMA:
             raise ClipzooError(
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
@@ -158,7 +160,7 @@ class ClipSpec:
                 raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")
         if self.stack != 1 and self.modality != "flow":
             raise ClipzooError(f"ClipSpec stack ({self.stack}) needs modality='flow', not {self.modality!r}")
-        if self.pairs != "neighbours" and (not self.paired or self.stack != 1):
+        if self.pairs != "neighbors" and (not self.paired or self.stack != 1):
             raise ClipzooError("ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1)")
         if self.flow is not None and (self.modality not in FLOWS or not isinstance(self.flow, FlowSpec)):
             raise ClipzooError(f"ClipSpec flow ({self.flow!r}) must be a FlowSpec, with one of {', '.join(FLOWS)}")
@@ -193,18 +195,14 @@ class ClipSpec:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ClipSpec:
-        """Reads what `to_dict` wrote.
+        """Reads what `to_dict` wrote, under this schema or under schema 1.
 
         Raises:
             ClipzooError: a field is unknown, missing or out of range, or the schema is a newer one.
         """
         if not isinstance(fields, Mapping):
             raise ClipzooError(f"a ClipSpec is a table of fields, not {fields!r}")
-        schema = fields.get("schema")
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise ClipzooError(
-                f"ClipSpec schema {schema} is newer than {SCHEMA}, the one that this clipzoo knows; update clipzoo"
-            )
+        fields = upgraded(fields)
         names("ClipSpec", set(fields) - {"channels"}, (field.name for field in dataclasses.fields(cls)))
         missing = sorted({"frames", "height", "width", "schema"} - set(fields))
         if missing:

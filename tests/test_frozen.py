@@ -198,3 +198,13 @@ def test_on_a_gpu_all_of_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert behind_weights(zoo.Recipe()).train_from == "head"
     monkeypatch.setattr("zoo.settings.has_gpu", lambda: True)
     assert behind_weights(zoo.Recipe()) == zoo.Recipe()
+
+
+def test_features_that_were_kept_under_schema_1_are_found() -> None:
+    parts = cut(small("mobilenet_gru"), "head")
+    # The name holds what the code at 8ec63b1 wrote of an augmentation.
+    way = features._way(parts.frozen, Augmentation(flip=False), "train", 3)
+    assert way.endswith(
+        "Augmentation(zoom=0.1, flip=False, rotation=8.0, width_shift=0.2, height_shift=0.2, brightness=0.0, "
+        "contrast=0.0, crop='centre', scales=(1.0, 0.875, 0.75, 0.66))train3"
+    )

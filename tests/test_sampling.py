@@ -98,7 +98,7 @@ SPECS = st.builds(
         stride=stride if sampling == "dense" else 1,
         short=short,
         stack=stack if modality == "flow" else 1,
-        pairs=pairs if modality in PAIRED and (stack == 1 or modality != "flow") else "neighbours",
+        pairs=pairs if modality in PAIRED and (stack == 1 or modality != "flow") else "neighbors",
     ),
     frames=FRAMES,
     modality=st.sampled_from(["rgb", "gray", *PAIRED]),
@@ -106,7 +106,7 @@ SPECS = st.builds(
     stride=st.integers(1, 5),
     short=st.sampled_from(["spread", "repeat_last", "wrap", "error"]),
     stack=LENGTH,
-    pairs=st.sampled_from(["neighbours", "sampled"]),
+    pairs=st.sampled_from(["neighbors", "sampled"]),
 )
 
 
@@ -127,7 +127,7 @@ def test_every_spec_gives_its_steps_inside_every_file(
         for element in step:
             assert len(element) == (2 if spec.paired else 1)
             assert all(0 <= frame < count for frame in element)
-            if spec.pairs == "neighbours":
+            if spec.pairs == "neighbors":
                 assert element in whole  # so that a cache of all places has it
 
 

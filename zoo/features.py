@@ -188,7 +188,8 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, s
         (type(layer).__name__, layer.name if layer.weights else "")
         for layer in frozen._flatten_layers(include_self=False)
     ]
-    return f"{digest.hexdigest()}{layers}{augmentation!r}{split}{seed if split == 'train' else ''}"
+    drawn = repr(augmentation).replace("crop='center'", "crop='centre'")  # as before: features that are kept are found
+    return f"{digest.hexdigest()}{layers}{drawn}{split}{seed if split == 'train' else ''}"
 
 
 def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:
