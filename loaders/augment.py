@@ -48,7 +48,7 @@ class Augmentation:
         width_shift: shift drawn from -width_shift to width_shift, a share of the width.
         height_shift: likewise, of the height.
         brightness: drawn from -brightness to brightness and added, a share of the range, 0 <= brightness <= 1;
-            `rgb` and `gray` alone, like `contrast`.
+            `rgb`, `gray` and `grouped` alone, like `contrast`.
         contrast: distance from grey 128 multiplied by 1 - contrast to 1 + contrast, 0 <= contrast <= 1.
         crop: `multiscale`: one of 13 fixed places and a size of `scales` times the shorter side, then resized
             (arXiv 1711.04161, after TSN; flow values stay as they are); `center`: the spec's own crop.
@@ -128,7 +128,7 @@ class Augmentation:
             clip = turn(clip, linear)
         if draw.mirrored:
             clip = np.stack([mirror(frame) for frame in clip]) if vectors else np.ascontiguousarray(clip[:, :, ::-1])
-        if spec.modality in ("rgb", "gray") and (draw.brightness != 0 or draw.contrast != 1):
+        if spec.modality in ("rgb", "gray", "grouped") and (draw.brightness != 0 or draw.contrast != 1):
             levels = (np.arange(256) - 128) * draw.contrast + 128 + draw.brightness
             clip = cv2.LUT(clip.reshape(-1), np.clip(np.rint(levels), 0, 255).astype(np.uint8)).reshape(clip.shape)
         if self.function is not None:

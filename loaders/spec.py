@@ -12,7 +12,7 @@ from loaders.check import choice, names, number, whole
 from loaders.errors import ClipzooError
 from loaders.schema import RENAMED, SCHEMA, upgraded
 
-Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
+Modality = Literal["rgb", "gray", "grouped", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
 Sampling = Literal["uniform", "dense", "segments"]
 Short = Literal["spread", "repeat_last", "wrap", "error"]
 Pairs = Literal["neighbors", "sampled"]
@@ -80,10 +80,12 @@ class ClipSpec:
         frames: steps in a clip, T >= 1: frames, or what is made of several frames each.
         height: rows of a frame, pixels.
         width: columns of a frame, pixels.
-        modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); made of two frames each:
-            `diff` (3; their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask`
-            (3; the mean of both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow`
-            (2 * stack; x, y, x, y ... of consecutive optical flow fields).
+        modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); `grouped` (3; the luma of
+            three frames, a sampled one and the two that follow it, in their order; after the frame grouping of
+            10.1109/ACCESS.2021.3083273, which averages the colors); made of two frames each: `diff` (3;
+            their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask` (3; the mean of
+            both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow` (2 * stack; x, y,
+            x, y ... of consecutive optical flow fields).
         sampling: `uniform`: T frames spread over the whole file, the first and the last among them; `dense`: every
             `stride`-th frame, from a random start to train and from the middle otherwise; `segments`: one from each
             of T equal parts, as arXiv 1711.04161 takes them. See `loaders.sampling`.
@@ -91,7 +93,8 @@ class ClipSpec:
         interval: of `dense`, seconds; in place of `stride`, whatever the frame rate.
         short: files with fewer frames than the clip: `spread` (frames repeat where they stand), `repeat_last`,
             `wrap` (from the beginning again), or `error`.
-        pairs: of what is made of two frames: `neighbors` in the file, or neighbours among the `sampled` frames.
+        pairs: of what is made of two frames, or of the three of `grouped`: `neighbors` in the file, or neighbours among
+            the `sampled` frames.
         stack: flow fields in a step of `flow`.
         flow: how the flow is computed, `FlowSpec()` if left out; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
@@ -160,25 +163,32 @@ class ClipSpec:
                 raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")
         if self.stack != 1 and self.modality != "flow":
             raise ClipzooError(f"ClipSpec stack ({self.stack}) needs modality='flow', not {self.modality!r}")
-        if self.pairs != "neighbors" and (not self.paired or self.stack != 1):
-            raise ClipzooError("ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1)")
+        if self.pairs != "neighbors" and (self.group == 1 or self.stack != 1):
+            raise ClipzooError(
+                "ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1), or grouped"
+            )
         if self.flow is not None and (self.modality not in FLOWS or not isinstance(self.flow, FlowSpec)):
             raise ClipzooError(f"ClipSpec flow ({self.flow!r}) must be a FlowSpec, with one of {', '.join(FLOWS)}")
 
     @property
-    def paired(self) -> bool:
-        """Whether a step is made of more than one frame."""
-        return self.modality in PAIRED
+    def group(self) -> int:
+        """Frames that one picture or flow field is made of: 1, 2 or 3."""
+        return 3 if self.modality == "grouped" else 2 if self.modality in PAIRED else 1
 
     @property
     def reach(self) -> int:
         """Consecutive frames that a step takes from the file."""
-        return self.stack + 1 if self.paired else 1
+        return self.stack + self.group - 1
 
     @property
     def channels(self) -> int:
         """Channels of a frame, as the modality has them."""
         return {"gray": 1, "flow": 2 * self.stack}.get(self.modality, 3)
+
+    @property
+    def colors(self) -> bool:
+        """Whether the channels are three colors, whose order `color_order` says; those of `grouped` are moments."""
+        return self.channels == 3 and self.modality != "grouped"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
