@@ -12,11 +12,12 @@ import numpy as np
 from loaders.check import choice, number
 from loaders.errors import ClipzooError
 from loaders.flow import mirror, turn
+from loaders.schema import RENAMED
 from loaders.spec import ClipSpec
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 RGB_SCALES, FLOW_SCALES = (1.0, 0.875, 0.75, 0.66), (1.0, 0.875, 0.75)
-Crop = Literal["centre", "multiscale"]
+Crop = Literal["center", "multiscale"]
 Function = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
@@ -47,10 +48,10 @@ class Augmentation:
         width_shift: shift drawn from -width_shift to width_shift, a share of the width.
         height_shift: likewise, of the height.
         brightness: drawn from -brightness to brightness and added, a share of the range, 0 <= brightness <= 1;
-            `rgb` and `gray` alone, like `contrast`.
+            `rgb`, `gray` and `grouped` alone, like `contrast`.
         contrast: distance from grey 128 multiplied by 1 - contrast to 1 + contrast, 0 <= contrast <= 1.
         crop: `multiscale`: one of 13 fixed places and a size of `scales` times the shorter side, then resized
-            (arXiv 1711.04161, after TSN; flow values stay as they are); `centre`: the spec's own crop.
+            (arXiv 1711.04161, after TSN; flow values stay as they are); `center`: the spec's own crop.
         scales: of `multiscale`; height and width are drawn apart, at most one place in this list apart. For flow the
             paper has FLOW_SCALES, without the smallest; `clipzoo train` takes them where an input is flow.
         function: the user's own, last: (uint8 (frames, height, width, channels), a Generator) -> the same shape and
@@ -68,7 +69,7 @@ class Augmentation:
     height_shift: float = 0.2
     brightness: float = 0.0
     contrast: float = 0.0
-    crop: Crop = "centre"
+    crop: Crop = "center"
     scales: Sequence[float] = RGB_SCALES
     function: Function | None = field(default=None, repr=False)
 
@@ -78,7 +79,7 @@ class Augmentation:
         for name in ("brightness", "contrast"):
             number(f"Augmentation {name}", getattr(self, name), least=0, most=1)
         number("Augmentation rotation", self.rotation, least=0, most=180, unit="degrees")
-        choice("Augmentation crop", self.crop, get_args(Crop))
+        choice("Augmentation crop", self.crop, get_args(Crop), renamed=RENAMED["crop"])
         if not isinstance(self.scales, Sequence) or not self.scales:
             raise ClipzooError(f"Augmentation scales ({self.scales!r}) must be numbers, one or more")
         for scale in self.scales:
@@ -127,7 +128,7 @@ class Augmentation:
             clip = turn(clip, linear)
         if draw.mirrored:
             clip = np.stack([mirror(frame) for frame in clip]) if vectors else np.ascontiguousarray(clip[:, :, ::-1])
-        if spec.modality in ("rgb", "gray") and (draw.brightness != 0 or draw.contrast != 1):
+        if spec.modality in ("rgb", "gray", "grouped") and (draw.brightness != 0 or draw.contrast != 1):
             levels = (np.arange(256) - 128) * draw.contrast + 128 + draw.brightness
             clip = cv2.LUT(clip.reshape(-1), np.clip(np.rint(levels), 0, 255).astype(np.uint8)).reshape(clip.shape)
         if self.function is not None:
@@ -145,7 +146,7 @@ class Augmentation:
         return self.apply(clip, ClipSpec(frames=frames, height=height, width=width, modality=modality), self.draw(rng))
 
     def _box(self, height: int, width: int, spec: ClipSpec, draw: Draw) -> Box:
-        if self.crop == "centre":
+        if self.crop == "center":
             return centre(height, width, spec)
         pairs = [(a, b) for i, a in enumerate(self.scales) for j, b in enumerate(self.scales) if abs(i - j) <= 1]
         scale = pairs[int(draw.crop[0] * len(pairs))]

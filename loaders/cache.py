@@ -20,6 +20,7 @@ import numpy as np
 from loaders.atomic import replacing
 from loaders.check import number
 from loaders.errors import ClipzooError
+from loaders.schema import worded_first
 from loaders.spec import ClipSpec
 
 MEMORY_BYTES = 2 * 2**30
@@ -57,7 +58,9 @@ def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | N
 
 @lru_cache(maxsize=64)
 def _digest(spec: ClipSpec) -> str:
-    return hashlib.sha256(spec.to_json().encode()).hexdigest()
+    # In the words of schema 1, so that the caches of before go on serving: of a large set they took days.
+    text = json.dumps(worded_first(spec.to_dict()), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class MemoryCache:

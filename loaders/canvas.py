@@ -40,8 +40,8 @@ class Track:
         self.spec = spec
         self.order = order
         self._clips: Counter[Element] = Counter()  # how many still need it
-        self._ends: dict[int, list[Element]] = {}  # last frame of a element -> the elements that it completes
-        self._until: dict[int, int] = {}  # frame -> the last frame that it is compared with
+        self._ends: dict[int, list[Element]] = {}  # last frame of an element -> the elements that it completes
+        self._until: dict[int, int] = {}  # frame -> the last frame that it makes something with
         self._held: dict[int, np.ndarray] = {}
         self._made: dict[Element, np.ndarray] = {}
 
@@ -204,7 +204,7 @@ def canvas_key(path: str | Path, spec: ClipSpec, *, span: Span | None, split: Sp
 
 def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float], list[Step]]) -> np.ndarray:
     """The steps of a clip out of all places of its file."""
-    steps = places(len(entry.canvas) + spec.paired, spec, entry.fps)
+    steps = places(len(entry.canvas) + spec.group - 1, spec, entry.fps)
     depth = entry.canvas.shape[3]
     out = np.empty((len(steps), *entry.canvas.shape[1:3], depth * len(steps[0])), np.uint8)
     for row, step in zip(out, steps, strict=True):
@@ -219,7 +219,7 @@ def _resize(frame: np.ndarray, spec: ClipSpec, *, order: ColorOrder) -> np.ndarr
     size = canvas_size(height, width, spec)
     if size != (height, width):
         frame = cv2.resize(frame, size[::-1], interpolation=INTERPOLATIONS[spec.interpolation])
-    if spec.modality in ("gray", "flow", "flow_hsv"):
+    if spec.modality in ("gray", "grouped", "flow", "flow_hsv"):
         return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if order == "bgr" else cv2.COLOR_RGB2GRAY)
     return frame.copy() if spec.color_order == order else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
@@ -235,11 +235,13 @@ def canvas_size(height: int, width: int, spec: ClipSpec) -> tuple[int, int]:
 
 
 def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
-    """A element of a step, uint8 (H, W, channels): a frame, or what two frames make."""
+    """An element of a step, uint8 (H, W, channels): a frame, or what several make."""
     first, second = frames[0], frames[-1]
     match spec.modality:
         case "gray":
             return first[..., None]
+        case "grouped":
+            return np.stack(frames, axis=-1)
         case "diff":
             return cv2.absdiff(first, second)
         case "diff_mask":

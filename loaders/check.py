@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 from loaders.errors import ClipzooError
@@ -58,9 +58,11 @@ def number(
         raise ClipzooError(f"{what} ({value!r}) must be a {kind}{' ' if rules else ''}{rules}{unit and ' ' + unit}")
 
 
-def choice(what: str, value: object, choices: Iterable[str]) -> None:
-    """Raises ClipzooError unless `value` is one of `choices`."""
+def choice(what: str, value: object, choices: Iterable[str], *, renamed: Mapping[str, str] | None = None) -> None:
+    """Raises ClipzooError unless `value` is one of `choices`; of one that was `renamed` it says the name of now."""
     known = tuple(choices)
+    if renamed and isinstance(value, str) and value in renamed:
+        raise ClipzooError(f"{what} ({value!r}) is called {renamed[value]!r} now")
     if not isinstance(value, str) or value not in known:
         raise ClipzooError(f"{what} ({value!r}) must be one of {', '.join(known)}")
 

@@ -19,7 +19,7 @@ from loaders.errors import ClipzooError, VideoError
 from loaders.flow import wheel
 from loaders.index import OnError
 from loaders.onepass import read_spans
-from loaders.sampling import is_random, sample
+from loaders.sampling import draws_for, is_random, sample
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.split import Split
@@ -82,7 +82,7 @@ def read_inputs(
     if augmentation is not None or any(is_random(spec, split) for spec in specs.values()):
         if rng is None:
             raise ClipzooError("random sampling and augmentation need rng, a numpy.random.Generator")
-        draws = rng.random(1 + max(spec.frames for spec in specs.values())).tolist()  # pairs take one frame more
+        draws = rng.random(draws_for(specs.values())).tolist()
         draw = augmentation.draw(rng) if augmentation else None
     canvases = read_canvases(path, list(specs.values()), span=span, split=split, draws=draws, cache=cache)
     clips = {}
@@ -125,10 +125,9 @@ def read_crops(
     whole("views", views)
     if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
         raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
-    frames = 1 + max(spec.frames for spec in specs.values())  # pairs take one more
     found: dict[str, list[np.ndarray]] = {name: [] for name in specs}
     for view in range(views):
-        draws = None if views == 1 else [(view + 0.5) / views] * frames
+        draws = None if views == 1 else [(view + 0.5) / views] * draws_for(specs.values())
         canvases = read_canvases(
             path, list(specs.values()), span=span, split="test" if draws is None else "train", draws=draws
         )

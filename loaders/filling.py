@@ -13,7 +13,7 @@ from loaders.canvas import canvas_key, canvas_size, read_canvases
 from loaders.errors import VideoError
 from loaders.index import Clip, ClipIndex
 from loaders.opening import open_video, require_file
-from loaders.sampling import is_random
+from loaders.sampling import draws_for, is_random
 from loaders.spans import Span, frame_span
 from loaders.spec import ClipSpec
 from loaders.split import Split
@@ -29,7 +29,7 @@ def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span:
     """
     missing = [spec for spec in specs if canvas_key(path, spec, span=span, split=split) not in cache]
     if missing:
-        draws = [0.0] * (1 + max(spec.frames for spec in missing))  # any: every place is put in
+        draws = [0.0] * draws_for(missing)  # any: every place is put in
         read_canvases(path, missing, span=span, split=split, draws=draws, cache=cache)
     return len(missing)
 
@@ -76,6 +76,6 @@ def _clip_bytes(cache: DiskCache, path: Path, clip: Clip, specs: Iterable[ClipSp
     for spec, split in missing:
         depth = 2 if spec.modality in ("flow", "flow_hsv") else spec.channels
         # Of what is drawn at random every place of the file is kept.
-        places = max(1, stop - start - spec.paired) if is_random(spec, split) else spec.frames * spec.stack
+        places = max(1, stop - start - spec.group + 1) if is_random(spec, split) else spec.frames * spec.stack
         total += places * depth * prod(canvas_size(max(1, int(height)), max(1, int(width)), spec))
     return total

@@ -47,6 +47,8 @@ def clip_title(clip: Clip) -> str:
 def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """A clip as people can look at it: RGB or grey; of flow, the first field of each step as colours.
 
+    Of `grouped`, red, green and blue are the three frames: grey is what stands still.
+
     Flow is stretched so that the fastest hundredth of its pixels is fully saturated.
     """
     if spec.modality == "flow":
@@ -54,7 +56,7 @@ def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
         speed = np.hypot(*np.moveaxis(fields.astype(np.float32) - REST, -1, 0))
         gain = 127 / max(4.0, float(np.percentile(speed, 99)))  # below 4 steps it is noise
         return np.stack([chart(field, gain) for field in fields])
-    return clip[..., ::-1] if spec.channels == 3 and spec.color_order == "bgr" else clip
+    return clip[..., ::-1] if spec.colors and spec.color_order == "bgr" else clip
 
 
 def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path | None) -> Figure:

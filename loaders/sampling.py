@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from loaders.check import choice, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.split import SPLITS, Split
 
-Element = tuple[int, ...]  # a frame, or the two frames of a difference or flow field
+Element = tuple[int, ...]  # a frame, the two frames of a difference or flow field, or three that are grouped
 Step = tuple[Element, ...]  # what one step of a clip is made of
 _OPTION = " (--set spec.short=repeat_last)"  # as the commands have it
 
@@ -131,8 +130,9 @@ def sample(
 ) -> list[Step]:
     """The frames that each step of a clip is made of, as `spec` says.
 
-    A step is one frame for rgb and gray, one pair for what compares two frames, and `stack` pairs for flow. What is
-    sampled is where each step begins; a file with too few places for that is dealt with as `spec.short` says.
+    A step is one frame for rgb and gray, three for grouped, one pair for what compares two frames, and `stack` pairs
+    for flow. What is sampled is where each step begins; a file with too few places for that is dealt with as
+    `spec.short` says.
 
     Args:
         count: frames in the file (or in the span of it that is read), >= 1.
@@ -147,27 +147,22 @@ def sample(
     Raises:
         ClipzooError: the file is too short and `spec.short` is `error`; `interval` without fps; no draws.
     """
-    if spec.paired and spec.pairs == "sampled":
-        single = spec.replace(modality="rgb", pairs="neighbours", flow=None, frames=spec.frames + 1)
+    if spec.pairs == "sampled":
+        single = spec.replace(modality="rgb", pairs="neighbors", flow=None, frames=spec.frames + spec.group - 1)
         taken = [element[0] for (element,) in sample(count, single, split=split, draws=draws, fps=fps)]
-        return [((first, second),) for first, second in itertools.pairwise(taken)]
+        return [(tuple(taken[place : place + spec.group]),) for place in range(spec.frames)]
     choice("split", split, SPLITS)
     if draws is None and is_random(spec, split):
         raise ClipzooError(f"{spec.sampling} sampling of the train split needs random draws")
-    if spec.paired and count < spec.reach and spec.short in ("spread", "error"):
-        raise ClipzooError(
-            f"{_few(count)} for {spec.modality}: a step compares {spec.reach} neighbours"
-            + (f" (stack={spec.stack})" if spec.stack > 1 else "")
-            + f"; short='repeat_last'{_OPTION} repeats the last pair, as arXiv 1711.04161 does"
-        )
+    _check_reach(count, spec)
     length = spec.stack if spec.modality == "flow" else 1
-    items = max(1, count - 1) if spec.paired else count  # frames, or pairs of neighbours
+    items = _places(count, spec)
     ticks = max(1, items - length + 1)  # where a step can begin
     stride = _stride(spec, fps)
     needed = spec.frames * length if spec.sampling == "segments" else (spec.frames - 1) * stride + length
     if items < needed and spec.short == "error":
         raise ClipzooError(
-            f"{_few(count)} for {spec.frames} steps ({spec.sampling}): {needed + spec.paired} are "
+            f"{_few(count)} for {spec.frames} steps ({spec.sampling}): {needed + spec.group - 1} are "
             f"needed, or a spec with short='repeat_last'{_OPTION}, 'wrap' or 'spread'"
         )
     stretched = items < needed and spec.short != "spread"
@@ -185,19 +180,49 @@ def sample(
 
 
 def every_element(count: int, spec: ClipSpec) -> list[Step]:
-    """Every place of a file, one element a step: all that random sampling could ask for."""
-    return [(_element(n, count, spec),) for n in range(max(1, count - 1) if spec.paired else count)]
+    """Every place of a file, one element a step: all that random sampling could ask for.
+
+    Raises:
+        ClipzooError: the file has too few frames for one element, and `spec.short` allows no other.
+    """
+    _check_reach(count, spec.replace(stack=1))
+    return [(_element(n, count, spec),) for n in range(_places(count, spec))]
+
+
+def draws_for(specs: Iterable[ClipSpec]) -> int:
+    """How many random draws `sample` may ask for, whichever the sampling: of sampled neighbours the last has more."""
+    return max(spec.frames + max(1, spec.group - 1) for spec in specs)
 
 
 def _element(place: int, count: int, spec: ClipSpec) -> Element:
-    places = max(1, count - 1) if spec.paired else count
+    places = _places(count, spec)
     place = place % places if spec.short == "wrap" else min(place, places - 1)
-    return (place, min(place + 1, count - 1)) if spec.paired else (place,)
+    return tuple(min(place + ahead, count - 1) for ahead in range(spec.group))
+
+
+def _places(count: int, spec: ClipSpec) -> int:
+    """Where elements can begin in a file of `count` frames; one that is too short has one all the same."""
+    return max(1, count - spec.group + 1)
+
+
+def _check_reach(count: int, spec: ClipSpec) -> None:
+    if count >= spec.reach or spec.short in ("repeat_last", "wrap") or spec.group == 1:
+        return
+    does, again = (
+        ("groups", "the last frame")
+        if spec.modality == "grouped"
+        else ("compares", "the last pair, as arXiv 1711.04161 does")
+    )
+    raise ClipzooError(
+        f"{_few(count)} for {spec.modality}: a step {does} {spec.reach} neighbours"
+        + (f" (stack={spec.stack})" if spec.stack > 1 else "")
+        + f"; short='repeat_last'{_OPTION} repeats {again}"
+    )
 
 
 def needs_frames(spec: ClipSpec) -> bool:
     """Whether a file can have too few frames for `spec`, so that `sample` refuses it."""
-    return spec.short == "error" or (spec.short == "spread" and spec.paired and spec.pairs == "neighbours")
+    return spec.short == "error" or (spec.short == "spread" and spec.group > 1 and spec.pairs == "neighbors")
 
 
 def is_random(spec: ClipSpec, split: Split) -> bool:

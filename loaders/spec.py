@@ -10,17 +10,17 @@ from typing import Any, Literal, get_args
 
 from loaders.check import choice, names, number, whole
 from loaders.errors import ClipzooError
+from loaders.schema import RENAMED, SCHEMA, upgraded
 
-Modality = Literal["rgb", "gray", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
+Modality = Literal["rgb", "gray", "grouped", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
 Sampling = Literal["uniform", "dense", "segments"]
 Short = Literal["spread", "repeat_last", "wrap", "error"]
-Pairs = Literal["neighbours", "sampled"]
+Pairs = Literal["neighbors", "sampled"]
 Resize = Literal["stretch", "fit"]
 Interpolation = Literal["area", "linear", "cubic", "nearest"]
 ColorOrder = Literal["rgb", "bgr"]
 FlowMethod = Literal["farneback", "dis", "tvl1"]
 
-SCHEMA = 1
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
 PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
 FLOW_BOUND, PICTURE_BOUND = 20.0, 5.0  # pixels a frame
@@ -80,10 +80,12 @@ class ClipSpec:
         frames: steps in a clip, T >= 1: frames, or what is made of several frames each.
         height: rows of a frame, pixels.
         width: columns of a frame, pixels.
-        modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); made of two frames each:
-            `diff` (3; their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask`
-            (3; the mean of both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow`
-            (2 * stack; x, y, x, y ... of consecutive optical flow fields).
+        modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); `grouped` (3; the luma of
+            three frames, a sampled one and the two that follow it, in their order; after the frame grouping of
+            10.1109/ACCESS.2021.3083273, which averages the colors); made of two frames each: `diff` (3;
+            their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask` (3; the mean of
+            both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow` (2 * stack; x, y,
+            x, y ... of consecutive optical flow fields).
         sampling: `uniform`: T frames spread over the whole file, the first and the last among them; `dense`: every
             `stride`-th frame, from a random start to train and from the middle otherwise; `segments`: one from each
             of T equal parts, as arXiv 1711.04161 takes them. See `loaders.sampling`.
@@ -91,7 +93,8 @@ class ClipSpec:
         interval: of `dense`, seconds; in place of `stride`, whatever the frame rate.
         short: files with fewer frames than the clip: `spread` (frames repeat where they stand), `repeat_last`,
             `wrap` (from the beginning again), or `error`.
-        pairs: of what is made of two frames: `neighbours` in the file, or neighbours among the `sampled` frames.
+        pairs: of what is made of two frames, or of the three of `grouped`: `neighbors` in the file, or neighbours among
+            the `sampled` frames.
         stack: flow fields in a step of `flow`.
         flow: how the flow is computed, `FlowSpec()` if left out; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
@@ -113,7 +116,7 @@ class ClipSpec:
     stride: int = 1
     interval: float | None = None
     short: Short = "spread"
-    pairs: Pairs = "neighbours"
+    pairs: Pairs = "neighbors"
     stack: int = 1
     flow: FlowSpec | None = None
     resize: Resize = "stretch"
@@ -127,7 +130,9 @@ class ClipSpec:
             whole(f"ClipSpec {name}", getattr(self, name), most=MOST)
             _plain(self, name, int)
         for name, choices in _CHOICES.items():
-            choice(f"ClipSpec {name}", getattr(self, name), choices)
+            choice(f"ClipSpec {name}", getattr(self, name), choices, renamed=RENAMED.get(name))
+        if self.schema == 1:
+            raise ClipzooError(f"ClipSpec schema (1) must be {SCHEMA}; ClipSpec.from_dict reads a table of schema 1")
         if self.schema != SCHEMA:
             raise ClipzooError(
                 f"ClipSpec schema {self.schema!r} is not {SCHEMA}, the one that this clipzoo knows; install the "
@@ -158,25 +163,32 @@ class ClipSpec:
                 raise ClipzooError(f"ClipSpec stride ({self.stride}) and interval ({self.interval}) exclude each other")
         if self.stack != 1 and self.modality != "flow":
             raise ClipzooError(f"ClipSpec stack ({self.stack}) needs modality='flow', not {self.modality!r}")
-        if self.pairs != "neighbours" and (not self.paired or self.stack != 1):
-            raise ClipzooError("ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1)")
+        if self.pairs != "neighbors" and (self.group == 1 or self.stack != 1):
+            raise ClipzooError(
+                "ClipSpec pairs='sampled' needs a modality of two frames a step (and stack=1), or grouped"
+            )
         if self.flow is not None and (self.modality not in FLOWS or not isinstance(self.flow, FlowSpec)):
             raise ClipzooError(f"ClipSpec flow ({self.flow!r}) must be a FlowSpec, with one of {', '.join(FLOWS)}")
 
     @property
-    def paired(self) -> bool:
-        """Whether a step is made of more than one frame."""
-        return self.modality in PAIRED
+    def group(self) -> int:
+        """Frames that one picture or flow field is made of: 1, 2 or 3."""
+        return 3 if self.modality == "grouped" else 2 if self.modality in PAIRED else 1
 
     @property
     def reach(self) -> int:
         """Consecutive frames that a step takes from the file."""
-        return self.stack + 1 if self.paired else 1
+        return self.stack + self.group - 1
 
     @property
     def channels(self) -> int:
         """Channels of a frame, as the modality has them."""
         return {"gray": 1, "flow": 2 * self.stack}.get(self.modality, 3)
+
+    @property
+    def colors(self) -> bool:
+        """Whether the channels are three colors, whose order `color_order` says; those of `grouped` are moments."""
+        return self.channels == 3 and self.modality != "grouped"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -193,18 +205,14 @@ class ClipSpec:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> ClipSpec:
-        """Reads what `to_dict` wrote.
+        """Reads what `to_dict` wrote, under this schema or under schema 1.
 
         Raises:
             ClipzooError: a field is unknown, missing or out of range, or the schema is a newer one.
         """
         if not isinstance(fields, Mapping):
             raise ClipzooError(f"a ClipSpec is a table of fields, not {fields!r}")
-        schema = fields.get("schema")
-        if isinstance(schema, int) and schema > SCHEMA:
-            raise ClipzooError(
-                f"ClipSpec schema {schema} is newer than {SCHEMA}, the one that this clipzoo knows; update clipzoo"
-            )
+        fields = upgraded(fields)
         names("ClipSpec", set(fields) - {"channels"}, (field.name for field in dataclasses.fields(cls)))
         missing = sorted({"frames", "height", "width", "schema"} - set(fields))
         if missing:

@@ -24,7 +24,8 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import csv_columns, existing_folder, index_csv, index_files, index_folder
 from loaders.printable import printable, printable_json
-from loaders.spec import SCHEMA, ClipSpec, FlowSpec
+from loaders.schema import SCHEMA
+from loaders.spec import ClipSpec, FlowSpec
 from loaders.tasks import Task
 
 

@@ -29,6 +29,8 @@ SPECS = {
     "dense": ClipSpec(frames=3, height=16, width=16, sampling="dense", interval=0.1),
     "segments": ClipSpec(frames=3, height=16, width=16, sampling="segments", modality="flow", stack=2),
     "gray": ClipSpec(frames=4, height=16, width=16, modality="gray", sampling="dense", stride=2),
+    "grouped": ClipSpec(frames=3, height=16, width=16, modality="grouped", sampling="segments"),
+    "grouped apart": ClipSpec(frames=3, height=16, width=16, modality="grouped", pairs="sampled"),
     "pairs": ClipSpec(frames=3, height=16, width=16, modality="diff", pairs="sampled", sampling="dense"),
     "wheel": ClipSpec(frames=2, height=16, width=16, modality="flow_hsv", short="wrap", sampling="segments"),
 }

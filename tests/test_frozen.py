@@ -191,3 +191,13 @@ def test_the_command_trains_behind_weights_where_nobody_says_otherwise(
         done = invoke(*command, *more, "--out", tmp_path / f"all{len(more)}")
         assert done.returncode == 0 and "trains all of it" in done.stdout, done.stderr
         assert zoo.Run(tmp_path / f"all{len(more)}").read_record()["recipe"]["train_from"] == "all"
+
+
+def test_features_that_were_kept_under_schema_1_are_found() -> None:
+    parts = cut(small("mobilenet_gru"), "head")
+    # The name holds what the code at 8ec63b1 wrote of an augmentation.
+    way = features._way(parts.frozen, Augmentation(flip=False), "train", 3)
+    assert way.endswith(
+        "Augmentation(zoom=0.1, flip=False, rotation=8.0, width_shift=0.2, height_shift=0.2, brightness=0.0, "
+        "contrast=0.0, crop='centre', scales=(1.0, 0.875, 0.75, 0.66))train3"
+    )

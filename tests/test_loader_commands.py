@@ -93,7 +93,13 @@ def test_cache_says_its_size_before_and_makes_cut_entries_anew(videos: Path, tmp
 
 
 @pytest.mark.parametrize(
-    "spec", ["frames=4,size=32", "frames=3,size=32,modality=flow_hsv", "frames=3,size=32,modality=gray"]
+    "spec",
+    [
+        "frames=4,size=32",
+        "frames=3,size=32,modality=flow_hsv",
+        "frames=3,size=32,modality=gray",
+        "frames=3,size=32,modality=grouped",
+    ],
 )
 def test_show_draws_a_grid(videos: Path, tmp_path: Path, spec: str) -> None:
     (videos / "up" / "broken [x].mp4").unlink()

@@ -31,6 +31,8 @@ SPECS = {
     "rgb": {"video": SPEC},
     "flow": {"video": SPEC.replace(modality="flow", stack=3, sampling="segments")},
     "pairs": {"video": SPEC.replace(modality="diff", pairs="sampled")},
+    "grouped": {"video": SPEC.replace(modality="grouped")},
+    "grouped apart": {"video": SPEC.replace(modality="grouped", pairs="sampled")},
     "two inputs": {"rgb": SPEC.replace(sampling="dense", stride=2), "flow": SPEC.replace(modality="flow", frames=2)},
 }
 
@@ -113,7 +115,7 @@ def test_windows_are_one_pass_and_the_clips_that_each_span_gives_alone(
     assert done["grabbed"] == COUNT
     assert done["retrieved"] == len(wanted_frames(index, specs))
     # Ten windows are open at once; the file has sixty times as many.
-    steps = max(spec.frames * (spec.stack + spec.paired) for spec in specs.values())
+    steps = max(spec.frames * spec.reach for spec in specs.values())
     assert max(kept) <= 12 * steps < len(index) * SPEC.frames
     assert [place for batch in found for place in batch.positions] == list(range(len(index)))
     assert [len(batch.positions) for batch in found][:-1] == [8] * (len(found) - 1)

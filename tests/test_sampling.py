@@ -14,7 +14,7 @@ from loaders.spec import FLOWS, PAIRED
 from loaders.split import SPLITS, Split
 
 COUNT, FRAMES, LENGTH = st.integers(1, 400), st.integers(1, 30), st.integers(1, 6)
-DRAWS = st.lists(st.floats(0, 1, exclude_max=True), min_size=31, max_size=31)
+DRAWS = st.lists(st.floats(0, 1, exclude_max=True), min_size=32, max_size=32)
 
 
 @given(count=st.integers(1, 5000), frames=st.integers(1, 64))
@@ -98,15 +98,15 @@ SPECS = st.builds(
         stride=stride if sampling == "dense" else 1,
         short=short,
         stack=stack if modality == "flow" else 1,
-        pairs=pairs if modality in PAIRED and (stack == 1 or modality != "flow") else "neighbours",
+        pairs=pairs if modality in ("grouped", *PAIRED) and (stack == 1 or modality != "flow") else "neighbors",
     ),
     frames=FRAMES,
-    modality=st.sampled_from(["rgb", "gray", *PAIRED]),
+    modality=st.sampled_from(["rgb", "gray", "grouped", *PAIRED]),
     sampling=st.sampled_from(["uniform", "dense", "segments"]),
     stride=st.integers(1, 5),
     short=st.sampled_from(["spread", "repeat_last", "wrap", "error"]),
     stack=LENGTH,
-    pairs=st.sampled_from(["neighbours", "sampled"]),
+    pairs=st.sampled_from(["neighbors", "sampled"]),
 )
 
 
@@ -118,16 +118,18 @@ def test_every_spec_gives_its_steps_inside_every_file(
         steps = sample(count, spec, split=split, draws=draws)
     except ClipzooError as error:
         assert "too few" in str(error)
-        assert spec.short == "error" or (spec.short == "spread" and spec.paired and count < spec.reach)
+        assert spec.short == "error" or (spec.short == "spread" and spec.group > 1 and count < spec.reach)
         return
     assert len(steps) == spec.frames
-    whole = {step[0] for step in every_element(count, spec)}
+    whole = {step[0] for step in every_element(count, spec)} if spec.pairs == "neighbors" else set()
     for step in steps:
         assert len(step) == spec.stack
         for element in step:
-            assert len(element) == (2 if spec.paired else 1)
+            assert (
+                len(element) == spec.group == (3 if spec.modality == "grouped" else 2 if spec.modality in PAIRED else 1)
+            )
             assert all(0 <= frame < count for frame in element)
-            if spec.pairs == "neighbours":
+            if spec.pairs == "neighbors":
                 assert element in whole  # so that a cache of all places has it
 
 

@@ -62,7 +62,11 @@ def test_resize_to_must_cover_the_crop() -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"colour": "rgb"}, "no field 'colour'"), ({"schema": 2}, "newer"), ({"channels": 4}, "channels")],
+    [
+        ({"colour": "rgb"}, "no field 'colour'"),
+        ({"schema": 3}, "schema 3 is newer than 2"),
+        ({"channels": 4}, "channels"),
+    ],
 )
 def test_unknown_fields_and_newer_schemas_are_errors(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ClipzooError) as error:
@@ -112,7 +116,7 @@ def test_json_gives_the_same_spec(frames: int, height: int, width: int, modality
             lambda: Augmentation(rotation=200),
             "Augmentation rotation (200) must be a number >= 0 and at most 180 degrees",
         ),
-        (lambda: Augmentation(crop="left"), "Augmentation crop ('left') must be one of centre, multiscale"),
+        (lambda: Augmentation(crop="left"), "Augmentation crop ('left') must be one of center, multiscale"),
         (lambda: Augmentation(scales=(1, 0)), "Augmentation scales (0) must be a number above 0 and at most 1"),
         (lambda: Augmentation(scales=()), "Augmentation scales (()) must be numbers, one or more"),
         (lambda: MemoryCache(limit=-1), "cache limit (-1) must be a number >= 0 bytes"),

@@ -167,7 +167,12 @@ def test_a_wrong_task_is_named() -> None:
 
 @pytest.mark.keras
 def test_other_modalities_go_through_a_model(motion: ClipIndex) -> None:
-    for fields in ({"modality": "flow", "stack": 3}, {"modality": "gray"}, {"modality": "diff", "sampling": "dense"}):
+    for fields in (
+        {"modality": "flow", "stack": 3},
+        {"modality": "gray"},
+        {"modality": "grouped"},
+        {"modality": "diff", "sampling": "dense"},
+    ):
         model = zoo.create_model("convnet_gru", classes=motion.labels, frames=2, size=16, width=0.125, spec=fields)
         spec = zoo.specs(model)["video"]
         dataset = ClipDataset(replace(motion, clips=motion.clips[:2]), zoo.specs(model))

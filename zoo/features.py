@@ -189,12 +189,13 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, s
         (type(layer).__name__, layer.name if layer.weights else "")
         for layer in frozen._flatten_layers(include_self=False)
     ]
+    drawn = repr(augmentation).replace("crop='center'", "crop='centre'")  # as before: features that are kept are found
     shifts = {  # of the same weights they give other features
         (layer.frames, layer.share, layer.shift)
         for layer in frozen._flatten_layers(include_self=False)
         if isinstance(layer, TemporalShift)
     }
-    return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{seed if split == 'train' else ''}"
+    return f"{digest.hexdigest()}{layers}{shifts or ''}{drawn}{split}{seed if split == 'train' else ''}"
 
 
 def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -27,7 +27,8 @@ class ClipInput(keras.layers.Layer):
         spec: the contract of the input, a ClipSpec or what `ClipSpec.to_dict` wrote.
         mean: taken off each channel; one number, or one for each channel in the order of `channel_order`.
         std: divides each channel; likewise, not 0.
-        channel_order: that the backbone was trained with; RGB pixels of another order are turned round first.
+        channel_order: that the backbone was trained with; RGB pixels of another order are turned round first. The three
+            grey frames of `grouped` stay in their order.
         origin: where the weights behind it began; see `zoo.contract.origins`.
     """
 
@@ -49,7 +50,7 @@ class ClipInput(keras.layers.Layer):
         self.origin = origin
 
     def call(self, clips: Any) -> Any:
-        if self.spec.channels == 3 and self.channel_order != self.spec.color_order:
+        if self.spec.colors and self.channel_order != self.spec.color_order:
             # Not ops.flip: ONNX has no operator for it, and what it becomes turns the whole clip round twice. Before
             # the cast, a quarter of the bytes move.
             clips = ops.concatenate([clips[..., 2:], clips[..., 1:2], clips[..., :1]], axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from loaders.check import names, near
 from loaders.errors import ClipzooError
+from loaders.schema import upgraded, upgraded_run
 from loaders.terminal import parse_value, set_in
 from zoo.recipes import RECIPES
 
@@ -139,9 +140,10 @@ def _read(recipe: str) -> dict[str, Any]:
 def _of_run(record: Any, path: Path) -> dict[str, Any]:
     """The tables of a `run.json`, or of a file that holds a spec alone."""
     if isinstance(record, Mapping) and {"frames", "height", "width"} <= set(record):
-        return {"spec": {name: value for name, value in record.items() if name not in ("schema", "channels")}}
+        return {"spec": {name: value for name, value in upgraded(record).items() if name not in ("schema", "channels")}}
     if not isinstance(record, Mapping) or not {"model", "recipe", "specs"} <= set(record):
         raise ClipzooError(f"--recipe {path}: is neither the record of a run nor a spec")
+    record = upgraded_run(record)
     specs = list(record["specs"].values())
     own = {"schema", "channels", "modality", "stack"} if len(specs) > 1 else {"schema", "channels"}
     spec = {name: value for name, value in specs[0].items() if name not in own and value is not None}

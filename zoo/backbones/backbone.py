@@ -44,7 +44,10 @@ class Backbone:
         return options_of(self.build)
 
     def normalisation(self, spec: ClipSpec) -> dict[str, Any]:
-        """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them."""
+        """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them.
+
+        What is `grouped` is to the weights what pixels are: where nothing moves, a grey photograph.
+        """
         if spec.modality == "flow":
             return {"mean": 128.0, "std": self.flow_std}
         if spec.channels == 3:
