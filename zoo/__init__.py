@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from zoo.cards import Card
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
+    from zoo.embedding import feature_layer, with_features
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.registry import card, create_model, list_models, register
@@ -25,6 +26,7 @@ __all__ = [
     "card",
     "choose_backend",
     "create_model",
+    "feature_layer",
     "fit",
     "labels",
     "list_models",
@@ -39,6 +41,7 @@ __all__ = [
     "specs",
     "task",
     "train",
+    "with_features",
     "with_logits",
 ]
 
@@ -52,6 +55,7 @@ __getattr__, __dir__ = lazily(
         "card": "registry",
         "choose_backend": "backend",
         "create_model": "registry",
+        "feature_layer": "embedding",
         "fit": "training",
         "labels": "contract",
         "list_models": "registry",
@@ -66,6 +70,7 @@ __getattr__, __dir__ = lazily(
         "specs": "contract",
         "task": "contract",
         "train": "run",
+        "with_features": "embedding",
         "with_logits": "contract",
     },
 )
