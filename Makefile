@@ -1,9 +1,10 @@
-# make demo: the main job on made clips. make test: each behaviour once, both backends.
+# make demo: the main job on made clips; VIDEO=FILE: what a preset names the action in, at its end. make test: each behaviour once, both backends.
 # make test-all: the same, and what is long. All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes: what Keras traces and compiles keeps one core busy. A file's tests stay together and share what they made.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+VIDEO ?= $(firstword $(wildcard ../shared/data/clips/abseiling_k400.mp4))
 EXTRAS := tensorflow,jax,export,runtime,dev
 
 .PHONY: setup demo test test-all lint clean
@@ -18,7 +19,7 @@ setup: .venv/.ready
 	touch $@
 
 demo: setup
-	$(BIN)/clipzoo demo --out demo
+	$(BIN)/clipzoo demo --out demo $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup lint
 	$(PYTEST) -m "not keras and not slow"

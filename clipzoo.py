@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "export.cli",
     "export": "export.cli",
     "predict": "export.cli",
+    "features": "export.cli_features",
     "bench": "benchmarks.cli",
 }
 
@@ -42,7 +43,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        group: Any = typer.main.get_command(import_module(COMMANDS[cmd_name]).app)
+        group: Any = typer.main.get_group(import_module(COMMANDS[cmd_name]).app)
         return group.commands[cmd_name]
 
 

@@ -21,15 +21,18 @@ def demo(
     clips: Annotated[int, typer.Option(min=60, help="How many clips to draw.")] = 600,
     epochs: Annotated[int, typer.Option(min=1)] = 12,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    video: Annotated[
+        Path | None, typer.Option(help="Whose action a preset names at the end; one of the drawn clips if left out.")
+    ] = None,
 ) -> None:
-    """Do the whole job on made clips: draw, train, export, classify with the ONNX file, measure."""
+    """Do the whole job on made clips: draw, train, export, classify, measure; then name an action by a preset."""
     from zoo.backend import start_backend
 
     console = text_console()
     console.print(start_backend(training=True))
     from benchmarks.demo import demo as run
 
-    run(out, clips=clips, epochs=epochs, seed=seed, console=console)
+    run(out, clips=clips, epochs=epochs, seed=seed, video=video, console=console)
 
 
 @app.command()

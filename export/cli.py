@@ -17,7 +17,7 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.renamed import list_not_split, renamed
 from loaders.split import Split
-from loaders.tasks import Task, task_kind
+from loaders.tasks import FEATURES, Task, task_kind
 from loaders.terminal import (
     JsonFile,
     LabelColumns,
@@ -119,6 +119,9 @@ def export(
     ] = [],  # noqa: B006  Typer copies it
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 or 18.")] = 17,
     precision: Annotated[Precision, typer.Option(help="float16 is for GPUs.")] = "float32",
+    features: Annotated[
+        bool, typer.Option("--features", help="An output `features` too: what the head is given.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Even if the answers hardly vary from clip to clip.")] = False,
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
@@ -133,15 +136,19 @@ def export(
     if labels is not None:
         given["labels"] = _names(labels)
     with console.status("converting in a clean process") if console.is_terminal else nullcontext():
-        metadata = to_onnx(run, out, modules=modules, opset=opset, precision=precision, force=force, **given)
+        metadata = to_onnx(
+            run, out, modules=modules, opset=opset, precision=precision, features=features, force=force, **given
+        )
     parity = metadata.parity
     console.print(
         f"parity on {parity['clips']} clips ({parity['source']}): "
-        + "".join(f"{name} {parity[name]:.1g}, " for name in metadata.kind.outputs)
+        + "".join(f"{name} {parity[name]:.1g}, " for name in (*metadata.kind.outputs, FEATURES) if name in parity)
         + f"allowed {parity['tolerance']:g} (of the spread; of probabilities as they are)"
     )
     if force:
         console.print(f"the answers differ from clip to clip by {parity['variation']:.1g}")
+    if metadata.features:
+        console.print(f"features: what layer {metadata.features!r} gives")
     console.print(f"wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)")
 
 
@@ -219,21 +226,41 @@ def _choose(
     task: Task,
 ) -> tuple[ClipIndex, str | None]:
     """The clips to measure on, and their split. A run on its own clips is measured on its own test clips by default."""
-    from zoo.run import Run
-
-    run = Run(model)
-    if list_file is None and run.record.is_file() and run.clips.is_file():
-        own = Path(run.read_record()["videos"])
-        if own == videos.resolve():
-            list_file = run.clips
-            label = label or run.label_columns
-            console.print(f"clips: the split {split or 'test'} of {list_file}")
-    kind = task_kind(task)
-    if not label and list_file is not None and kind.columns(labels) != ("label",):
-        label = list(kind.columns(labels))  # a list has a column for each unless told otherwise
-    index = index_videos(videos, list_file, label=label, task=task)
+    index, own = choose_clips(model, videos, list_file, label=label, labels=labels, task=task)
+    if own is not None:
+        console.print(f"clips: the split {split or 'test'} of {own}")
     if split is None and not index.is_split:
         if list_file is None:
             console.print("clips: all of the folder; if the model was trained on some, give --list and --split")
         return index, None
     return index.only(split or "test"), split or "test"
+
+
+def choose_clips(
+    model: Path,
+    videos: Path,
+    list_file: Path | None,
+    *,
+    label: list[str] | None,
+    labels: tuple[str, ...],
+    task: Task,
+    labelled: bool = True,
+) -> tuple[ClipIndex, Path | None]:
+    """The clips under a folder, as a model names their labels; see `index_videos` for `labelled`.
+
+    Returns:
+        The clips; and the list that a run has of its own clips, where they are these and no other list was given.
+    """
+    from zoo.run import Run
+
+    run, own = Run(model), None
+    recorded = list_file is None and run.record.is_file() and run.clips.is_file()
+    if recorded and Path(run.read_record()["videos"]) == videos.resolve():
+        list_file = own = run.clips
+        label = label or run.label_columns
+    kind = task_kind(task)
+    if not label and list_file is not None and kind.columns(labels) != ("label",):
+        label = list(kind.columns(labels))  # a list has a column for each unless told otherwise
+    if not labelled and list_file is None and not label:
+        task = "classification"  # of a folder, whatever the model answers
+    return index_videos(videos, list_file, label=label, task=task, labelled=labelled), own

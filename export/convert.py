@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import warnings
@@ -20,7 +19,7 @@ from export.describe import Scale, describe
 from export.metadata import Metadata, Precision
 from export.parity import TOLERANCES
 from loaders import check
-from loaders.atomic import replacing
+from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError
 from loaders.spans import Span
 from loaders.spec import ClipSpec
@@ -49,6 +48,7 @@ def to_onnx(
     clips: np.ndarray | Mapping[str, np.ndarray] | None = None,
     opset: int = 17,
     precision: Precision = "float32",
+    features: bool = False,
     force: bool = False,
 ) -> Metadata:
     """Writes a model as one ONNX file, if that file computes what the model computes.
@@ -82,6 +82,8 @@ def to_onnx(
         opset: of the ONNX operators, 17 or 18.
         precision: `float32`, or `float16`, whose answers are held against Keras's in float32: within 2e-2, and every
             top-1 the same.
+        features: give the file an output `features` too, float32 (batch, D): what the head of a model of the zoo is
+            given; see `zoo.with_features`.
         force: write the file though the answers hardly differ from clip to clip, so that equal answers prove nothing.
 
     Returns:
@@ -101,7 +103,7 @@ def to_onnx(
     check.choice("precision", precision, TOLERANCES)
     described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
     out = Path(out)
-    _require_writable(out)
+    require_writable(out)
     if isinstance(model, str | Path) and (chosen := as_preset(model)) is not None:
         start_backend()
         model = load_preset(chosen.name)
@@ -111,6 +113,7 @@ def to_onnx(
             "modules": find_modules(modules),
             "opset": opset,
             "precision": precision,
+            "features": features,
             "force": force,
             "clips": str(folder / "clips.npz") if clips is not None else None,
         }
@@ -135,18 +138,6 @@ def to_onnx(
         with replacing(out) as partial:
             shutil.copyfile(folder / "model.onnx", partial)
     return Metadata.from_props(answer["props"], out)
-
-
-def _require_writable(out: Path) -> None:
-    """Says before the work what would be said after it."""
-    if out.is_dir():
-        raise ClipzooError(f"{out}: is a folder; give the name of a file")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClipzooError(f"{out}: cannot be written ({error.strerror})") from None
-    if not os.access(out.parent, os.W_OK):
-        raise ClipzooError(f"{out}: cannot be written (Permission denied)")
 
 
 def _save(model: keras.Model, path: Path) -> None:

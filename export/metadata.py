@@ -15,7 +15,7 @@ from export.seal import read_props
 from loaders import check
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
-from loaders.tasks import TASKS, Task, TaskKind, task_kind
+from loaders.tasks import FEATURES, TASKS, Task, TaskKind, task_kind
 
 PREFIX = "clipzoo."
 SCHEMA = 1
@@ -35,6 +35,8 @@ class Metadata:
         parity: how far ONNX Runtime was from Keras when the file was written, and on which clips.
         versions: of what wrote the file.
         origins: where its weights began, and under which license; see `zoo.origins`.
+        features: the layer, or one of each stream, whose output the file gives as `features`; empty: it has no such
+            output.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Metadata:
     versions: dict[str, str]
     precision: Precision = "float32"
     origins: tuple[dict[str, str], ...] = ()
+    features: str = ""
 
     @property
     def kind(self) -> TaskKind:
@@ -63,6 +66,7 @@ class Metadata:
             "parity": self.parity,
             "versions": self.versions,
             "origins": list(self.origins),
+            **({FEATURES: self.features} if self.features else {}),
         }
         return {PREFIX + key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
@@ -99,6 +103,8 @@ class Metadata:
             check.choice("task", values.setdefault("task", "classification"), TASKS)
             if not isinstance(values["model"], str) or not values["specs"]:
                 raise ClipzooError("its metadata names no model or no input; export it again")
+            if not isinstance(values.setdefault(FEATURES, ""), str):
+                raise ClipzooError("its metadata names no layer for its features; export it again")
             return cls(
                 model=values["model"],
                 specs={name: ClipSpec.from_dict(fields) for name, fields in values["specs"].items()},
@@ -108,6 +114,7 @@ class Metadata:
                 versions=dict(values["versions"]),
                 precision=values["precision"],
                 origins=tuple(dict(each) for each in values.get("origins", ())),
+                features=values[FEATURES],
             )
         except ClipzooError as error:
             raise ClipzooError(f"{path}: {error}") from None

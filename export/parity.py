@@ -32,8 +32,8 @@ class Parity:
     Attributes:
         clips: how many were compared.
         source: which clips they were.
-        differences: the largest of each output: of `probabilities` as it is, of `logits` and `values` as a share of the
-            spread of the reference's.
+        differences: the largest of each output: of `probabilities` as it is, of all others as a share of the spread of
+            the reference's.
         variation: largest change of an answer from clip to clip; of numbers, as a share of the largest. Near 0, as in
             an untrained network, the answer hardly depends on the clip, and parity proves nothing.
         odds: likewise of the logarithm of a class's odds, p / (1 - p); 0 for numbers. It tells a network that is sure
@@ -78,7 +78,7 @@ def compare(
     """Compares answers to the same clips.
 
     Args:
-        reference: Keras's outputs by name, each float (clips, labels); the last is the answer.
+        reference: Keras's outputs by name, each float (clips, labels); features, if any, (clips, D).
         candidate: likewise: ONNX Runtime's.
         source: which clips they were.
         precision: of the candidate.
@@ -92,7 +92,7 @@ def compare(
             else max(float(np.ptp(wanted)), float(np.finfo(np.float32).tiny))
         )
         differences[name] = float(np.abs(wanted - candidate[name]).max()) / spread
-    name, answer = list(reference.items())[-1]
+    name, answer = kind.answer, reference[kind.answer]
     same = (kind.decide(answer) == kind.decide(candidate[name])).all(axis=-1)
     return Parity(
         clips=len(answer),

@@ -22,6 +22,7 @@ from loaders.index import OnError
 from loaders.lists import index_files
 from loaders.spans import Span
 from loaders.spec import ClipSpec
+from loaders.tasks import FEATURES
 
 Source = str | Path | np.ndarray
 _CPU_PIXELS = 2**18
@@ -92,6 +93,37 @@ class Classifier:
             ClipzooError: the clips are not what the specs say, ONNX Runtime cannot compute the file, or an answer is no
                 finite number.
         """
+        return self._compute(clips, dict.fromkeys(self.outputs, len(self.labels)), names)
+
+    def features(
+        self, clips: Mapping[str, np.ndarray] | np.ndarray, *, names: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """What the head of the model is given, of a file that was exported with features; arguments as of `scores`.
+
+        Returns:
+            float32 (B, D), all finite.
+
+        Raises:
+            ClipzooError: the file has no features, or as `scores`.
+        """
+        self.require_features()
+        return self._compute(clips, {FEATURES: self._widths[FEATURES]}, names)[FEATURES]
+
+    def require_features(self) -> None:
+        """Raises ClipzooError where the file was exported without features."""
+        if not self.metadata.features:
+            raise ClipzooError(
+                f"{self.path}: was exported without features; export it again with features=True (clipzoo export RUN "
+                f"{self.path.name} --features)"
+            )
+
+    def _compute(
+        self,
+        clips: Mapping[str, np.ndarray] | np.ndarray,
+        outputs: Mapping[str, int],
+        names: Sequence[str] | None,
+    ) -> dict[str, np.ndarray]:
+        """Outputs by name, each (clips, its width)."""
         named = clips if isinstance(clips, Mapping) else {next(iter(self.specs)): clips}
         for name, spec in self.specs.items():
             found = named.get(name)
@@ -104,12 +136,12 @@ class Classifier:
         if count != max(counts.values()):
             raise ClipzooError(f"{self.path}: every input must have as many clips as the others; got {counts}")
         parts = [
-            self._run({name: clips[begin : begin + at_once] for name, clips in given.items()})
+            self._run({name: clips[begin : begin + at_once] for name, clips in given.items()}, outputs)
             for begin in range(0, max(1, count), at_once)
         ]
         answers = {
             name: rows[0] if len(rows) == 1 else np.concatenate(rows)
-            for name, rows in zip(self.outputs, zip(*parts, strict=True), strict=True)
+            for name, rows in zip(outputs, zip(*parts, strict=True), strict=True)
         }
         for rows in answers.values():
             wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
@@ -121,21 +153,22 @@ class Classifier:
                 )
         return answers
 
-    def _run(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The outputs for some clips; raises ClipzooError where there are none, or others than the labels say."""
+    def _run(self, given: Mapping[str, np.ndarray], outputs: Mapping[str, int]) -> list[np.ndarray]:
+        """The outputs for some clips; raises ClipzooError where there are none, or of other widths."""
         try:
-            answers: list[np.ndarray] = self.session.run(list(self.outputs), dict(given))
+            answers: list[np.ndarray] = self.session.run(list(outputs), dict(given))
         except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
             raise ClipzooError(
                 f"{self.path}: ONNX Runtime cannot compute it ({said_by(error)}); give it fewer clips at once if "
                 "memory is short, else export it again"
             ) from None
-        wanted = (len(next(iter(given.values()))), len(self.labels))
-        for name, rows in zip(self.outputs, answers, strict=True):
-            if rows.shape != wanted:
+        count = len(next(iter(given.values())))
+        for (name, width), rows in zip(outputs.items(), answers, strict=True):
+            if rows.shape != (count, width):
+                what = "features" if name == FEATURES else "labels"
                 raise ClipzooError(
-                    f"{self.path}: its output {name!r} is {rows.shape} where {wanted[0]} clips and {wanted[1]} labels "
-                    f"make {wanted}; export it again"
+                    f"{self.path}: its output {name!r} is {rows.shape} where {count} clips and {width} {what} make "
+                    f"{(count, width)}; export it again"
                 )
         return answers
 
@@ -311,6 +344,7 @@ class Classifier:
     def _check_interface(self) -> None:
         inputs = {value.name: (value.type, value.shape[1:]) for value in self.session.get_inputs()}
         outputs = {value.name: value.shape[-1:] for value in self.session.get_outputs()}
+        self._widths = {name: shape[-1] for name, shape in outputs.items() if shape}
         if set(inputs) != set(self.specs):
             raise ClipzooError(
                 f"{self.path}: its specs are for {', '.join(self.specs)}, its inputs {', '.join(inputs)}"
@@ -323,6 +357,8 @@ class Classifier:
                 )
         if any(outputs.get(name) != [len(self.labels)] for name in self.outputs):
             raise ClipzooError(f"{self.path}: its {len(self.labels)} labels do not fit its outputs {outputs}")
+        if self.metadata.features and not isinstance(self._widths.get(FEATURES), int):
+            raise ClipzooError(f"{self.path}: says that it gives features, and its outputs are {outputs}")
 
 
 def _files(given: Source) -> Sequence[Source]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from loaders.clip import read_batches, read_crops
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
 from loaders.spec import ClipSpec
-from loaders.tasks import Task, task_kind
+from loaders.tasks import Task, TaskKind, task_kind
 from zoo.scores import Scores
 
 if TYPE_CHECKING:
     import keras
 
-Rows = Iterator[tuple[list[int], np.ndarray, list[tuple[int, VideoError]]]]  # positions, their logits, errors
+Rows = Iterator[tuple[list[int], np.ndarray, list[tuple[int, VideoError]]]]  # positions, their answers, errors
+Outputs = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]  # clips by input -> outputs by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,12 @@ class Scored:
     labels: tuple[str, ...]
     task: Task
     specs: Mapping[str, ClipSpec]
-    outputs: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+    outputs: Outputs
+
+    @property
+    def kind(self) -> TaskKind:
+        """What follows from the task."""
+        return task_kind(self.task)
 
 
 def open_model(
@@ -66,14 +72,20 @@ def open_model(
     from zoo.saving import load_model
 
     network = load_model(model) if isinstance(model, str | Path) else model
-    both = with_logits(network)
+    return Scored(
+        labels=labels(network), task=task(network), specs=specs(network), outputs=outputs_of(with_logits(network))
+    )
+
+
+def outputs_of(network: keras.Model) -> Outputs:
+    """What a model of Keras with outputs by name computes, float32."""
 
     def outputs(clips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         # Keras warns where a model of one input is given a dict.
-        found = both.predict_on_batch(dict(clips) if len(clips) > 1 else next(iter(clips.values())))
+        found = network.predict_on_batch(dict(clips) if len(clips) > 1 else next(iter(clips.values())))
         return {name: np.asarray(values, np.float32) for name, values in found.items()}
 
-    return Scored(labels=labels(network), task=task(network), specs=specs(network), outputs=outputs)
+    return outputs
 
 
 def score(
@@ -112,44 +124,70 @@ def score(
     if index.task != scored.task:
         raise ClipzooError(f"{index.root}: the clips are labelled for {index.task}, the model is for {scored.task}")
     index = index.with_labels(scored.labels)
-    rows = _averaged if crops * views > 1 else _batches
+    name = scored.kind.outputs[0]
+    if crops * views > 1:
+        rows = _averaged(scored, index, name, workers, crops, views)
+    else:
+        rows = in_batches(scored, index, name, batch=batch, workers=workers)
+    found = gather(rows, index, on_error=on_error, advance=advance)
+    return Scores(
+        found.rows,
+        index.targets[found.kept],
+        scored.labels,
+        scored.task,
+        tuple(index[place].file for place in found.kept),
+        found.left_out,
+    )
+
+
+class Gathered(NamedTuple):
+    """What a model gave for the clips of an index.
+
+    Attributes:
+        rows: float32 (clips, ...), in the order of the index.
+        kept: position of each clip in it.
+        left_out: what could not be read, each file once.
+    """
+
+    rows: np.ndarray
+    kept: list[int]
+    left_out: tuple[VideoError, ...]
+
+
+def gather(rows: Rows, index: ClipIndex, *, on_error: OnError, advance: Callable[[], object]) -> Gathered:
+    """Puts together what comes clip by clip or batch by batch; arguments, and what it raises, as of `score`."""
     positions: list[int] = []
-    logits: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     left_out: list[VideoError] = []
-    for places, found, errors in rows(scored, index, batch, workers, crops, views):
+    for places, found, errors in rows:
         if errors and on_error == "fail":
             raise errors[0][1]
         left_out += [error for _, error in errors]
-        positions += places
-        logits.append(found)
+        if places:
+            positions += places
+            parts.append(found)
         for _ in range(len(places) + len(errors)):
             advance()
     if not positions:
         raise ClipzooError(f"{index.root}: none of the {len(index)} clips can be read; the first: {left_out[0]}")
     order = np.argsort(positions, kind="stable")
     kept = [positions[place] for place in order]
-    return Scores(
-        np.concatenate(logits)[order],
-        index.targets[kept],
-        scored.labels,
-        scored.task,
-        tuple(index[place].file for place in kept),
-        tuple({str(error): error for error in left_out}.values()),  # each file once
-    )
+    return Gathered(np.concatenate(parts)[order], kept, tuple({str(error): error for error in left_out}.values()))
 
 
-def _batches(scored: Scored, index: ClipIndex, batch: int, workers: int, crops: int, views: int) -> Rows:
-    name = task_kind(scored.task).outputs[0]
+_NOTHING = np.empty((0, 0), np.float32)
+
+
+def in_batches(scored: Scored, index: ClipIndex, name: str, *, batch: int, workers: int) -> Rows:
+    """The output of that name for each clip; a clip is read once, as the test split takes it."""
     spans = [clip.span for clip in index]
     read = read_batches(index.paths, scored.specs, spans=spans, batch_size=batch, workers=workers, on_error="skip")
     for positions, clips, errors in read:
-        rows = scored.outputs(clips)[name] if positions else np.empty((0, len(scored.labels)), np.float32)
-        yield positions, rows, errors
+        yield positions, scored.outputs(clips)[name] if positions else _NOTHING, errors
 
 
-def _averaged(scored: Scored, index: ClipIndex, batch: int, workers: int, crops: int, views: int) -> Rows:
+def _averaged(scored: Scored, index: ClipIndex, name: str, workers: int, crops: int, views: int) -> Rows:
     """Clip by clip: the crops and views of one are a batch."""
-    name = task_kind(scored.task).outputs[0]
 
     def read(_: int, position: int) -> dict[str, np.ndarray] | VideoError:
         clip = index[position]
@@ -162,6 +200,6 @@ def _averaged(scored: Scored, index: ClipIndex, batch: int, workers: int, crops:
     for position in range(len(index)):
         clips = ahead.get(0, position, len(index))
         if isinstance(clips, VideoError):
-            yield [], np.empty((0, len(scored.labels)), np.float32), [(position, clips)]
+            yield [], _NOTHING, [(position, clips)]
         else:
             yield [position], scored.outputs(clips)[name].mean(axis=0, keepdims=True), []

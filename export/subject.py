@@ -17,7 +17,7 @@ from export.tail import LEAST, are_shares, end_of, to_logits, without_end
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import TASKS, Task, TaskKind, task_kind
-from zoo import contract
+from zoo import contract, embedding
 from zoo.layers import Answer, ClipInput
 from zoo.precision import set_precision
 from zoo.saving import load_keras, model_file
@@ -29,6 +29,7 @@ class Subject:
     Args:
         model: any Keras model.
         described: what the caller said of it; nothing of what the model says itself.
+        features: whether what its head is given is an output too.
 
     Attributes:
         name: of the model.
@@ -41,7 +42,7 @@ class Subject:
         ClipzooError: something is not known, is said twice, or does not fit the model.
     """
 
-    def __init__(self, model: keras.Model, described: Description) -> None:
+    def __init__(self, model: keras.Model, described: Description, *, features: bool = False) -> None:
         self.model, self.described, self.name = model, described, model.name
         layers = getattr(model, "layers", [])
         self.has_inputs = any(isinstance(layer, ClipInput) for layer in layers)
@@ -51,6 +52,12 @@ class Subject:
         self.labels, self.task = self._labels()
         if not self.has_answer:
             self._check_outputs()
+        if features and not self.of_the_zoo:
+            raise ClipzooError(
+                f"model {self.name!r} is none of the zoo's, so nothing says what its features are: leave out features "
+                "(--features)"
+            )
+        self.features = embedding.feature_layer(model) if features else ""
 
     @property
     def kind(self) -> TaskKind:
@@ -67,6 +74,10 @@ class Subject:
         """Where its weights began, as far as the model says."""
         return contract.origins(self.model) if self.has_inputs else []
 
+    def _whole(self) -> keras.Model:
+        """A model of the zoo with all its outputs."""
+        return embedding.with_features(self.model) if self.features else contract.with_logits(self.model)
+
     def ask(self, clips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What the model says of uint8 clips by input, asked as it was given: nothing before it, nothing behind it, and
         the pixels scaled here.
@@ -78,9 +89,7 @@ class Subject:
             ClipzooError: it says something else than its labels.
         """
         if self.of_the_zoo:
-            found: dict[str, np.ndarray] = contract.with_logits(self.model).predict(
-                dict(clips), batch_size=4, verbose=0
-            )
+            found: dict[str, np.ndarray] = self._whole().predict(dict(clips), batch_size=4, verbose=0)
             return found
         answers = []
         for number in range(len(next(iter(clips.values())))):
@@ -112,7 +121,7 @@ class Subject:
             ClipzooError: the model ends in the activation of another task.
         """
         if self.of_the_zoo:
-            return contract.with_logits(self.model), dict(said)
+            return self._whole(), dict(said)
         inputs, features = self._inputs()
         tensors, answer = self._tail(self._arranged(features), said[self.kind.answer])
         named = {name: tensors[name] for name in self.kind.outputs}

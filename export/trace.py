@@ -32,6 +32,7 @@ from export.subject import Subject, load
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
 from loaders.spec import ClipSpec
+from loaders.tasks import FEATURES
 from zoo.backend import versions
 
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv2D)
@@ -62,6 +63,7 @@ def convert(network: keras.Model, specs: Mapping[str, ClipSpec], *, opset: int) 
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ClipzooError(f"model {network.name!r} cannot be converted to ONNX ({said})") from error
     proto = _name_axes(proto, specs, network.output)
+    _put_last(proto.graph.output, FEATURES)
     pool_before_normalising(proto.graph)
     return proto
 
@@ -73,6 +75,14 @@ def _name_axes(proto: onnx.ModelProto, specs: Mapping[str, ClipSpec], outputs: M
         {name: ["batch", *spec.shape] for name, spec in specs.items()},
         {name: ["batch", tensor.shape[-1]] for name, tensor in outputs.items()},
     )
+
+
+def _put_last(values: Any, name: str) -> None:
+    """Has an output stand behind the others: whoever takes outputs by their places finds those that were there."""
+    moved = [type(value).FromString(value.SerializeToString()) for value in values if value.name == name]
+    for place in [place for place, value in enumerate(values) if value.name == name]:
+        del values[place]
+    values.extend(moved)
 
 
 def remarks(proto: onnx.ModelProto, model: keras.Model) -> list[str]:
@@ -115,7 +125,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         ParityError: the answers differ, or hardly vary.
         ClipzooError: the model cannot be loaded or exported, or the disk is full.
     """
-    subject = Subject(load(request), Description.from_dict(request["described"]))
+    subject = Subject(load(request), Description.from_dict(request["described"]), features=request["features"])
     clips, source = _clips(request, subject.specs)
     said = subject.ask(clips)
     if request["files"] and variation(said[subject.kind.answer], subject.kind) < LEAST_VARIATION:
@@ -139,6 +149,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         precision=precision,
         parity=parity.to_dict(),
         origins=tuple(subject.origins),
+        features=subject.features,
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
     props = metadata.to_props()

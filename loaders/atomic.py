@@ -63,6 +63,23 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def require_writable(path: str | Path) -> None:
+    """Says before the work what `replacing` would say after it: `path` is a folder, or its folder cannot be written.
+
+    Raises:
+        ClipzooError: so it is. The folder is made if need be.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ClipzooError(f"{path}: is a folder; give the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClipzooError(f"{path}: cannot be written ({error.strerror})") from None
+    if not os.access(path.parent, os.W_OK):
+        raise ClipzooError(f"{path}: cannot be written (Permission denied)")
+
+
 def _disk_error(error: BaseException | None) -> int | None:
     """The system's number of what the disk said, where that is behind an error: libraries raise others on top of it."""
     while error is not None:

@@ -13,6 +13,7 @@ from loaders.errors import ClipzooError
 
 Task = Literal["classification", "multilabel", "regression"]
 Label = str | tuple[str, ...] | tuple[float, ...] | None
+FEATURES = "features"  # the output, of a model or of its ONNX file, that has what the head is given
 
 
 class TaskKind(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from benchmarks.results import Results
 from loaders import ClipIndex
+from loaders.terminal import text_console
 from tests.support.commands import ROOT, clipzoo, invoke, refused
 from tests.support.converter import BROKEN_CONVERTER
 from tests.support.marks import not_the_backend_s
@@ -188,7 +190,7 @@ def test_models_are_listed_without_keras() -> None:
 def test_help_names_every_command() -> None:
     done = clipzoo("--help")
     assert done.returncode == 0
-    for command in ("demo", "models", "train", "evaluate", "export", "predict", "bench"):
+    for command in ("demo", "models", "train", "evaluate", "export", "predict", "features", "bench"):
         assert command in done.stdout
     refused(invoke("trian"), "trian")
     assert invoke("--version").stdout.startswith("clipzoo 0.")
@@ -213,10 +215,13 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
 
 @not_the_backend_s
 @pytest.mark.keras
-def test_the_demo_does_the_whole_job(tmp_path: Path) -> None:
-    done = clipzoo("demo", "--out", tmp_path / "demo", "--clips", 60, "--epochs", 1)
+def test_the_demo_does_the_whole_job_also_where_no_weights_can_be_had(tmp_path: Path) -> None:
+    offline = {"KERAS_HOME": str(tmp_path / "home"), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    done = clipzoo("demo", "--out", tmp_path / "demo", "--clips", 60, "--epochs", 3, **offline)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert [line.partition(" ")[0] for line in done.stderr.splitlines()] == ["fetching"]
+    assert "by i3d_kinetics400, for want of its weights (weights i3d kinetics400: pip could not fetch" in done.stdout
+    assert f"next: clipzoo predict {tmp_path / 'demo' / 'model.onnx'} " in done.stdout
     names = {path.name for path in (tmp_path / "demo").iterdir()}
     assert names >= {"clips", "clips.png", "curves.png", "confusion.png", "model.onnx", "model.keras", "history.csv"}
     assert "right (top-1)" in done.stdout and "clips/s" in done.stdout
@@ -225,7 +230,31 @@ def test_the_demo_does_the_whole_job(tmp_path: Path) -> None:
 @not_the_backend_s
 @pytest.mark.keras
 @pytest.mark.slow
-def test_one_seed_of_the_demo_is_one_history(tmp_path: Path) -> None:
+def test_the_demo_names_an_action_where_the_weights_are(i3d_weights: Path, data: Path, tmp_path: Path) -> None:
+    from benchmarks.demo import name_action
+
+    assert i3d_weights.is_file()
+    out, console = io.StringIO(), text_console()
+    console.file = out
+    found = name_action(data / "clips" / "abseiling_k400.mp4", tmp_path / "i3d.onnx", console=console)
+    assert found is not None and found.label == "abseiling"
+    rows = [line for line in out.getvalue().splitlines() if line.rstrip("│ ").endswith("%")]
+    assert len(rows) == 5 and "abseiling" in rows[0]
+
+
+@pytest.mark.keras
+def test_a_video_that_cannot_be_read_is_said_before_the_demo_begins(videos: Path, tmp_path: Path) -> None:
+    done = invoke("demo", "--out", tmp_path / "demo", "--video", videos / "up" / "broken.mp4")
+    refused(done, "broken.mp4: is not a video")
+    assert not (tmp_path / "demo").exists()
+
+
+@not_the_backend_s
+@pytest.mark.keras
+@pytest.mark.slow
+def test_one_seed_of_the_demo_is_one_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # without the preset, which has no history
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     for name in ("demo", "again"):
         assert invoke("demo", "--out", tmp_path / name, "--clips", 60, "--epochs", 1).returncode == 0
     first, again = (

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from zoo.cards import Card
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
+    from zoo.embedding import feature_layer, with_features
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.recipes import plan
@@ -26,6 +27,7 @@ __all__ = [
     "card",
     "choose_backend",
     "create_model",
+    "feature_layer",
     "fit",
     "labels",
     "list_models",
@@ -41,6 +43,7 @@ __all__ = [
     "specs",
     "task",
     "train",
+    "with_features",
     "with_logits",
 ]
 
@@ -54,6 +57,7 @@ __getattr__, __dir__ = lazily(
         "card": "registry",
         "choose_backend": "backend",
         "create_model": "registry",
+        "feature_layer": "embedding",
         "fit": "training",
         "labels": "contract",
         "list_models": "registry",
@@ -69,6 +73,7 @@ __getattr__, __dir__ = lazily(
         "specs": "contract",
         "task": "contract",
         "train": "run",
+        "with_features": "embedding",
         "with_logits": "contract",
     },
 )

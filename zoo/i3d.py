@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from loaders.tasks import Task
 from zoo.backbones.backbone import options_of
 from zoo.contract import head
 from zoo.layers import ClipInput
+from zoo.undrawn import undrawn
 from zoo.weights import Arrays, load_weights, load_whole
 
 LEAST_FRAMES, LEAST_SIZE = 8, 112
@@ -85,9 +87,11 @@ def i3d(
         raise ClipzooError(f"backbone_weights ({backbone_weights!r}) and weights ({weights!r}) exclude each other")
 
     # === Layers ===
-    network = trunk(spec.shape, width=width)
-    if backbone_weights is not None:
-        load_trunk(network, backbone_weights, width=width)
+    loaded = backbone_weights is not None or weights is not None
+    with undrawn() if loaded else nullcontext():
+        network = trunk(spec.shape, width=width)
+        if backbone_weights is not None:
+            load_trunk(network, backbone_weights, width=width)
     middle = 128.0 if spec.modality == "flow" else 127.5
 
     # === Functional model ===

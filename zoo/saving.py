@@ -122,8 +122,11 @@ def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
         raise ClipzooError(f"{file}: no such model file")
     if not zipfile.is_zipfile(file):
         raise ClipzooError(f"{file}: is not a .keras file")
+    from zoo.undrawn import undrawn
+
     try:
-        model: keras.Model = keras.saving.load_model(file, compile=compile)
+        with undrawn():
+            model: keras.Model = keras.saving.load_model(file, compile=compile)
     except ClipzooError:
         raise
     except Exception as error:  # Keras raises whatever its parts raise; a damaged file is the user's to mend

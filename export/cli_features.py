@@ -1,0 +1,60 @@
+"""`clipzoo features`: what a model gives before its head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.cli import ProviderOption, Verify, Workers, choose_clips
+from loaders.split import Split
+from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, bar, text_console
+
+app = typer.Typer()
+
+
+@app.command()
+def features(
+    model: Annotated[
+        Path, typer.Argument(help="A run, a .keras file, a preset, or an .onnx file of `clipzoo export --features`.")
+    ],
+    videos: Annotated[Path, typer.Argument(help="Folder of clips, with or without a sub-folder per action.")],
+    out: Annotated[Path, typer.Option(help="The file to write, .npz or .parquet.")],
+    list_file: ListFile = None,
+    label: LabelColumns = [],  # noqa: B006  Typer copies it
+    split: Annotated[Split | None, typer.Option(help="Which clips; all, if left out.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Whose output, of a model of Keras; what the head is given, if left out.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1)] = 8,
+    workers: Workers = 2,
+    provider: ProviderOption = "cpu",
+    on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+    verify: Verify = True,
+) -> None:
+    """Write what a model gives for each clip before its head: one vector a clip, for search, clusters, other heads."""
+    from export.features import extract_features, open_extractor, require_suffix
+
+    console, stderr = text_console(), text_console(stderr=True)
+    require_suffix(out)
+    if model.suffix != ".onnx":
+        from zoo.backend import start_backend
+        from zoo.saving import require_model
+
+        require_model(model)
+        console.print(start_backend())
+    opened = open_extractor(model, layer=layer, provider=provider, verify=verify)
+    index, own = choose_clips(
+        model, videos, list_file, label=label or None, labels=opened.labels, task=opened.task, labelled=False
+    )
+    if own is not None:
+        console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
+    index = index.only(split) if split else index
+    with bar(stderr, "computing features", len(index)) as advance:
+        found = extract_features(opened, index, batch=batch, workers=workers, on_error=on_error.value, advance=advance)
+    for error in found.left_out:
+        stderr.print(f"left out: {error}")
+    found.save(out)
+    clips, numbers = found.features.shape
+    console.print(f"wrote {out}: {clips} clips, {numbers} features each, of layer {found.layer!r}")

@@ -1,0 +1,64 @@
+"""Models that are built to be filled draw nothing, and all else draws as ever."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from tests.support.models import SMALL
+from zoo.undrawn import DRAWS, undrawn
+
+pytestmark = pytest.mark.keras
+
+
+def spread(initializer: keras.initializers.Initializer) -> float:
+    return float(np.ptp(np.asarray(keras.ops.convert_to_numpy(initializer((4, 4), "float32")))))
+
+
+def test_only_this_thread_draws_nothing_and_only_inside() -> None:
+    kinds = [*DRAWS, keras.initializers.GlorotUniform, keras.initializers.HeNormal]
+    elsewhere: list[float] = []
+    with undrawn():
+        with undrawn():
+            assert [spread(kind()) for kind in kinds] == [0] * len(kinds)
+        assert [spread(kind()) for kind in kinds] == [0] * len(kinds)
+        thread = threading.Thread(target=lambda: elsewhere.extend(spread(kind()) for kind in kinds))
+        thread.start()
+        thread.join()
+        assert keras.initializers.RandomNormal()((2,), "bfloat16").dtype == keras.ops.zeros((), "bfloat16").dtype
+    assert len(elsewhere) == len(kinds) and min(elsewhere) > 0
+    assert min(spread(kind()) for kind in kinds) > 0
+
+
+def test_what_is_not_loaded_is_drawn_and_so_is_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = zoo.create_model("i3d", classes=3, **SMALL["i3d"])
+    first.get_layer("trunk").save(tmp_path / "trunk.keras")
+    drawn: list[tuple[int, ...]] = []
+    draw = keras.initializers.VarianceScaling.__call__
+
+    def watch(initializer: object, shape: tuple[int, ...], dtype: object = None, **options: object) -> object:
+        drawn.append(tuple(shape))
+        return draw(initializer, shape, dtype, **options)
+
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", watch)
+    model = zoo.create_model("i3d", classes=3, backbone_weights=str(tmp_path / "trunk.keras"), **SMALL["i3d"])
+    assert drawn == [(128, 3)]  # the head
+    for ours, theirs in zip(
+        model.get_layer("trunk").get_weights(), first.get_layer("trunk").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert np.ptp(model.get_layer("logits").get_weights()[0]) > 0
+    drawn.clear()
+    model.save(tmp_path / "model.keras")
+    again = zoo.load_model(tmp_path / "model.keras")
+    assert drawn == []
+    for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    clone = keras.models.clone_model(again)
+    assert len(drawn) == 58
+    assert min(np.ptp(w) for w in clone.get_weights() if w.ndim == 5) > 0
