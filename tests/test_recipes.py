@@ -109,7 +109,7 @@ def test_learning_is_told_from_luck(motion: ClipIndex, tmp_path: Path) -> None:
 def test_what_auto_trains_answers_its_own_clips(motion: ClipIndex, backbone: Path, tmp_path: Path) -> None:
     # The features of a network that was never trained do not outlive shifts, in place or in time.
     options = {**TINY, "backbone_weights": backbone, "spec": {"sampling": "uniform"}}
-    planned = plan("convnet_gru", motion, options=options, fields={"augmentation": "none"})
+    planned = plan("convnet_gru", motion, options=options, fields={"augmentation": "none", "learning_rate": 1e-2})
     run = zoo.train(motion, "convnet_gru", planned.recipe, out=tmp_path / "run", options=planned.options)
     result: Any = score(zoo.load_model(run.last), run.index().only("train"), batch=8).evaluate()
     assert result.top1 >= 0.95, keras.config.backend()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from loaders.atomic import write_text
+from loaders.atomic import replacing, write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
 from zoo.frozen import thawed
@@ -17,9 +19,12 @@ from zoo.pictures import draw_curves
 from zoo.run import Run
 from zoo.saving import save_model
 
+BETWEEN = 10.0  # seconds between two pictures: an epoch behind a frozen network takes less than its picture
+
 
 class Writer(keras.callbacks.Callback):
-    """Keeps a run's folder after each epoch: best and last model, figures, curves; each file whole or not at all.
+    """Keeps a run's folder after each epoch: best and last model and figures, each file whole or not at all; and the
+    curves, every few seconds and at the end.
 
     The files of the first epoch are made in a folder beside and take their places together, so that what was there
     before stays until there is something better.
@@ -47,6 +52,7 @@ class Writer(keras.callbacks.Callback):
         self.index = index
         self.history: list[dict[str, float]] = []
         self.written = 0  # epochs whose files are there
+        self._drawn = -BETWEEN
 
     @property
     def kept(self) -> str:
@@ -70,15 +76,25 @@ class Writer(keras.callbacks.Callback):
 
     def _write(self, run: Run, *, best: bool) -> None:
         with thawed(self.frozen):
-            if best:
-                save_model(self.whole, run.model)
-                self.record["best"] = self.history[-1]
             save_model(self.whole, run.last)
+        if best:
+            with replacing(run.model) as partial:
+                shutil.copyfile(run.last, partial)
+            self.record["best"] = self.history[-1]
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.history)
         write_text(run.history, text.getvalue())
-        draw_curves(self.history, run.curves)
+        if time.monotonic() - self._drawn > BETWEEN:
+            self._draw(run)
         self.record["seconds"] = sum(row["seconds"] for row in self.history)
         run.write_record(self.record)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        if self.history:
+            self._draw(self.run)
+
+    def _draw(self, run: Run) -> None:
+        draw_curves(self.history, run.curves)
+        self._drawn = time.monotonic()
