@@ -19,6 +19,7 @@ from loaders import Augmentation, ClipIndex, ClipSpec, ClipzooError, FlowSpec
 from loaders.canvas import canvas_key
 from loaders.terminal import parse_spec
 from tests.support.commands import invoke, refused
+from zoo.recipe import Recipe
 from zoo.saving import saved_specs
 from zoo.settings import read_settings
 
@@ -88,7 +89,7 @@ def test_a_run_of_schema_1_is_done_again_with_all_that_it_says(tmp_path: Path) -
     (tmp_path / "run.json").write_text(json.dumps(record))
     settings = read_settings(str(tmp_path / "run.json"), [])
     assert settings.spec["pairs"] == "neighbors" and settings.model["flow"] == {"pairs": "neighbors", "stack": 2}
-    again = settings.make("rgb").augmentation_for({"rgb": SPEC}, ["a", "b"])
+    again = Recipe.from_dict(settings.recipe).augmentation_for({"rgb": SPEC}, ["a", "b"])
     assert again == Augmentation(flip=False, crop="center")
     for newer in (
         {**record, "specs": {"rgb": {**record["specs"]["rgb"], "schema": 3}}},
@@ -111,7 +112,7 @@ def test_an_old_name_by_hand_is_answered_with_the_new_one(motion: ClipIndex, tmp
         SPEC.replace(schema=1)
     (tmp_path / "mine.toml").write_text('[recipe]\naugmentation = {crop = "centre"}\n')
     with pytest.raises(ClipzooError, match="is called 'center' now"):
-        read_settings(str(tmp_path / "mine.toml"), []).make("rgb")
+        Recipe.from_dict(read_settings(str(tmp_path / "mine.toml"), []).recipe)
     spec = "frames=2,size=8,modality=diff,pairs=neighbours"
     refused(invoke("show", motion.root, "--spec", spec, "--out", tmp_path / "grid.png"), "is called 'neighbors' now")
 

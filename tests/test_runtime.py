@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,19 @@ def test_a_provider_that_does_not_come_up_is_an_error(file: Path, monkeypatch: p
 
 
 def test_two_runtimes_at_once_are_said(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "version", lambda name: "1.0")
+    class Installed:
+        def __init__(self, folder: str) -> None:
+            self.folder = folder
+
+        def locate_file(self, name: str) -> Path:
+            return Path(self.folder, name)
+
+    monkeypatch.setattr(session_module, "distribution", lambda name: Installed("site"))
     with pytest.warns(UserWarning, match="both installed"):
+        Classifier(file)
+    monkeypatch.setattr(session_module, "distribution", Installed)  # a folder each: the path decides
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         Classifier(file)
 
 
