@@ -11,6 +11,7 @@ import pytest
 
 import zoo
 from tests.support.models import SMALL
+from zoo.i3d import trunk
 from zoo.undrawn import DRAWS, undrawn
 
 pytestmark = pytest.mark.keras
@@ -35,9 +36,12 @@ def test_only_this_thread_draws_nothing_and_only_inside() -> None:
     assert min(spread(kind()) for kind in kinds) > 0
 
 
-def test_what_is_not_loaded_is_drawn_and_so_is_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = zoo.create_model("i3d", classes=3, **SMALL["i3d"])
-    first.get_layer("trunk").save(tmp_path / "trunk.keras")
+def test_what_is_loaded_is_not_drawn_and_the_head_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    with undrawn():  # JAX is slow at drawing kernels of many shapes
+        first = trunk((8, 112, 112, 3), width=0.125)
+    first.set_weights([rng.random(weight.shape, np.float32) for weight in first.weights])
+    first.save(tmp_path / "trunk.keras")
     drawn: list[tuple[int, ...]] = []
     draw = keras.initializers.VarianceScaling.__call__
 
@@ -48,9 +52,7 @@ def test_what_is_not_loaded_is_drawn_and_so_is_a_clone(tmp_path: Path, monkeypat
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", watch)
     model = zoo.create_model("i3d", classes=3, backbone_weights=str(tmp_path / "trunk.keras"), **SMALL["i3d"])
     assert drawn == [(128, 3)]  # the head
-    for ours, theirs in zip(
-        model.get_layer("trunk").get_weights(), first.get_layer("trunk").get_weights(), strict=True
-    ):
+    for ours, theirs in zip(model.get_layer("trunk").get_weights(), first.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert np.ptp(model.get_layer("logits").get_weights()[0]) > 0
     drawn.clear()
@@ -59,6 +61,5 @@ def test_what_is_not_loaded_is_drawn_and_so_is_a_clone(tmp_path: Path, monkeypat
     assert drawn == []
     for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    clone = keras.models.clone_model(again)
-    assert len(drawn) == 58
-    assert min(np.ptp(w) for w in clone.get_weights() if w.ndim == 5) > 0
+    layer = again.get_layer("trunk").get_layer("Conv3d_1a_7x7")
+    assert spread(type(layer).from_config(layer.get_config()).kernel_initializer) > 0  # a clone draws as ever
