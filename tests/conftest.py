@@ -34,6 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What no backend changes is of the long suite on JAX, which is the slower one on a CPU."""
+    if os.environ.get("KERAS_BACKEND") == "jax":
+        for item in items:
+            if item.get_closest_marker("either"):
+                item.add_marker("slow")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many tests had no published weights: they prove that ours are right."""
     skipped = [each for each in terminalreporter.stats.get("skipped", []) if SKIPPED in str(each.longrepr)]

@@ -305,6 +305,7 @@ def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: 
 
 
 @pytest.mark.keras
+@pytest.mark.slow
 def test_a_model_trains_and_its_file_answers_for_videos_as_keras_does(motion: ClipIndex, tmp_path: Path) -> None:
     import zoo
     from benchmarks.models import enliven

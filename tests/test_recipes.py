@@ -82,30 +82,25 @@ def test_joined_keeps_the_mean_beside_the_recurrent_layer() -> None:
             zoo.create_model("convnet_gru", classes=3, **TINY, **options)
 
 
-def test_the_command_says_what_was_chosen_and_that_nothing_was_learnt(videos: Path, tmp_path: Path) -> None:
+@pytest.mark.either
+def test_the_command_says_what_was_chosen_and_tells_learning_from_luck(motion: ClipIndex, tmp_path: Path) -> None:
     tiny = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
-    done = invoke("train", videos, "--model", "convnet_gru", *tiny, "--epochs", 1, "--out", tmp_path / "run")
+    done = invoke("train", motion.root, "--model", "convnet_gru", *tiny, "--epochs", 1, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "recipe auto: " in done.stdout and "1 epochs of batches of 16" in done.stdout
     assert "note: " in done.stdout and "may be luck" in done.stdout
 
-
-def test_learning_is_told_from_luck(motion: ClipIndex, tmp_path: Path) -> None:
-    run = zoo.train(motion, "convnet_gru", zoo.Recipe(epochs=1), out=tmp_path / "run", options=TINY)
+    run = zoo.Run(tmp_path / "run")
     record = run.read_record()
-    said = learnt_nothing(run)
-    assert said is not None and "may be luck" in said
-    run.write_record({**record, "best": {**record["best"], "val_accuracy": 1.0}})
-    assert learnt_nothing(run) is None
-    rows = run.history.read_text().splitlines()
-    names = rows[0].split(",")
-    last = rows[-1].split(",")
+    names, last = (line.split(",") for line in run.history.read_text().splitlines())
     last[names.index("accuracy")] = "1.0"
-    run.history.write_text("\n".join([rows[0], ",".join(last)]) + "\n")
-    run.write_record({**record, "best": {**record["best"], "val_accuracy": 0.0}})
-    assert "knows its training clips (100%)" in str(learnt_nothing(run))
+    run.history.write_text(f"{','.join(names)}\n{','.join(last)}\n")
+    for right, said in ((0.0, "knows its training clips (100%)"), (1.0, "None")):
+        run.write_record({**record, "best": {**record["best"], "val_accuracy": right}})
+        assert said in str(learnt_nothing(run))
 
 
+@pytest.mark.slow
 def test_what_auto_trains_answers_its_own_clips(motion: ClipIndex, backbone: Path, tmp_path: Path) -> None:
     # The features of a network that was never trained do not outlive shifts, in place or in time.
     options = {**TINY, "backbone_weights": backbone, "spec": {"sampling": "uniform"}}

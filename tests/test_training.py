@@ -204,6 +204,7 @@ def test_plain_keras_fit_works(motion: ClipIndex) -> None:
     assert history.history["loss"][-1] < history.history["loss"][0]
 
 
+@pytest.mark.either
 def test_train_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, tmp_path: Path) -> None:
     model = small(motion.labels)
     index = motion.split(validation=0.25)

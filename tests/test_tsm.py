@@ -92,6 +92,7 @@ def test_the_ends_get_zeros() -> None:
     assert past[:, :, 0].tolist() == [[0, 1, 1]] * 2 and (past[:, :, 1:] == 1).all()
 
 
+@pytest.mark.slow
 def test_from_the_past_alone_no_frame_knows_a_later_one() -> None:
     both = enliven(model_of("tsm_mobilenetv2"))
     past = model_of("tsm_mobilenetv2", shift="past")
@@ -114,6 +115,7 @@ def test_clips_of_a_batch_know_nothing_of_each_other() -> None:
     np.testing.assert_allclose(model.predict_on_batch(clips[::-1]), together[::-1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_share_it_is_the_average_and_with_one_it_knows_of_order() -> None:
     average = enliven(zoo.create_model("efficientnet_lite0_average", classes=LABELS, frames=3, size=32))
     clips = clips_for(average)
@@ -183,6 +185,7 @@ def test_a_backbone_without_shortcuts_is_refused() -> None:
 # === Training ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_from", ["head", "block14_expand_conv", "block15_shift"])
 def test_the_two_parts_give_what_the_whole_gives(train_from: str) -> None:
     model = enliven(model_of("tsm_mobilenetv2"))
@@ -201,6 +204,7 @@ def test_a_cut_between_shift_and_branch_is_named() -> None:
         cut(model_of("tsm_mobilenetv2"), "block15_expand_conv")
 
 
+@pytest.mark.slow
 def test_kept_features_of_another_shift_are_not_taken(motion: ClipIndex) -> None:
     cache, models = MemoryCache(), [enliven(model_of("tsm_mobilenetv2"))]
     for options in ({"shift": "past"}, {"share": 1 / 4}):
@@ -233,6 +237,7 @@ def test_its_frames_do_not_go_through_the_network_one_by_one() -> None:
 # === Weights ===
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_still_clip_has_the_features_of_the_plain_backbone_where_no_end_reaches(name: str) -> None:
     file = published(NAMES[name], "imagenet")
@@ -248,6 +253,7 @@ def test_a_still_clip_has_the_features_of_the_plain_backbone_where_no_end_reache
     assert (off[steps:] < 1e-4).all() and (off[:2] > 0.1).all(), off
 
 
+@pytest.mark.slow
 def test_a_file_of_the_plain_backbone_or_of_the_whole_is_taken_by_name(tmp_path: Path) -> None:
     plain = enliven(backbone("mobilenetv2_torch").create((32, 32, 3), weights=None))
     write_npz(arrays_of(plain), tmp_path / "plain.npz")
@@ -375,6 +381,7 @@ if keras.config.backend() == "jax":
     EXPORTED = EXPORTED[:1]  # the conversion is the same process; what differs is who saved the model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), EXPORTED)
 def test_in_the_file_a_shift_takes_channels_and_nothing_is_turned_round(
     name: str, options: dict[str, Any], tmp_path: Path

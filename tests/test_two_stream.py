@@ -366,6 +366,7 @@ def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path
         classifier.scores({n: np.zeros((1, 6, 16, 16, 3), np.uint8) for n in ("rgb", "flow")})
 
 
+@pytest.mark.either
 def test_one_dataset_feeds_both_streams_with_one_crop_and_one_mirror(motion: ClipIndex) -> None:
     model = zoo.create_model("dtpp", classes=motion.labels, **SMALL)
     augmentation = Augmentation(zoom=0, rotation=0, width_shift=0, height_shift=0, crop="multiscale")
@@ -461,6 +462,7 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
     refused(invoke("sweep", "--validation", tmp_path / "bad.npz", poor[0], "--test", good[1], poor[1]), "bad.npz")
 
 
+@pytest.mark.either
 @not_the_backend_s
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
     common = [
