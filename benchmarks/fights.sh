@@ -8,7 +8,7 @@ weights=$data/weights/mobilenet_v1_025_224_imagenet_notop.h5
 results=benchmarks/results/fights; mkdir -p "$results"
 for backend in jax tensorflow; do
   run=runs/fights-$backend-$seed
-  KERAS_BACKEND=$backend clipzoo train "$data/fights" --list "$data/fights/split.csv" --model mobilenet_gru \
+  KERAS_BACKEND=$backend clipzoo train "$data/fights" --list "$data/fights/split.csv" --model mobilenet_gru --recipe article \
     --set alpha=0.25 --set "backbone_weights=$weights" --set dropout=0.2 --set size=160 --epochs 8 \
     --set recipe.train_from=conv_pw_12 --set recipe.seed="$seed" --out "$run"
   clipzoo export "$run" "$run/model.onnx"
