@@ -161,17 +161,18 @@ def _auto_model(case: Case) -> dict[str, Any]:
 
 def _auto(case: Case) -> dict[str, Any]:
     """Where training begins from weights: what stands behind them on a CPU, all of it on a GPU."""
-    if not case.weights or {"train_from", "draws", "mixup"} & set(case.given):
+    given = case.given
+    if not case.weights or "train_from" in given or "mixup" in given or given.get("draws") == 0:
         return {}
-    batch = case.given.get("batch", Recipe.batch)
+    batch = given.get("batch", Recipe.batch)
     steps = max(1, math.ceil(case.clips / batch))
-    if case.gpu:
-        epochs = case.given.get("epochs", _epochs(WHOLE_STEPS, steps, most=60))
+    if case.gpu and "draws" not in given:
+        epochs = given.get("epochs", _epochs(WHOLE_STEPS, steps, most=60))
         return {
             "epochs": epochs, "augmentation": "multiscale", "optimizer": "sgd", "precision": "mixed_bfloat16",
             "learning_rate": _cosine(1e-2, epochs * steps),
         }  # fmt: skip
-    epochs = case.given.get("epochs", _epochs(HEAD_STEPS, steps, most=100))
+    epochs = given.get("epochs", _epochs(HEAD_STEPS, steps, most=100))
     return {
         "epochs": epochs, "train_from": "head", "draws": DRAWS,
         "optimizer": {"class_name": "AdamW", "config": {"weight_decay": 0.05}},
