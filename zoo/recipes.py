@@ -100,7 +100,8 @@ def plan(
     chosen, given = named(recipe), dict(fields or {})
     settled = model_options(model, recipe=recipe, options=options or {})
     specs = input_specs(model, **settled) if model is not None else saved_specs(onward or "")
-    split, _ = settle_splits(index, Recipe.from_dict(given))
+    parts = Recipe.from_dict({name: given[name] for name in ("validation", "test", "seed") if name in given})
+    split, _ = settle_splits(index, parts)
     case = Case(
         card=card(model) if model is not None else None,
         modality="flow" if any(spec.modality == "flow" for spec in specs.values()) else "rgb",
