@@ -67,6 +67,7 @@ def test_the_head_on_the_features_gives_the_model_s_own_answer(name: str, layer:
     np.testing.assert_array_equal(found["probabilities"], wanted["probabilities"])
 
 
+@pytest.mark.either
 def test_of_numbers_too_the_head_is_what_comes_after() -> None:
     model = enliven(zoo.create_model("convnet_gru", classes=2, task="regression", **SMALL["convnet_gru"]))
     answer = model.get_layer("values")
@@ -77,6 +78,7 @@ def test_of_numbers_too_the_head_is_what_comes_after() -> None:
     np.testing.assert_allclose(found["values"], wanted, atol=1e-4)
 
 
+@pytest.mark.either
 @pytest.mark.parametrize(("name", "layer"), BACKEND_CASES)
 def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str, tmp_path: Path) -> None:
     model, file = live(name), tmp_path / "model.onnx"

@@ -20,7 +20,7 @@ from tests.support.commands import ROOT, clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s
 from zoo.run import Run
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 SMALL: dict[str, Any] = {"frames": 3, "size": 16, "width": 0.125, "units": 4, "dropout": 0.0}
 QUICK = zoo.Recipe(epochs=1, batch=16, augmentation="none")
 

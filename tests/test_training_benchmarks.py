@@ -25,7 +25,7 @@ from tests.support.clock import WorkerHere
 from tests.support.commands import invoke_script, refused
 from tests.support.marks import not_the_backend_s
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 SMALL: dict[str, Any] = {"frames": 3, "size": 16, "width": 0.125, "units": 4}
 SHORT = Limits(rounds=2, few=2, seconds=0.01, most=0.02, turn=0.01, pause=0.0)
 WAYS = (Way(time="TimeDistributed", precision="mixed bfloat16"), Way(source="disk cache"))
