@@ -1,5 +1,6 @@
-# make demo: the main job on made clips; VIDEO=FILE: what a preset names the action in, at its end. make test: each behaviour once, both backends.
-# make test-all: the same, and what is long. All set everything up first.
+# make demo: the main job on made clips; a preset names the action in VIDEO=FILE at its end.
+# make test: each behaviour once, models on both backends. make test-all: everything on both, and what is long.
+# All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
 # Two processes: what Keras traces and compiles keeps one core busy. A file's tests stay together and share what they made.

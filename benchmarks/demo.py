@@ -136,7 +136,7 @@ def name_action(video: str | Path, file: Path, *, console: Console) -> Predictio
     except ClipzooError as error:
         console.print(f"left out: naming the action in {video} by {PRESET}, for want of its weights ({error})")
         return None
-    console.print(f"exporting {PRESET}, a minute or so on two cores")
+    console.print(f"exporting {PRESET}")
     to_onnx(chosen.name, file)
     console.print(f"exported {file}")
     found: Prediction = Classifier(file).predict(video)

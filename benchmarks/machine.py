@@ -48,9 +48,9 @@ class Gpu:
     used_mib: float
     total_mib: float
     busy_percent: float
-    clock_mhz: float = 0.0
-    power_watts: float = 0.0
-    celsius: float = 0.0
+    clock_mhz: float
+    power_watts: float
+    celsius: float
 
 
 def gpu() -> Gpu | None:

@@ -151,10 +151,8 @@ def _normalise(layer: Any, inputs: Any, original: Any, *args: Any, **options: An
 def _shift(layer: Any, maps: Any, original: Any, *args: Any, **options: Any) -> Any:
     """One `Pad` and one `Gather`, between two `Reshape` that move no bytes.
 
-    Measured taking turns on two cores, as shares of the time that `Slice`, `Pad` and `Concat` take: 0.90 to 0.97 of the
-    shifts alone, 0.98 to 1.00 of whole models in ONNX Runtime, 0.99 in OpenVINO. Zeros that are concatenated take 1.02
-    to 1.05 of the shifts alone; what TensorFlow traces, which turns the maps round twice, 1.01 to 1.09 of the whole.
-    Shifts are 4 to 7 % of these models.
+    It was the quickest of four forms, taking turns on two cores in ONNX Runtime, if by little: `Slice`, `Pad` and
+    `Concat`; the same with zeros that are concatenated; and what TensorFlow traces, which turns the maps round twice.
     """
     height, width, channels = maps.shape[1:]
     if not layer.moved(channels):

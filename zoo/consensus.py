@@ -53,6 +53,10 @@ def average(
         pooling="average",
         backbone_options=backbone_options,
     )
+    return keras.Model(video, consensus(features, labels, task, dropout=dropout), name=name)
+
+
+def consensus(features: keras.KerasTensor, labels: tuple[str, ...], task: Task, *, dropout: float) -> keras.KerasTensor:
+    """The end of a model that averages: features of each frame (B, T, F) -> their mean -> dropout -> `head`."""
     x = keras.layers.GlobalAveragePooling1D(name="average")(features)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    return keras.Model(video, head(x, labels, task), name=name)
+    return head(keras.layers.Dropout(dropout, name="dropout")(x), labels, task)

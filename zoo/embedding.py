@@ -11,6 +11,7 @@ from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.tasks import FEATURES, task_kind
 from zoo.contract import task, with_logits
+from zoo.frozen import call_of, holders, network_of
 from zoo.layers import Answer, FrameWise, Fusion
 
 JOINED = "+"  # between the names of two layers, one of each stream
@@ -82,22 +83,18 @@ def _named(model: keras.Model, name: str) -> list[Any]:
     """The output of a layer of that name; of several networks that have one, each."""
     for layer in model.layers:
         if layer.name == name:
-            return [layer._inbound_nodes[0].output_tensors[0]]
+            return [call_of(layer).output_tensors[0]]
     found = []
-    networks = {wrapper: getattr(wrapper, "layer", wrapper) for wrapper in model.layers if _holds(wrapper)}
+    networks = {wrapper: network_of(wrapper) for wrapper in holders(model)}
     for wrapper, network in networks.items():
         if name in [layer.name for layer in network.layers]:
             before = keras.Model(network.input, network.get_layer(name).output, name=f"{wrapper.name}_{name}")
             apart = FrameWise(before, name=before.name) if isinstance(wrapper, FrameWise) else before
-            found.append(apart(wrapper._inbound_nodes[0].input_tensors[0]))
+            found.append(apart(call_of(wrapper).input_tensors[0]))
     if not found:
         there = [layer.name for layer in (*model.layers, *(each for held in networks.values() for each in held.layers))]
         raise ClipzooError(f"model {model.name!r} has no layer {name!r}; {near(name, there)}")
     return found
-
-
-def _holds(layer: Any) -> bool:
-    return isinstance(layer, keras.Model) or (isinstance(layer, FrameWise) and isinstance(layer.layer, keras.Model))
 
 
 def _vector(tensor: Any) -> Any:

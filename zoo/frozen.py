@@ -47,7 +47,7 @@ def freeze(model: keras.Model, train_from: str) -> list[keras.layers.Layer]:
     if train_from == ALL:
         return found
     for wrapper in _wrappers(model, train_from):
-        before = _network(wrapper) if train_from == HEAD else _before(wrapper, train_from)
+        before = network_of(wrapper) if train_from == HEAD else _before(wrapper, train_from)
         for layer in before._flatten_layers(include_self=False):
             # Of a wrapper the backends think differently.
             if layer.trainable and not list(layer._flatten_layers(include_self=False)):
@@ -81,11 +81,11 @@ def cut(model: keras.Model, train_from: str) -> Parts:
     tensors, inner = [], []
     for wrapper in _wrappers(model, train_from):
         if train_from == HEAD:
-            tensors.append(_further(model, _called(wrapper).output_tensors[0]))
+            tensors.append(_further(model, call_of(wrapper).output_tensors[0]))
             continue
         before = _before(wrapper, train_from)
         apart = FrameWise(before, name=f"{wrapper.name}_before") if isinstance(wrapper, FrameWise) else before
-        tensors.append(apart(_called(wrapper).input_tensors[0]))
+        tensors.append(apart(call_of(wrapper).input_tensors[0]))
         inner.append(wrapper)
     frozen = keras.Model(model.inputs, _one_or_all(tensors), name=f"{model.name}_frozen")
     if train_from == HEAD:
@@ -97,7 +97,7 @@ def cut(model: keras.Model, train_from: str) -> Parts:
         apart = FrameWise(after, name=f"{wrapper.name}_after") if isinstance(wrapper, FrameWise) else after
         features.append(given)
         behind.append(apart(given))
-    end = _from(model, [_called(wrapper).output_tensors[0] for wrapper in inner])
+    end = _from(model, [call_of(wrapper).output_tensors[0] for wrapper in inner])
     answer = end.call(_one_or_all(behind))  # not end(...): the Answer is to stay a layer of its own
     return Parts(frozen=frozen, rest=keras.Model(_one_or_all(features), answer, name=model.name))
 
@@ -111,12 +111,12 @@ def _one_or_all(tensors: list[Any]) -> Any:
 
 
 def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
-    """What holds the networks of a model: FrameWise of a backbone, or a trunk over space and time."""
-    found = [layer for layer in model.layers if isinstance(layer, FrameWise | keras.Model)]
+    """`holders`, of which one has the layer that `train_from` names."""
+    found = holders(model)
     if not found:
         raise ClipzooError(f"train_from {train_from!r}: model {model.name!r} has no backbone to freeze; say 'all'")
     if train_from != HEAD:
-        names = [layer.name for wrapper in found for layer in _network(wrapper).layers]
+        names = [layer.name for wrapper in found for layer in network_of(wrapper).layers]
         if train_from not in names:
             raise ClipzooError(
                 f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; "
@@ -125,22 +125,28 @@ def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
     return found
 
 
-def _called(wrapper: Any) -> Any:
+def holders(model: keras.Model) -> list[Any]:
+    """The layers of a model that hold a network: FrameWise of a backbone, or a trunk over space and time."""
+    return [layer for layer in model.layers if isinstance(network_of(layer), keras.Model)]
+
+
+def call_of(wrapper: Any) -> Any:
     """Where the model calls it: `input` and `output` of a nested model are those inside it."""
     return wrapper._inbound_nodes[0]
 
 
-def _network(wrapper: Any) -> keras.Model:
+def network_of(wrapper: Any) -> keras.Model:
+    """The network that one of `holders` holds."""
     return wrapper.layer if isinstance(wrapper, FrameWise) else wrapper
 
 
 def _before(wrapper: Any, name: str) -> keras.Model:
-    network = _network(wrapper)
+    network = network_of(wrapper)
     return keras.Model(network.input, _input_of(network, name), name=f"{network.name}_before")
 
 
 def _after(wrapper: Any, name: str) -> keras.Model:
-    network = _network(wrapper)
+    network = network_of(wrapper)
     try:
         after = keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
         around = {id(layer) for layer in after.layers if layer.weights}

@@ -18,14 +18,14 @@ from loaders.tasks import Task
 from zoo.backbones import mobilenetv2_torch
 from zoo.backbones.backbone import backbone as backbone_named
 from zoo.checkpoints import read_torch
-from zoo.contract import head
+from zoo.consensus import consensus
 from zoo.frames import frame_features
 from zoo.layers import PACKAGE
 from zoo.weights import Arrays, copy_weights, load_whole
 
 Shift = Literal["both", "past"]
 
-HEAD = "logits"
+HEAD = "logits"  # as `zoo.contract.head` names it
 _AUTHORS_NETWORK = "mobilenetv2_torch"
 _TORCH = (".pth", ".pt", ".tar")  # the authors' training writes `.pth.tar`
 
@@ -161,9 +161,7 @@ def tsm(
         backbone_options=backbone_options,
         entry=entry,
     )
-    x = keras.layers.GlobalAveragePooling1D(name="average")(features)
-    x = keras.layers.Dropout(dropout, name="dropout")(x)
-    model = keras.Model(video, head(x, labels, task, name=HEAD), name=name)
+    model = keras.Model(video, consensus(features, labels, task, dropout=dropout), name=name)
     if of_authors:
         found = _checkpoint("backbone_weights", backbone_weights, backbone)
         copy_weights(found, model.get_layer("frames").layer, str(backbone_weights))
