@@ -1,5 +1,5 @@
 # make demo: the main job on made clips; a preset names the action in VIDEO=FILE at its end.
-# make test: each behaviour once, models on both backends. make test-all: everything on both, and what is long.
+# make test: each behaviour once, models on both backends; XLA compiles with less effort, in half of the time. make test-all: everything on both, and what is long.
 # All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,7 +24,7 @@ demo: setup
 
 test: setup lint
 	$(PYTEST) -m "not keras and not slow"
-	KERAS_BACKEND=jax $(PYTEST) -m "keras and not slow"
+	XLA_FLAGS=--xla_backend_optimization_level=1 KERAS_BACKEND=jax $(PYTEST) -m "keras and not slow"
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "keras and not slow"
 
 test-all: setup lint

@@ -63,6 +63,15 @@ def i3d_weights() -> Path:
     return published("i3d", "kinetics400")
 
 
+@pytest.fixture(scope="module")
+def stripes() -> Iterator[str]:
+    """The name of a model that is made and trained in no time; see `tests.support.stripes`."""
+    from tests.support.stripes import registered  # needs Keras
+
+    with registered() as name:
+        yield name
+
+
 @pytest.fixture(scope="session")
 def motion(tmp_path_factory: pytest.TempPathFactory) -> ClipIndex:
     """48 small real files, 8 a class."""

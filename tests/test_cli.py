@@ -215,6 +215,7 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
 
 @not_the_backend_s
 @pytest.mark.keras
+@pytest.mark.slow
 def test_the_demo_does_the_whole_job_also_where_no_weights_can_be_had(tmp_path: Path) -> None:
     offline = {"KERAS_HOME": str(tmp_path / "home"), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
     done = clipzoo("demo", "--out", tmp_path / "demo", "--clips", 60, "--epochs", 3, **offline)

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.models import enliven
 from loaders import ClipzooError
-from tests.support.models import LABELS, SMALL, clips_for
+from tests.support.models import LABELS, SMALL, clips_for, lively
 
 pytestmark = pytest.mark.keras
 
 
 def test_the_average_is_that_of_the_frames_logits_in_any_order() -> None:
     options = {**SMALL["mobilenet_average"], "frames": 4}
-    model = zoo.with_logits(enliven(zoo.create_model("mobilenet_average", classes=LABELS, **options)))
+    model = zoo.with_logits(lively("mobilenet_average", **options))
     one = zoo.with_logits(zoo.create_model("mobilenet_average", classes=LABELS, **{**options, "frames": 1}))
     one.set_weights(model.get_weights())
     clips = clips_for(model)

@@ -6,7 +6,6 @@ import json
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,13 +13,12 @@ import pyarrow.parquet
 import pytest
 
 import zoo
-from benchmarks.models import enliven
 from export import Classifier, Metadata, extract_features, score, to_onnx
 from export.features import open_extractor
 from loaders import ClipIndex, ClipzooError, index_files
 from tests.support.commands import invoke, refused
 from tests.support.marks import not_the_backend_s
-from tests.support.models import LABELS, SMALL, clips_for
+from tests.support.models import LABELS, clips_for, lively
 from tests.support.onnx_files import write_model
 
 pytestmark = pytest.mark.keras
@@ -28,10 +26,6 @@ CASES = [("convnet_gru", "dense4"), ("mobilenet_average", "average"), ("dtpp", "
 
 
 BACKEND_CASES = CASES[:1] if keras.config.backend() == "jax" else CASES  # the conversion is the same process
-
-
-def live(name: str, **options: Any) -> keras.Model:
-    return enliven(zoo.create_model(name, classes=LABELS, **{**SMALL[name], **options}))
 
 
 def after_head(model: keras.Model, features: np.ndarray) -> np.ndarray:
@@ -57,7 +51,7 @@ def after_head(model: keras.Model, features: np.ndarray) -> np.ndarray:
     ],
 )
 def test_the_head_on_the_features_gives_the_model_s_own_answer(name: str, layer: str) -> None:
-    model = live(name)
+    model = lively(name)
     clips = clips_for(model)
     found = zoo.with_features(model).predict_on_batch(clips)
     wanted = zoo.with_logits(model).predict_on_batch(clips)
@@ -69,7 +63,7 @@ def test_the_head_on_the_features_gives_the_model_s_own_answer(name: str, layer:
 
 @pytest.mark.either
 def test_of_numbers_too_the_head_is_what_comes_after() -> None:
-    model = enliven(zoo.create_model("convnet_gru", classes=2, task="regression", **SMALL["convnet_gru"]))
+    model = lively("convnet_gru", classes=2, task="regression")
     answer = model.get_layer("values")
     answer.scale.assign([2.0, 3.0])
     answer.offset.assign([1.0, -1.0])
@@ -81,7 +75,7 @@ def test_of_numbers_too_the_head_is_what_comes_after() -> None:
 @pytest.mark.either
 @pytest.mark.parametrize(("name", "layer"), BACKEND_CASES)
 def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str, tmp_path: Path) -> None:
-    model, file = live(name), tmp_path / "model.onnx"
+    model, file = lively(name), tmp_path / "model.onnx"
     metadata = to_onnx(model, file, features=True)
     assert metadata.features == layer == Metadata.read(file).features
     assert 0 <= metadata.parity["features"] < 1e-4
@@ -98,7 +92,7 @@ def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str
 
 @not_the_backend_s
 def test_a_float16_file_has_features_in_float32(tmp_path: Path) -> None:
-    model, file = live("mobilenet_average"), tmp_path / "model.onnx"
+    model, file = lively("mobilenet_average"), tmp_path / "model.onnx"
     to_onnx(model, file, features=True, precision="float16")
     clips = clips_for(model)
     found, wanted = Classifier(file).features(clips), zoo.with_features(model).predict_on_batch(clips)["features"]
@@ -107,7 +101,7 @@ def test_a_float16_file_has_features_in_float32(tmp_path: Path) -> None:
 
 
 def test_another_layer_is_averaged_over_steps_and_places() -> None:
-    model = live("convnet_gru")
+    model = lively("convnet_gru")
     clips = clips_for(model)
     frames = model.get_layer("frames")
     steps = keras.Model(model.input, frames.output).predict_on_batch(clips)
@@ -125,14 +119,14 @@ def test_another_layer_is_averaged_over_steps_and_places() -> None:
 
 
 def test_a_layer_inside_both_streams_gives_the_features_of_both() -> None:
-    model = live("dtpp")
+    model = lively("dtpp")
     inner = model.get_layer("rgb_frames").layer.layers[1].name
-    one = zoo.with_features(live("dtpp_rgb"), layer=inner).output["features"].shape[1]
+    one = zoo.with_features(lively("dtpp_rgb"), layer=inner).output["features"].shape[1]
     assert zoo.with_features(model, layer=inner).output["features"].shape[1] == 2 * one
 
 
 def test_a_model_without_a_dense_head_says_so() -> None:
-    model = live("convnet_gru")
+    model = lively("convnet_gru")
     squared = zoo.layers.Answer(LABELS, name="probabilities")(keras.ops.square(model.get_layer("logits").output))
     odd = keras.Model(model.input, squared, name="odd")
     with pytest.raises(ClipzooError, match="'odd' does not end in a dense layer"):
@@ -220,7 +214,7 @@ def test_clips_need_no_labels_and_broken_ones_are_left_out_or_named(file: Path, 
 
 
 def test_several_labels_and_numbers_are_text(motion: ClipIndex) -> None:
-    model = live("convnet_gru")
+    model = lively("convnet_gru")
     clips = [clip._replace(label=label) for clip, label in zip(motion, (("a", "b"), (), None), strict=False)]
     found = extract_features(model, ClipIndex(motion.root, tuple(clips), ("a", "b"), "multilabel"))
     assert found.labels == ("a, b", "", "") and found.files == tuple(clip.file for clip in clips)
@@ -229,7 +223,7 @@ def test_several_labels_and_numbers_are_text(motion: ClipIndex) -> None:
 
 
 def test_a_value_that_is_no_number_is_named(motion: ClipIndex) -> None:
-    model = live("convnet_gru")
+    model = lively("convnet_gru")
     bias = model.get_layer("dense4").bias
     bias.assign(np.full(bias.shape, np.inf))
     few = ClipIndex(motion.root, motion.clips[:1])
@@ -276,7 +270,7 @@ def test_files_that_say_wrong_things_of_their_features_are_refused(tmp_path: Pat
 def test_a_model_that_is_none_of_the_zoo_s_has_no_features_to_export(tmp_path: Path) -> None:
     clip = keras.Input((2, 8, 8, 3))
     model = keras.Model(clip, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling3D()(clip)), name="mine")
-    spec = next(iter(zoo.specs(live("convnet_gru", frames=2)).values())).replace(height=8, width=8)
+    spec = next(iter(zoo.specs(lively("convnet_gru", frames=2)).values())).replace(height=8, width=8)
     with pytest.raises(ClipzooError, match=r"'mine' is none of the zoo's.*--features"):
         to_onnx(model, tmp_path / "mine.onnx", spec=spec, labels=["a", "b"], features=True)
 

@@ -102,7 +102,7 @@ RARE = [pytest.mark.slow] if keras.config.backend() == "jax" else []
 
 
 @pytest.mark.parametrize(
-    "name", ["article", "attention", *(pytest.param(n, marks=RARE) for n in ("conv3d", "regression"))]
+    "name", ["attention", *(pytest.param(n, marks=RARE) for n in ("article", "conv3d", "regression"))]
 )
 def test_the_file_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
     make, said = MODELS[name]

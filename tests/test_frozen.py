@@ -173,6 +173,7 @@ def test_several_inputs_have_features_each(motion: ClipIndex) -> None:
     assert parts.rest.predict_on_batch(values).shape == targets.shape
 
 
+@pytest.mark.either
 def test_the_command_trains_behind_weights_where_nobody_says_otherwise(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,11 +13,11 @@ import onnx
 import pytest
 
 import zoo
-from benchmarks.models import enliven, leaves
+from benchmarks.models import leaves
 from export import Classifier, to_onnx
 from loaders import ClipSpec, ClipzooError, read_clip
 from tests.support.marks import not_the_backend_s
-from tests.support.models import LABELS, SMALL, clips_for
+from tests.support.models import SMALL, clips_for, lively
 from zoo import i3d
 from zoo.precision import set_precision
 from zoo.presets import preset
@@ -237,7 +237,7 @@ def test_arrays_that_are_not_the_authors_are_named(kind: str, place: Any, given:
 def small_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Weights of a small model for three labels, head included."""
     file = tmp_path_factory.mktemp("small") / "small.npz"
-    write_npz(arrays_of(enliven(zoo.create_model("i3d", classes=LABELS, **SMALL["i3d"]))), file)
+    write_npz(arrays_of(lively("i3d")), file)
     yield file
 
 
@@ -298,8 +298,9 @@ def test_the_trunk_is_what_computes_in_half_precision() -> None:
     assert np.isfinite(model.predict(clips_for(model), verbose=0)).all()
 
 
+@pytest.mark.either
 def test_its_graph_is_convolutions_of_clips_and_nothing_turns_them_round(tmp_path: Path) -> None:
-    model, file = enliven(zoo.create_model("i3d", classes=LABELS, **SMALL["i3d"])), tmp_path / "i3d.onnx"
+    model, file = lively("i3d"), tmp_path / "i3d.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # models of the zoo are exported without a remark
         metadata = to_onnx(model, file)

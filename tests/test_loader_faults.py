@@ -214,13 +214,13 @@ def test_mistakes_in_python_are_sentences(motion: ClipIndex) -> None:
 
 
 @pytest.mark.keras
-def test_training_resumes_in_fit(motion: ClipIndex) -> None:
+def test_training_resumes_in_fit(motion: ClipIndex, stripes: str) -> None:
     import zoo
     from loaders import ClipDataset
     from zoo.recipe import Recipe
     from zoo.training import fit
 
-    model = zoo.create_model("convnet_gru", classes=motion.labels, frames=3, size=16, width=0.125, units=4)
+    model = zoo.create_model(stripes, classes=motion.labels, frames=3, size=16)
     dataset = ClipDataset(motion, SPEC, batch_size=10, shuffle=True)
     dataset.epoch = 5
     state = dataset.state(3)

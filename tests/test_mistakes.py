@@ -99,6 +99,7 @@ def test_a_run_is_not_resumed_and_the_sentence_says_what_is(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.slow
 def test_files_among_the_options_are_written_down_from_the_root(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

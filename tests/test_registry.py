@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -51,30 +50,6 @@ def test_what_goes_in_is_known_before_a_model_is_built() -> None:
 def test_what_cannot_go_in_is_named(name: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(ClipzooError, match=said):
         input_specs(name, **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def stripes() -> Iterator[str]:
-    """A stranger's backbone and its card, taken out again."""
-    import keras
-
-    from zoo.backbones import backbone as module
-    from zoo.registry import _CARDS
-
-    def build(shape: tuple[int, int, int], weights: None = None, *, filters: int = 4) -> keras.Model:
-        frame = keras.Input(shape)
-        features = keras.layers.Conv2D(filters, 3, strides=2, activation="relu", name="stripes")(frame)
-        return keras.Model(frame, features, name="stripes")
-
-    zoo.register_backbone("stripes", zoo.Backbone(build=build, mean=127.5, std=127.5, imagenet=False))
-    zoo.register(
-        zoo.Card(
-            name="stripes_gru", summary="A stranger's", spec=ClipSpec(frames=2, height=16, width=16),
-            builder="zoo.recurrent:recurrent", options={"backbone": "stripes", "cell": "gru"},
-        )
-    )  # fmt: skip
-    yield "stripes_gru"
-    del _CARDS["stripes_gru"], sys.modules[module.__module__]._BACKBONES["stripes"]
 
 
 @pytest.mark.keras

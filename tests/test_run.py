@@ -20,13 +20,13 @@ from loaders.compat import VideoFrameGenerator
 from zoo.run import Run
 from zoo.settings import read_settings
 
-pytestmark = pytest.mark.keras
-SMALL: dict[str, Any] = {"frames": 3, "size": 16, "width": 0.125, "units": 4, "dropout": 0.0}
+pytestmark = [pytest.mark.keras, pytest.mark.usefixtures("stripes")]
+SMALL: dict[str, Any] = {"frames": 3, "size": 16, "filters": 4, "dropout": 0.0}
 QUICK = zoo.Recipe(epochs=1, batch=16, augmentation="none")
 
 
 def train(index: ClipIndex, out: Path, recipe: zoo.Recipe = QUICK, **more: Any) -> Run:
-    return zoo.train(index, "convnet_gru", recipe, out=out, options=SMALL, **more)
+    return zoo.train(index, "stripes_average", recipe, out=out, options=SMALL, **more)
 
 
 class On(keras.callbacks.Callback):
@@ -145,7 +145,7 @@ def test_what_a_kill_left_before_the_first_epoch_does_not_block_the_folder(motio
     (tmp_path / ".new").mkdir()
     (tmp_path / ".new" / "model.keras").write_bytes(b"half")
     (tmp_path / ".lock").touch()
-    assert zoo.load_model(train(motion, tmp_path).folder).name == "convnet_gru"
+    assert zoo.load_model(train(motion, tmp_path).folder).name == "stripes_average"
     assert not (tmp_path / ".new").exists()
 
 
@@ -214,7 +214,7 @@ class Floats(keras.utils.PyDataset):
 
 
 def test_clips_that_are_scaled_already_are_refused() -> None:
-    model = zoo.create_model("convnet_gru", classes=2, **SMALL)
+    model = zoo.create_model("stripes_average", classes=2, **SMALL)
     whole = ClipzooError, "the clips are float32, and models of the zoo take uint8"
     with pytest.raises(whole[0], match=whole[1]):
         zoo.fit(model, Floats(), recipe=QUICK)
@@ -226,7 +226,7 @@ def test_a_peer_s_generator_feeds_a_model_of_the_zoo_its_pixels(motion: ClipInde
     pattern = str(motion.root / "{classname}" / "*.avi")
     common: dict[str, Any] = {"glob_pattern": pattern, "nb_frames": 3, "target_shape": (16, 16), "shuffle": False}
     generator = VideoFrameGenerator(**common, batch_size=48)
-    model = zoo.create_model("convnet_gru", classes=motion.labels, **SMALL)
+    model = zoo.create_model("stripes_average", classes=motion.labels, **SMALL)
     still = zoo.Recipe(epochs=1, learning_rate=1e-12)
     history = zoo.fit(model, generator, generator, recipe=still)
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=48)
@@ -246,6 +246,7 @@ def numbers(motion: ClipIndex) -> ClipIndex:
     return ClipIndex(motion.root, clips, ("height", "share"), "regression")
 
 
+@pytest.mark.either
 def test_numbers_are_scaled_inside_and_given_back(motion: ClipIndex, tmp_path: Path) -> None:
     index, said = numbers(motion), list[str]()
     recipe = zoo.Recipe(epochs=2, augmentation="none")

@@ -109,6 +109,7 @@ def test_keras_is_scored_the_same_way(motion: ClipIndex) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.either
 def test_a_run_of_the_first_version_still_loads_goes_on_and_is_scored(motion: ClipIndex, tmp_path: Path) -> None:
     """Written before splits, recipes and seals had their names: by the code at 23e9095, with Keras 3.12.0."""
     import zoo

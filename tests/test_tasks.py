@@ -33,12 +33,11 @@ def relabelled(motion: ClipIndex, task: Task) -> ClipIndex:
 
 
 def small(index: ClipIndex) -> Any:
-    return zoo.create_model(
-        "convnet_gru", classes=index.labels, task=index.task, frames=4, size=16, width=0.125, units=8, dropout=0.0
-    )
+    return zoo.create_model("stripes_average", classes=index.labels, task=index.task, frames=4, size=16, dropout=0.0)
 
 
 @pytest.mark.keras
+@pytest.mark.usefixtures("stripes")
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0, seed=0)
@@ -65,6 +64,7 @@ def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path,
 
 
 @pytest.mark.keras
+@pytest.mark.usefixtures("stripes")
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     from export import Classifier, to_onnx
@@ -92,7 +92,7 @@ def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task
 
 @not_the_backend_s
 @pytest.mark.keras
-@pytest.mark.parametrize("task", ["multilabel", "regression"])
+@pytest.mark.parametrize("task", ["multilabel", pytest.param("regression", marks=pytest.mark.slow)])
 def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0.25, seed=0)
     write_csv(index, tmp_path / "list.csv")

@@ -19,13 +19,13 @@ from zoo.progress import RichProgress
 from zoo.recipe import Recipe
 from zoo.training import compile_model, fit
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.usefixtures("stripes")]
 SPEC = ClipSpec(frames=4, height=16, width=16)
 
 
 def small(labels: tuple[str, ...], seed: int = 0) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    return zoo.create_model("convnet_gru", classes=labels, frames=4, size=16, width=0.125, units=8, dropout=0.0)
+    return zoo.create_model("stripes_average", classes=labels, frames=4, size=16, filters=8, dropout=0.0)
 
 
 def test_batches_have_the_promised_shapes_and_none_is_dropped(motion: ClipIndex) -> None:
@@ -228,7 +228,7 @@ def test_train_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, 
 
 
 def test_mixed_precision_is_that_of_training_not_of_the_files(motion: ClipIndex, tmp_path: Path) -> None:
-    model = small(motion.labels)
+    model = zoo.create_model("convnet_gru", classes=motion.labels, frames=4, size=16, width=0.125, units=8)
     dataset = ClipDataset(motion, zoo.specs(model), batch_size=16)
     recipe = Recipe(epochs=2, augmentation="none", precision="mixed_bfloat16")
     history = zoo.train(motion.split(validation=0.25), model, recipe, out=tmp_path).read_history()

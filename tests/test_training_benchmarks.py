@@ -38,6 +38,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "Worker", WorkerHere)
 
 
+@pytest.mark.slow
 def test_every_way_to_train_is_timed(motion: ClipIndex) -> None:
     rows: list[Row] = []
     ways = WAYS if keras.config.backend() == "tensorflow" else WAYS[1:]  # JAX compiles each for long
@@ -78,6 +79,7 @@ def test_the_command_prints_and_records(motion: ClipIndex, tmp_path: Path, monke
 
 
 @not_the_backend_s
+@pytest.mark.slow
 def test_how_good_models_become_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPTIONS, "convnet_gru", SMALL)
     to = ("--backend", keras.config.backend(), "--models", "convnet_gru", "--quick", "--json")

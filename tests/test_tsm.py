@@ -21,7 +21,7 @@ from loaders import ClipIndex, ClipzooError
 from loaders.cache import MemoryCache
 from tests.support.archives import published
 from tests.support.marks import not_the_backend_s
-from tests.support.models import LABELS, SMALL, clips_for
+from tests.support.models import LABELS, SMALL, clips_for, lively
 from tests.support.torch_files import Tensor, zipped
 from zoo.backbones import backbone
 from zoo.backbones.mobilenetv2_torch import STAGES
@@ -94,7 +94,7 @@ def test_the_ends_get_zeros() -> None:
 
 @pytest.mark.slow
 def test_from_the_past_alone_no_frame_knows_a_later_one() -> None:
-    both = enliven(model_of("tsm_mobilenetv2"))
+    both = lively("tsm_mobilenetv2")
     past = model_of("tsm_mobilenetv2", shift="past")
     past.set_weights(both.get_weights())
     clips = clips_for(both)
@@ -109,7 +109,7 @@ def test_from_the_past_alone_no_frame_knows_a_later_one() -> None:
 
 @pytest.mark.either
 def test_clips_of_a_batch_know_nothing_of_each_other() -> None:
-    model = enliven(model_of("tsm_mobilenetv2"))
+    model = lively("tsm_mobilenetv2")
     clips = clips_for(model)
     together = model.predict_on_batch(clips)
     assert np.ptp(together, axis=0).max() > 1e-3
@@ -118,7 +118,7 @@ def test_clips_of_a_batch_know_nothing_of_each_other() -> None:
 
 @pytest.mark.slow
 def test_without_a_share_it_is_the_average_and_with_one_it_knows_of_order() -> None:
-    average = enliven(zoo.create_model("efficientnet_lite0_average", classes=LABELS, frames=3, size=32))
+    average = lively("efficientnet_lite0_average", frames=3)
     clips = clips_for(average)
     logits = zoo.with_logits(average).predict(clips, verbose=0)["logits"]
     for share, same in ((0, True), (1 / 8, False)):
@@ -189,7 +189,7 @@ def test_a_backbone_without_shortcuts_is_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("train_from", ["head", "block14_expand_conv", "block15_shift"])
 def test_the_two_parts_give_what_the_whole_gives(train_from: str) -> None:
-    model = enliven(model_of("tsm_mobilenetv2"))
+    model = lively("tsm_mobilenetv2")
     freeze(model, train_from)
     parts = cut(model, train_from)
     clips = clips_for(model)
@@ -207,7 +207,7 @@ def test_a_cut_between_shift_and_branch_is_named() -> None:
 
 @pytest.mark.slow
 def test_kept_features_of_another_shift_are_not_taken(motion: ClipIndex) -> None:
-    cache, models = MemoryCache(), [enliven(model_of("tsm_mobilenetv2"))]
+    cache, models = MemoryCache(), [lively("tsm_mobilenetv2")]
     for options in ({"shift": "past"}, {"share": 1 / 4}):
         models.append(model_of("tsm_mobilenetv2", **options))
         models[-1].set_weights(models[0].get_weights())
@@ -387,7 +387,7 @@ if keras.config.backend() == "jax":
 def test_in_the_file_a_shift_takes_channels_and_nothing_is_turned_round(
     name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    model, file = enliven(model_of(name, **options)), tmp_path / "tsm.onnx"
+    model, file = lively(name, **options), tmp_path / "tsm.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # models of the zoo are exported without a remark
         metadata = to_onnx(model, file)
@@ -408,8 +408,9 @@ def test_in_the_file_a_shift_takes_channels_and_nothing_is_turned_round(
 
 
 @not_the_backend_s
+@pytest.mark.slow
 def test_a_float16_file_answers_as_keras_does(tmp_path: Path) -> None:
-    model, file = enliven(model_of("tsm_mobilenetv2")), tmp_path / "half.onnx"
+    model, file = lively("tsm_mobilenetv2"), tmp_path / "half.onnx"
     assert to_onnx(model, file, precision="float16").parity["same_decision"] == 1
     clips = clips_for(model, count=5)
     np.testing.assert_allclose(

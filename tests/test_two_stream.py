@@ -18,6 +18,7 @@ from benchmarks.models import enliven
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.support.commands import clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s
+from tests.support.models import lively
 from zoo.backbones import backbone
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
@@ -125,7 +126,7 @@ def test_pools_pad_as_caffe_does() -> None:
 # === Streams ===
 
 
-@pytest.mark.parametrize("name", ["dtpp_rgb", "dtpp_flow", "dtpp_diff"])
+@pytest.mark.parametrize("name", [pytest.param("dtpp_rgb", marks=pytest.mark.either), "dtpp_flow", "dtpp_diff"])
 def test_a_stream_is_what_the_specification_says(name: str) -> None:
     card = zoo.card(name)
     assert card.spec.frames == 25 and card.spec.sampling == "segments" and card.spec.resize_to == 256
@@ -221,7 +222,7 @@ def test_the_authors_caffe_arrays_become_keras_s() -> None:
 def test_a_whole_stream_is_loaded_from_converted_arrays(tmp_path: Path) -> None:
     from zoo.weights import arrays_of
 
-    model = enliven(zoo.create_model("dtpp_flow", classes=3, **SMALL))
+    model = lively("dtpp_flow", classes=3)
     write_npz(arrays_of(model), tmp_path / "whole.npz")
     again = zoo.create_model("dtpp_flow", classes=3, weights=str(tmp_path / "whole.npz"), **SMALL)
     clips = np.random.default_rng(0).integers(0, 256, (2, 6, 16, 16, 10), np.uint8)
@@ -290,6 +291,7 @@ def test_accumulated_batches_make_one_step_of_their_mean() -> None:
     np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), [-40 / 32], rtol=1e-5)
 
 
+@pytest.mark.either
 def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
     model = zoo.create_model("dtpp_rgb", classes=motion.labels, **SMALL)
     index = ClipIndex(motion.root, tuple(clip._replace(split="train") for clip in motion), motion.labels)
@@ -303,7 +305,7 @@ def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
 
 
 def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
-    model = enliven(zoo.create_model("dtpp_rgb", classes=motion.labels, partial_bn="first", **SMALL))
+    model = lively("dtpp_rgb", classes=motion.labels, partial_bn="first", dropout=0.0)
     layers = [layer for layer in model.get_layer("rgb_frames").layer.layers if "norm" in layer.name]
     before = [[w.copy() for w in layer.get_weights()] for layer in layers]
     fit(model, ClipDataset(motion, zoo.specs(model), batch_size=16), recipe=Recipe(epochs=1))
@@ -318,7 +320,7 @@ def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
 
 
 def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
-    rgb, flow = (enliven(zoo.create_model(f"dtpp_{m}", classes=("a", "b", "c"), **SMALL)) for m in ("rgb", "flow"))
+    rgb, flow = (lively(f"dtpp_{m}", classes=("a", "b", "c")) for m in ("rgb", "flow"))
     model = fuse(rgb, flow, weight=0.3)
     assert list(zoo.specs(model)) == ["rgb", "flow"]
     rng = np.random.default_rng(0)
@@ -342,13 +344,13 @@ def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
     assert fresh.get_layer("flow_logits").output.shape == (None, 2)
 
 
-@pytest.mark.parametrize("name", ["dtpp_flow", "dtpp"])
+@pytest.mark.parametrize("name", [pytest.param("dtpp_flow", marks=pytest.mark.slow), "dtpp"])
 def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path: Path, name: str) -> None:
     import onnx
 
     from export import Classifier, to_onnx
 
-    model = enliven(zoo.create_model(name, classes=motion.labels, **SMALL))
+    model = lively(name, classes=motion.labels)
     metadata = to_onnx(model, tmp_path / "model.onnx")
     assert metadata.specs["flow"].flow == FlowSpec(bound=20)
     graph = onnx.load(tmp_path / "model.onnx").graph
@@ -367,6 +369,7 @@ def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path
 
 
 @pytest.mark.either
+@pytest.mark.slow
 def test_one_dataset_feeds_both_streams_with_one_crop_and_one_mirror(motion: ClipIndex) -> None:
     model = zoo.create_model("dtpp", classes=motion.labels, **SMALL)
     augmentation = Augmentation(zoom=0, rotation=0, width_shift=0, height_shift=0, crop="multiscale")
@@ -464,6 +467,7 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
 
 @pytest.mark.either
 @not_the_backend_s
+@pytest.mark.slow
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
     common = [
         "--set", "frames=6", "--set", "size=16", "--set", "backbone=convnet", "--set", "width=0.125", "--epochs", 1,

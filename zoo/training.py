@@ -90,6 +90,7 @@ def fit(
     pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
     feed = Feed(train, pixels=pixels)
     checked = Source(validation, pixels=pixels) if validation is not None else None
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice, to make these
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
     record = Record(monitor)
     every: list[keras.callbacks.Callback] = [Clock(feed), record, *callbacks]

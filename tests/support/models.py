@@ -8,6 +8,8 @@ import keras
 import numpy as np
 
 import zoo
+from benchmarks.models import enliven
+from zoo.undrawn import undrawn
 
 STREAM: dict[str, Any] = {"frames": 6, "size": 16, "backbone": "convnet", "width": 0.125}
 INFLATED: dict[str, Any] = {"frames": 8, "size": 112, "width": 0.125}
@@ -27,7 +29,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "tsm_mobilenetv2": {"frames": 3, "size": 32},
     "tsm_efficientnet_lite0": {"frames": 3, "size": 32},
 }
+# One of each kind; `make test` asks the others on TensorFlow alone.
+KINDS = ("convnet_gru", "mobilenet_gru", "mobilenet_average", "tsm_mobilenetv2", "dtpp_rgb", "dtpp", "i3d")
 LABELS = ("jump", "run", "ride a bike")
+
+
+def lively(name: str, *, classes: tuple[str, ...] | int = LABELS, **options: Any) -> keras.Model:
+    """A small model of the zoo that answers each clip its own way: see `benchmarks.models.enliven`."""
+    with undrawn():  # all weights are set next
+        model = zoo.create_model(name, classes=classes, **{**SMALL[name], **options})
+    return enliven(model)
 
 
 def clips_for(model: keras.Model, count: int = 3) -> Any:
