@@ -159,6 +159,7 @@ def test_a_full_disk_is_one_sentence_of_lists_and_scans(tmp_path: Path, what: st
 
 @pytest.mark.keras
 @not_the_backend_s
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_where_keras_saves(tmp_path: Path) -> None:
     paths = [tmp_path / "model.keras", tmp_path / "model.h5"]
     for path in paths:

@@ -27,6 +27,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "levels.onnx", spec=BIG, shape=BIG.shape)
 
 
+@pytest.mark.slow
 def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "box" / "inference-1.jsonl"
     done = script(

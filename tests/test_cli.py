@@ -129,6 +129,7 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
 
 @not_the_backend_s
 @pytest.mark.keras
+@pytest.mark.slow
 def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_path: Path) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
     (tmp_path / "path" / "tf2onnx" / "__init__.py").write_text(BROKEN_CONVERTER)

@@ -94,6 +94,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path: Path, monk
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for the size of files")
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_the_converter_is_a_sentence(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: 8 KiB, less than the ONNX file of 19."""
     command = f'ulimit -f 8; exec "{sys.executable}" -m clipzoo export "{RUN}" "{tmp_path / "model.onnx"}"'

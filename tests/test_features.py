@@ -21,11 +21,11 @@ from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, clips_for, lively
 from tests.support.onnx_files import write_model
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 CASES = [("convnet_gru", "dense4"), ("mobilenet_average", "average"), ("dtpp", "rgb_pyramid+flow_pyramid")]
 
 
-BACKEND_CASES = CASES[:1] if keras.config.backend() == "jax" else CASES  # the conversion is the same process
+QUICK_CASES = [CASES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:])]
 
 
 def after_head(model: keras.Model, features: np.ndarray) -> np.ndarray:
@@ -61,7 +61,6 @@ def test_the_head_on_the_features_gives_the_model_s_own_answer(name: str, layer:
     np.testing.assert_array_equal(found["probabilities"], wanted["probabilities"])
 
 
-@pytest.mark.either
 def test_of_numbers_too_the_head_is_what_comes_after() -> None:
     model = lively("convnet_gru", classes=2, task="regression")
     answer = model.get_layer("values")
@@ -72,8 +71,7 @@ def test_of_numbers_too_the_head_is_what_comes_after() -> None:
     np.testing.assert_allclose(found["values"], wanted, atol=1e-4)
 
 
-@pytest.mark.either
-@pytest.mark.parametrize(("name", "layer"), BACKEND_CASES)
+@pytest.mark.parametrize(("name", "layer"), QUICK_CASES)
 def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str, tmp_path: Path) -> None:
     model, file = lively(name), tmp_path / "model.onnx"
     metadata = to_onnx(model, file, features=True)
@@ -91,6 +89,7 @@ def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str
 
 
 @not_the_backend_s
+@pytest.mark.slow
 def test_a_float16_file_has_features_in_float32(tmp_path: Path) -> None:
     model, file = lively("mobilenet_average"), tmp_path / "model.onnx"
     to_onnx(model, file, features=True, precision="float16")
@@ -144,7 +143,6 @@ def file(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
     return out
 
 
-@pytest.mark.either
 def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, videos: Path, tmp_path: Path) -> None:
     found = {}
     for model in (run, file):
@@ -174,7 +172,6 @@ def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, 
     assert done.returncode == 0 and ": 2 clips" in done.stdout, done.stderr
 
 
-@pytest.mark.either
 def test_parquet_has_a_row_a_clip(file: Path, videos: Path, tmp_path: Path) -> None:
     clips = sorted((videos / "left").glob("*.avi"))[:2]
     rows = [f"left/{clips[0].name},left,train,0,0.2", f"left/{clips[1].name},left,,,"]
@@ -192,7 +189,6 @@ def test_parquet_has_a_row_a_clip(file: Path, videos: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(np.array(table.column("features").to_pylist(), np.float32)[1], wanted.features[0])
 
 
-@pytest.mark.either
 def test_clips_need_no_labels_and_broken_ones_are_left_out_or_named(file: Path, videos: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()

@@ -298,7 +298,7 @@ def test_the_trunk_is_what_computes_in_half_precision() -> None:
     assert np.isfinite(model.predict(clips_for(model), verbose=0)).all()
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_its_graph_is_convolutions_of_clips_and_nothing_turns_them_round(tmp_path: Path) -> None:
     model, file = lively("i3d"), tmp_path / "i3d.onnx"
     with warnings.catch_warnings():

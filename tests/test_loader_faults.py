@@ -215,6 +215,8 @@ def test_mistakes_in_python_are_sentences(motion: ClipIndex) -> None:
 
 @pytest.mark.keras
 def test_training_resumes_in_fit(motion: ClipIndex, stripes: str) -> None:
+    import keras
+
     import zoo
     from loaders import ClipDataset
     from zoo.recipe import Recipe
@@ -234,8 +236,11 @@ def test_training_resumes_in_fit(motion: ClipIndex, stripes: str) -> None:
         return real(epoch, batch)
 
     again._ahead._read = noted  # type: ignore[assignment]
-    history = fit(model, again, recipe=Recipe(epochs=3))
+    steps: list[int] = []
+    counter = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(batch))
+    history = fit(model, again, recipe=Recipe(epochs=3), callbacks=[counter])
     assert len(history) == 3
+    assert steps == [0, 1, *range(5), *range(5)]
     wanted = {(5, 3), (5, 4), *((epoch, batch) for epoch in (6, 7) for batch in range(5))}
     assert wanted <= set(seen)
     assert not any(epoch in (5,) and batch < 3 for epoch, batch in seen)

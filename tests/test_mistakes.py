@@ -77,6 +77,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(
     assert "backend" not in done.stdout  # nothing was begun
 
 
+@pytest.mark.slow
 def test_only_what_this_training_wrote_is_said_to_be_kept(motion: ClipIndex, tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_text("precious")
     block = Call(lambda: (tmp_path / ".new").write_text("where a folder must be made"))

@@ -32,7 +32,7 @@ def test_every_registered_model_is_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in KINDS else pytest.mark.either) for name in SMALL]
+    "name", [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in SMALL]
 )
 def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path: Path) -> None:
     model = lively(name)
@@ -175,7 +175,7 @@ answers = {
     path.stem: zoo.load_model(path).predict(np.load(path.with_suffix(".npy")), verbose=0).tolist()
     for path in folder.glob("*.keras")
 }
-zoo.create_model("mobilenet_gru", classes=3, **json.loads(sys.argv[2])).save(folder / "elsewhere.keras")
+zoo.create_model("convnet_gru", classes=3, **json.loads(sys.argv[2])).save(folder / "elsewhere.keras")
 (folder / "answers.json").write_text(json.dumps(answers))
 """
 
@@ -185,7 +185,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models made here with clips and their answers, and what the other backend made of them in its own process."""
     folder = tmp_path_factory.mktemp("elsewhere")
     expected = {}
-    for name in ("convnet_gru", "mobilenet_lstm", "dtpp_flow"):
+    for name in ("convnet_gru", "dtpp_flow"):
         both = {"bidirectional": True} if name == "convnet_gru" else {}
         model = lively(name, **both)
         clips = clips_for(model)
@@ -194,7 +194,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         expected[name] = model.predict(clips, verbose=0).tolist()
     (folder / "expected.json").write_text(json.dumps(expected))
     there = {"jax": "tensorflow", "tensorflow": "jax"}[keras.config.backend()]
-    command = [sys.executable, "-c", ELSEWHERE, str(folder), json.dumps(SMALL["mobilenet_gru"])]
+    command = [sys.executable, "-c", ELSEWHERE, str(folder), json.dumps(SMALL["convnet_gru"])]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": there}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -203,7 +203,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.either
 def test_a_file_of_one_backend_gives_the_same_on_the_other(elsewhere: Path) -> None:
     answers, expected = (json.loads((elsewhere / f"{name}.json").read_text()) for name in ("answers", "expected"))
-    assert set(answers) == set(expected) and len(expected) == 3
+    assert set(answers) == set(expected) and len(expected) == 2
     for name, probabilities in expected.items():
         assert np.ptp(probabilities, axis=0).max() > 1e-3
         np.testing.assert_allclose(answers[name], probabilities, atol=1e-4)
@@ -212,12 +212,12 @@ def test_a_file_of_one_backend_gives_the_same_on_the_other(elsewhere: Path) -> N
 @not_the_backend_s
 @pytest.mark.slow
 def test_both_backends_give_the_same_operators_in_the_same_order(elsewhere: Path, tmp_path: Path) -> None:
-    zoo.create_model("mobilenet_gru", classes=3, **SMALL["mobilenet_gru"]).save(tmp_path / "here.keras")
+    zoo.create_model("convnet_gru", classes=3, **SMALL["convnet_gru"]).save(tmp_path / "here.keras")
     operators = []
     for saved in (tmp_path / "here.keras", elsewhere / "elsewhere.keras"):
         to_onnx(saved, tmp_path / "model.onnx", force=True)  # it is not trained
         operators.append([node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node])
-    assert len(operators[0]) > 50
+    assert len(operators[0]) > 30
     assert operators[0] == operators[1]
 
 

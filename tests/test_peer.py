@@ -34,7 +34,7 @@ from loaders.compat import (
     VideoFrameGenerator,
 )
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 SPEC = ClipSpec(frames=4, height=16, width=16)
 
 

@@ -22,7 +22,7 @@ from zoo.presets import SOURCES, Source, find_weights, names_of, preset
 from zoo.saving import saved_specs
 from zoo.weights import Arrays, read_npz
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 ARCHIVE = "tiny_weights-1.0-py3-none-any.whl"
 
@@ -210,7 +210,6 @@ def test_a_preset_s_input_is_known_before_it_is_fetched() -> None:
     assert len(set(preset("i3d_kinetics400").classes())) == 400
 
 
-@pytest.mark.either
 def test_where_weights_began_travels_into_run_and_file(motion: ClipIndex, tmp_path: Path) -> None:
     options = {"frames": 2, "size": 8, "width": 1 / 64}
     first = zoo.create_model("convnet_gru", classes=2, **options)

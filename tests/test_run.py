@@ -20,7 +20,7 @@ from loaders.compat import VideoFrameGenerator
 from zoo.run import Run
 from zoo.settings import read_settings
 
-pytestmark = [pytest.mark.keras, pytest.mark.usefixtures("stripes")]
+pytestmark = [pytest.mark.keras, pytest.mark.either, pytest.mark.usefixtures("stripes")]
 SMALL: dict[str, Any] = {"frames": 3, "size": 16, "filters": 4, "dropout": 0.0}
 QUICK = zoo.Recipe(epochs=1, batch=16, augmentation="none")
 
@@ -98,7 +98,6 @@ def test_any_file_of_a_run_guards_its_folder(motion: ClipIndex, tmp_path: Path, 
     assert contents(tmp_path) == {file: b"precious"}
 
 
-@pytest.mark.either
 def test_overwriting_keeps_the_old_run_until_there_is_a_new_one(motion: ClipIndex, tmp_path: Path) -> None:
     train(motion, tmp_path)
     (tmp_path / "confusion.png").write_bytes(b"of the old run")
@@ -115,7 +114,6 @@ def test_overwriting_keeps_the_old_run_until_there_is_a_new_one(motion: ClipInde
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.either
 def test_a_replacement_that_was_cut_short_is_ended_by_whoever_looks(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +158,6 @@ def test_a_second_training_into_a_folder_is_refused(motion: ClipIndex, tmp_path:
         pass
 
 
-@pytest.mark.either
 def test_a_validation_loss_that_is_no_number_stops_and_the_last_good_model_stays(
     motion: ClipIndex, tmp_path: Path
 ) -> None:
@@ -220,7 +217,7 @@ def test_clips_that_are_scaled_already_are_refused() -> None:
         zoo.fit(model, Floats(), recipe=QUICK)
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_a_peer_s_generator_feeds_a_model_of_the_zoo_its_pixels(motion: ClipIndex) -> None:
     """By `fit` unscaled; by plain `model.fit` only with rescale=None: floats of 0 to 1 become zeros there."""
     pattern = str(motion.root / "{classname}" / "*.avi")
@@ -246,7 +243,6 @@ def numbers(motion: ClipIndex) -> ClipIndex:
     return ClipIndex(motion.root, clips, ("height", "share"), "regression")
 
 
-@pytest.mark.either
 def test_numbers_are_scaled_inside_and_given_back(motion: ClipIndex, tmp_path: Path) -> None:
     index, said = numbers(motion), list[str]()
     recipe = zoo.Recipe(epochs=2, augmentation="none")

@@ -66,6 +66,7 @@ def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path,
 @pytest.mark.keras
 @pytest.mark.usefixtures("stripes")
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
+@pytest.mark.either
 def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     from export import Classifier, to_onnx
 
@@ -92,7 +93,8 @@ def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task
 
 @not_the_backend_s
 @pytest.mark.keras
-@pytest.mark.parametrize("task", ["multilabel", pytest.param("regression", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+@pytest.mark.slow
 def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0.25, seed=0)
     write_csv(index, tmp_path / "list.csv")

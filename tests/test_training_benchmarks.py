@@ -63,6 +63,7 @@ def test_a_model_is_timed_as_it_answers(tmp_path: Path) -> None:
     assert runner.finish()["session_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_records(motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend, way = keras.config.backend(), Way(source="videos")
     monkeypatch.setattr(benchmarks.training, "QUICK", SHORT)

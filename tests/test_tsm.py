@@ -315,6 +315,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return write
 
 
+@pytest.mark.either
 def test_the_authors_checkpoint_fills_the_trunk_or_all_of_it(checkpoint: Callable[..., str]) -> None:
     state = authors()
     file = checkpoint("TSM_kinetics_RGB_mobilenetv2_shift8.pth", state)

@@ -93,6 +93,8 @@ class Feed(Source):
 
     def end(self) -> None:
         """Called after each epoch."""
+        if self.resumed:  # the rest of its epoch is over, and Keras asks anew how many batches there are
+            self.dataset.epoch = self.first + self.epoch + 1
         self.epoch = -1
 
 
