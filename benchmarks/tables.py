@@ -1,4 +1,4 @@
-"""The README's tables of inference, training and the pipeline, one for every machine, from its newest result files."""
+"""The pages' tables of inference, training and the pipeline, one for every machine, from its newest result files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ PEERS = (
 def inference() -> str:
     """ONNX Runtime beside its peers."""
     return _per_machine("inference", _inference)
+
+
+def speeds() -> tuple[str, dict[str, float]]:
+    """The processor with the most models, and for each its clips a second: our file, ONNX Runtime, batch 1."""
+    found: dict[str, dict[str, float]] = {}
+    for results in newest("inference"):
+        device = f"{results.setup.device}, {results.setup.cores} cores"
+        for row in results.select(runner=OURS, batch=1, settings={"provider": "CPU"}):
+            if row.measured:
+                found.setdefault(device, {})[row.model] = row.clips_per_second
+    return max(found.items(), key=lambda item: len(item[1]), default=("", {}))
 
 
 def start_up() -> str:
