@@ -45,10 +45,10 @@ def models() -> str:
 
 
 def zoo() -> str:
-    """The models that most people choose from: what each is, how good and how fast it was."""
+    """The models to start with: what each is, its accuracy and its speed."""
     device, rates = tables.speeds()
     shares = _shares()
-    rows = [f"| model | what it is | top-1 on fights | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
+    rows = [f"| model | what it is | top-1, fights | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
     for each in (card for card in CARDS if card.name in CHOSEN):
         share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
         rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
@@ -119,10 +119,10 @@ def loading() -> str:
 
 
 def motion() -> str:
-    """The two-stream model on made motion clips, on both backends."""
+    """The two-stream model on drawn motion clips, on both backends."""
     found = [_read(f"two_stream/motion-{backend}.json") for backend in ("jax", "tensorflow")]
     rows = [_accuracy(f"{name}, {f['backend']}", row) for f in found for name, row in f["rows"].items()]
-    return "\n".join((_ACCURACY[0].format("made motion clips, chance 16.7%"), _ACCURACY[1], *rows))
+    return "\n".join((_ACCURACY[0].format("drawn motion clips, chance 16.7%"), _ACCURACY[1], *rows))
 
 
 def ablation() -> str:
@@ -133,7 +133,7 @@ def ablation() -> str:
     for setting in settings:
         shares = [f"{found[f'{setting}, {stream}']['top1']:.1%}" for stream in ("rgb", "flow", "fused")]
         rows.append(f"| {setting} | {' | '.join(shares)} |")
-    return "\n".join(("| pyramid, made motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
+    return "\n".join(("| pyramid, drawn motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
 
 
 def fights() -> str:

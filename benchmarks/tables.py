@@ -80,11 +80,11 @@ def setting(results: Results) -> str:
     products = [row for row in results.rows if row.runner == MATRIX and row.measured]
     rates = sorted(row.facts["floating_point_operations"] / row.round_seconds.value / 1e9 for row in products)
     matrix = (
-        f", and the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s during the run" if rates else ""
+        f"; during it, the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s" if rates else ""
     )
     return (
         f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
-        f"How quiet it was: {found.load:g} cores were busy before{matrix}. `{Path(where).as_posix()}`"
+        f"Before the run, {found.load:g} cores were busy{matrix}. `{Path(where).as_posix()}`"
     )
 
 
