@@ -79,9 +79,7 @@ def setting(results: Results) -> str:
     where = results.path.relative_to(FOLDER.parent.parent) if results.path.is_relative_to(FOLDER) else results.path
     products = [row for row in results.rows if row.runner == MATRIX and row.measured]
     rates = sorted(row.facts["floating_point_operations"] / row.round_seconds.value / 1e9 for row in products)
-    matrix = (
-        f"; during it, the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s" if rates else ""
-    )
+    matrix = f"; during it, the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s" if rates else ""
     return (
         f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
         f"Before the run, {found.load:g} cores were busy{matrix}. `{Path(where).as_posix()}`"
