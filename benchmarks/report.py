@@ -1,12 +1,14 @@
-"""The README's tables and pictures of measurements, from the result files alone: `python -m benchmarks.report`."""
+"""The tables and pictures of all pages, from the cards and the result files alone: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +23,13 @@ from zoo.cards import CARDS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (
+    "README.md", "loaders/README.md", "zoo/README.md", "export/README.md", "benchmarks/README.md", "benchmarks/GPU.md",
+    "CONTRIBUTING.md",
+)  # fmt: skip
+CHOSEN = (  # one of each kind, for the front page
+    "convnet_gru", "mobilenet_gru", "mobilenetv2_gru", "efficientnet_lite0_average", "tsm_mobilenetv2", "dtpp", "i3d",
+)  # fmt: skip
 _ACCURACY = ("| {} | test top-1 | 95 % interval |", "|---|---|---|")
 
 
@@ -32,6 +41,60 @@ def models() -> str:
         cost = f"{each.multiply_adds / 1e9:.2f} G" if each.multiply_adds else "not counted"
         size = f"{each.spec.frames} x {each.spec.height}x{each.spec.width}"
         rows.append(f"| `{each.name}` | {size} | {parameters} | {cost} | {each.summary} |")
+    return "\n".join(rows)
+
+
+def zoo() -> str:
+    """The models to start with: what each is, its accuracy and its speed."""
+    device, rates = tables.speeds()
+    shares = _shares()
+    rows = [f"| model | what it is | top-1, fights | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
+    for each in (card for card in CARDS if card.name in CHOSEN):
+        share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
+        rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
+        rows.append(f"| `{each.name}` | {each.summary} | {share} | {rate} |")
+    return "\n".join(rows)
+
+
+def _shares() -> dict[str, float]:
+    """Model -> mean top-1 of its seeds, on the test clips of the fights set, of its ONNX files."""
+    found = [_read(f"fights/{file.name}")["top1"] for file in _fights_files()]
+    return {"mobilenet_gru": fmean(found)} if found else {}
+
+
+def real_clips() -> str:
+    """`mobilenet_gru` on the fights set: every backend and seed, and their mean."""
+    rows = ["| trained on | seed | top-1 | 95 % interval | mean per-class accuracy |", "|---|---|---|---|---|"]
+    found = []
+    for file in _fights_files():
+        backend, seed, _ = file.stem.split("-")
+        each = _read(f"fights/{file.name}")
+        low, high = each["interval"]
+        figures = f"{each['top1']:.1%} | {low:.1%} to {high:.1%} | {each['mean_class_accuracy']:.1%}"
+        rows.append(f"| {backend} | {seed} | {figures} |")
+        found.append(each)
+    if not found:
+        return ""
+    mean, by_class = (fmean(each[name] for each in found) for name in ("top1", "mean_class_accuracy"))
+    return "\n".join((*rows, f"| mean of {len(found)} | | {mean:.1%} | | {by_class:.1%} |"))
+
+
+def _fights_files() -> list[Path]:
+    return sorted((RESULTS / "fights").glob("*-onnx.json"))
+
+
+def i3d_whole() -> str:
+    """Epochs of I3D, trained whole on a GPU."""
+    path = RESULTS / "nvidia-h200" / "i3d-whole" / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            epochs = list(csv.DictReader(file))
+    except OSError as error:
+        raise ClipzooError(f"{path}: cannot be read as a result ({error.strerror})") from None
+    rows = ["| epoch | seconds | of them waiting for clips | validation top-1 |", "|---|---|---|---|"]
+    for each in epochs:
+        seconds, wait, share = (float(each[name]) for name in ("seconds", "data_wait", "val_accuracy"))
+        rows.append(f"| {int(each['epoch']) + 1} | {seconds:.1f} | {wait:.0%} | {share:.1%} |")
     return "\n".join(rows)
 
 
@@ -56,10 +119,10 @@ def loading() -> str:
 
 
 def motion() -> str:
-    """The two-stream model on made motion clips, on both backends."""
+    """The two-stream model on drawn motion clips, on both backends."""
     found = [_read(f"two_stream/motion-{backend}.json") for backend in ("jax", "tensorflow")]
     rows = [_accuracy(f"{name}, {f['backend']}", row) for f in found for name, row in f["rows"].items()]
-    return "\n".join((_ACCURACY[0].format("made motion clips, chance 16.7%"), _ACCURACY[1], *rows))
+    return "\n".join((_ACCURACY[0].format("drawn motion clips, chance 16.7%"), _ACCURACY[1], *rows))
 
 
 def ablation() -> str:
@@ -70,7 +133,7 @@ def ablation() -> str:
     for setting in settings:
         shares = [f"{found[f'{setting}, {stream}']['top1']:.1%}" for stream in ("rgb", "flow", "fused")]
         rows.append(f"| {setting} | {' | '.join(shares)} |")
-    return "\n".join(("| pyramid, made motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
+    return "\n".join(("| pyramid, drawn motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
 
 
 def fights() -> str:
@@ -85,7 +148,10 @@ def fights() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "zoo": zoo,
     "models": models,
+    "real_clips": real_clips,
+    "i3d_whole": i3d_whole,
     "loading": loading,
     "motion": motion,
     "ablation": ablation,
@@ -99,21 +165,29 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def render(text: str) -> str:
-    """The same text with every table between `<!-- name -->` and `<!-- end -->` made anew.
+def render(pages: Mapping[str, str]) -> dict[str, str]:
+    """The same pages with every table between `<!-- name -->` and `<!-- end -->` made anew.
+
+    Args:
+        pages: name of the page -> its text.
 
     Raises:
-        ClipzooError: a table's place is missing, or a result file.
+        ClipzooError: a table that is not empty has no place on any page, or a result file cannot be read.
     """
+    made = dict(pages)
     for name, make in TABLES.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        table = make()
-        if not place.search(text):
-            if not table:
-                continue  # nothing measured yet
-            raise ClipzooError(f"README.md has no place for the table {name!r}: <!-- {name} --> and <!-- end -->")
-        text = place.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text)  # type: ignore[misc]
-    return text
+        body = make()
+        if body and not any(map(place.search, made.values())):
+            raise ClipzooError(f"no page has a place for the table {name!r}: <!-- {name} --> and <!-- end -->")
+        for page, text in made.items():
+            made[page] = place.sub(lambda match, body=body: f"{match[1]}{body}\n{match[2]}", text)  # type: ignore[misc]
+    return made
+
+
+def read_pages() -> dict[str, str]:
+    """Name -> text of every page of the checkout."""
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 
 
 def _accuracy(name: str, row: dict[str, Any]) -> str:
@@ -135,7 +209,7 @@ def main(
         Path | None, typer.Option(help="A folder of KIND-TIME.jsonl: print their tables, draw beside them, no more.")
     ] = None,
 ) -> None:
-    """Write README.md and the pictures beside the result files anew."""
+    """Write the tables of every page and the pictures beside the result files anew."""
     from benchmarks.plots import draw
 
     if results is not None:
@@ -148,11 +222,13 @@ def main(
             for picture in draw(found):
                 typer.echo(f"wrote {picture}")
         return
-    path = ROOT / "README.md"
     if not in_checkout():
-        raise ClipzooError("only a checkout has a README.md to write; give --results FOLDER for tables and pictures")
-    write_text(path, render(path.read_text(encoding="utf-8")))
-    typer.echo(f"wrote {path}: {', '.join(TABLES)}")
+        raise ClipzooError("only a checkout has pages to write; give --results FOLDER for tables and pictures")
+    pages = read_pages()
+    for name, text in render(pages).items():
+        if text != pages[name]:
+            write_text(ROOT / name, text)
+            typer.echo(f"wrote {ROOT / name}")
     for kind in KINDS:
         for _, files in groupby(newest(kind), key=lambda results: results.path.parent):
             for picture in draw(list(files)):

@@ -1,4 +1,4 @@
-"""The README's tables of inference, training and the pipeline, one for every machine, from its newest result files."""
+"""The pages' tables of inference, training and the pipeline, one for every machine, from its newest result files."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ PEERS = (
 def inference() -> str:
     """ONNX Runtime beside its peers."""
     return _per_machine("inference", _inference)
+
+
+def speeds() -> tuple[str, dict[str, float]]:
+    """The processor with the most models, and for each its clips a second: our file, ONNX Runtime, batch 1."""
+    found: dict[str, dict[str, float]] = {}
+    for results in newest("inference"):
+        device = f"{results.setup.device}, {results.setup.cores} cores"
+        for row in results.select(runner=OURS, batch=1, settings={"provider": "CPU"}):
+            if row.measured:
+                found.setdefault(device, {})[row.model] = row.clips_per_second
+    return max(found.items(), key=lambda item: len(item[1]), default=("", {}))
 
 
 def start_up() -> str:
@@ -68,12 +79,10 @@ def setting(results: Results) -> str:
     where = results.path.relative_to(FOLDER.parent.parent) if results.path.is_relative_to(FOLDER) else results.path
     products = [row for row in results.rows if row.runner == MATRIX and row.measured]
     rates = sorted(row.facts["floating_point_operations"] / row.round_seconds.value / 1e9 for row in products)
-    matrix = (
-        f", and the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s during the run" if rates else ""
-    )
+    matrix = f"; during it, the matrix product ran at {rates[0]:.0f} to {rates[-1]:.0f} GFLOP/s" if rates else ""
     return (
         f"{found.device}{driver}, {found.cores} cores, {found.started[:10]}, commit {found.commit}; {versions}. "
-        f"How quiet it was: {found.load:g} cores were busy before{matrix}. `{Path(where).as_posix()}`"
+        f"Before the run, {found.load:g} cores were busy{matrix}. `{Path(where).as_posix()}`"
     )
 
 

@@ -1,48 +1,92 @@
-"""The README says what the code and the result files say."""
+"""The pages say what the code and the result files say."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+import typer
+
 import zoo
-from benchmarks.report import render
+from benchmarks.report import PAGES, TABLES, read_pages, render
+from clipzoo import app
+from loaders import ClipzooError
 from loaders.sampling import uniform
 from tests.support.commands import ROOT
 from zoo.settings import read_settings
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = read_pages()
+CONTRACT = TEXTS["export/README.md"]
 
 
-def test_the_table_of_real_clips_is_the_result_files() -> None:
+def test_the_front_page_is_short() -> None:
+    text = TEXTS["README.md"]
+    assert len(text.splitlines()) <= 180
+    assert len(text.encode()) <= 10_000
+
+
+def test_every_page_is_reached_from_the_front_page() -> None:
+    reached, left = set(), ["README.md"]
+    while left:
+        page = left.pop()
+        if page in TEXTS and page not in reached:
+            reached.add(page)
+            left += [str((ROOT / page).parent.joinpath(file).resolve().relative_to(ROOT)) for file, _ in links(page)]
+    assert reached == set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    for file, heading in links(page):
+        target = (ROOT / page).parent / file if file else ROOT / page
+        assert target.is_file(), file
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {anchor(each) for each in headings}, (file, heading)
+
+
+def test_the_tables_are_the_cards_and_the_result_files() -> None:
+    assert render(TEXTS) == TEXTS
+
+
+def test_a_mark_has_a_table() -> None:
+    marks = {name for text in TEXTS.values() for name in re.findall(r"<!-- (\w+) -->", text)} - {"end"}
+    assert marks == {name for name, make in TABLES.items() if make()}
+
+
+def test_a_table_without_a_place_is_an_error() -> None:
+    pages = {name: text.replace("<!-- loading -->", "") for name, text in TEXTS.items()}
+    with pytest.raises(ClipzooError, match="no page has a place for the table 'loading'"):
+        render(pages)
+
+
+def test_the_onnx_files_of_real_clips_answer_as_keras_did() -> None:
     files = sorted((ROOT / "benchmarks" / "results" / "fights").glob("*-onnx.json"))
     assert files
     for file in files:
-        backend, seed, _ = file.stem.split("-")
-        onnx, keras = (json.loads(file.with_stem(f"{backend}-{seed}-{kind}").read_text()) for kind in ("onnx", "keras"))
-        low, high = onnx["interval"]
-        row = (
-            f"| {backend} | {seed} | {onnx['top1']:.1%} | {low:.1%} to {high:.1%} | {onnx['mean_class_accuracy']:.1%} |"
-        )
-        assert row in README
-        assert onnx["confusion"] == keras["confusion"]
-    mean = sum(json.loads(file.read_text())["top1"] for file in files) / len(files)
-    assert f"{mean:.1%}. What they show" in README.replace("\n", " ")
+        keras = file.with_stem(file.stem.replace("onnx", "keras"))
+        assert json.loads(file.read_text())["confusion"] == json.loads(keras.read_text())["confusion"]
 
 
 def test_the_contract_s_formula_is_the_code_s() -> None:
-    assert "floor((2*i*(n-1) + (T-1)) / (2*(T-1)))" in README
+    assert "floor((2*i*(s-1) + (T-1)) / (2*(T-1)))" in CONTRACT
     for n, t in ((30, 5), (1, 4), (7, 3), (141, 25)):
         assert uniform(n, t) == [(2 * i * (n - 1) + (t - 1)) // (2 * (t - 1)) for i in range(t)]
-    example = re.search(r"n = 30, T = 5: ([\d, ]+)\.", README)
+    example = re.search(r"n = 30, T = 5: ([\d, ]+)\.", CONTRACT)
     assert example is not None
     assert [int(number) for number in example[1].split(",")] == uniform(30, 5)
 
 
-def test_the_recipe_file_of_the_readme_is_one(tmp_path: Path) -> None:
-    block = README[README.index("# mine.toml") :].partition("```")[0]
-    (tmp_path / "mine.toml").write_text(block)
+def test_the_recipe_file_is_one(tmp_path: Path) -> None:
+    text = TEXTS["zoo/README.md"]
+    (tmp_path / "mine.toml").write_text(text[text.index("# mine.toml") :].partition("```")[0])
     settings = read_settings(str(tmp_path / "mine.toml"), [])
     recipe = zoo.Recipe.from_dict(settings.recipe)
     assert recipe.epochs == 40 and recipe.augmentation == "noflip"
@@ -52,10 +96,48 @@ def test_the_recipe_file_of_the_readme_is_one(tmp_path: Path) -> None:
     assert (spec.frames, spec.sampling) == (8, "segments")
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).is_file(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_and_option_is_there(page: str) -> None:
+    group = typer.main.get_command(app)
+    for words in commands(page):
+        if words[0] == "python" and words[1] == "-m":
+            assert find_spec(words[2]), words
+        if words[0] != "clipzoo" or words[1].isupper() or words[1].startswith("-"):
+            continue
+        command = group.get_command(None, words[1])  # type: ignore[attr-defined]
+        assert command is not None, words
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words[2:] if word.startswith("--")} <= known | {"--help"}, words
 
 
-def test_the_tables_of_measurements_are_the_result_files() -> None:
-    assert render(README) == README
+@pytest.mark.parametrize("page", PAGES)
+def test_every_name_of_the_python_examples_is_there(page: str) -> None:
+    for block in re.findall(r"```python\n(.*?)```", TEXTS[page], re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                package = node.value.id
+                if package in ("loaders", "zoo", "export") and node.attr != "weights":
+                    assert node.attr in import_module(package).__all__, (page, node.attr)
+
+
+def links(page: str) -> list[tuple[str, str]]:
+    """(file, heading) of every relative link and picture."""
+    found = re.findall(r"\]\(([^)]+)\)", TEXTS[page])
+    return [(file, heading) for file, _, heading in (each.partition("#") for each in found if "://" not in each)]
+
+
+def anchor(heading: str) -> str:
+    """A heading as links name it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """The words of each command, of blocks and of the text."""
+    text = TEXTS[page]
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    lines += [" ".join(words.split()) for words in re.findall(r"`((?:clipzoo|python -m) [^`]+)`", outside)]
+    for line in lines:
+        if re.match(r"\s*(?:KERAS_BACKEND=\w+ )?(?:clipzoo|python -m) ", line):
+            yield shlex.split(re.sub(r"^\s*KERAS_BACKEND=\w+ ", "", line), comments=True)
