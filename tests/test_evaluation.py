@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import ClipzooError
-from zoo.evaluation import evaluate, wilson
+from zoo.evaluation import calibration_error, evaluate, wilson
 from zoo.pictures import draw_confusion, draw_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,6 +35,14 @@ def test_the_interval_is_wilson_s() -> None:
     assert wilson(45, 60) == pytest.approx((0.6276, 0.8422), abs=1e-3)
     assert wilson(10, 10)[1] == pytest.approx(1.0)
     assert wilson(0, 10)[0] == pytest.approx(0.0)
+
+
+def test_the_calibration_error_is_the_mean_gap_by_hand() -> None:
+    confidence, right = np.array([0.9, 0.9, 0.9, 0.9, 0.55, 0.55]), np.array([True, True, True, False, True, False])
+    assert calibration_error(confidence, right) == pytest.approx((4 * 0.15 + 2 * 0.05) / 6)
+    assert calibration_error(np.array([0.0, 1.0]), np.array([False, True])) == 0
+    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
+    assert evaluate([0, 1, 0], scores, ("a", "b")).calibration_error == pytest.approx((2 * 0.4 + 0.4) / 3)
 
 
 @given(total=st.integers(1, 500), data=st.data())

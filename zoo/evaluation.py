@@ -22,6 +22,7 @@ class Evaluation:
         top1: share of clips whose most probable class is right, 0 to 1.
         interval: 95 % interval of `top1` (Wilson's, which also holds for small sets and near 0 and 1).
         mean_class_accuracy: mean over the classes present of the share that is right, 0 to 1.
+        calibration_error: how far probabilities are from the share that is right, 0 to 1; see `calibration_error`.
         class_accuracy: that share by class; None for a class without clips.
         confusion: counts, true class by predicted class.
         largest: the class that most clips have.
@@ -33,6 +34,7 @@ class Evaluation:
     top1: float
     interval: tuple[float, float]
     mean_class_accuracy: float
+    calibration_error: float
     class_accuracy: dict[str, float | None]
     confusion: list[list[int]]
     largest: str
@@ -49,6 +51,7 @@ class Evaluation:
         return [
             f"top-1 {self.top1:.1%}, 95 % interval {low:.1%} to {high:.1%} ({self.clips} clips)",
             f"mean per-class accuracy {self.mean_class_accuracy:.1%}",
+            f"expected calibration error {self.calibration_error:.1%}",
             f"always guessing {self.largest!r}, the largest class, gives {self.largest_share:.1%}",
         ]
 
@@ -230,7 +233,7 @@ def evaluate(targets: Sequence[int] | np.ndarray, scores: np.ndarray, labels: Se
 
     Args:
         targets: true classes, (clips,), positions in `labels`.
-        scores: (clips, classes), the larger the likelier: probabilities or logits.
+        scores: probabilities, (clips, classes).
         labels: names of the classes.
 
     Raises:
@@ -253,12 +256,26 @@ def evaluate(targets: Sequence[int] | np.ndarray, scores: np.ndarray, labels: Se
         top1=float(right.sum() / len(truth)),
         interval=wilson(int(right.sum()), len(truth)),
         mean_class_accuracy=sum(present) / len(present),
+        calibration_error=calibration_error(scores.max(axis=1), scores.argmax(axis=1) == truth),
         class_accuracy=by_class,
         confusion=confusion.tolist(),
         largest=labels[int(total.argmax())],
         largest_share=float(total.max() / len(truth)),
         labels=tuple(labels),
     )
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = 15) -> float:
+    """Expected calibration error (arXiv 1706.04599): the mean gap between confidence and accuracy, 0 to 1.
+
+    Args:
+        confidence: (clips,), the probability of the class that was said, 0 to 1.
+        right: (clips,), whether it was right.
+        bins: of equal width, in which both are averaged.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(place, weights=confidence - right, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:

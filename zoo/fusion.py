@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loaders.errors import ClipzooError
+from loaders.tasks import task_kind
 from zoo.evaluation import Evaluation, evaluate
 from zoo.scores import Scores
 
@@ -63,7 +64,7 @@ def sweep(
 
     def at(pair: tuple[Scores, Scores], weight: float) -> Evaluation:
         fused = weight * pair[0].logits + (1 - weight) * pair[1].logits
-        return evaluate(pair[0].targets, fused, pair[0].labels)
+        return evaluate(pair[0].targets, task_kind(pair[0].task).activate(fused), pair[0].labels)
 
     found = tuple(at(validation, weight) for weight in tried)
     best = max(range(len(tried)), key=lambda n: (round(found[n].mean_class_accuracy, 9), -abs(tried[n] - 0.4)))

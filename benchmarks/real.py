@@ -1,0 +1,98 @@
+"""How good models become on real clips, trained with no options: `python -m benchmarks.real LIST --model i3d`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.machine import cores
+from benchmarks.results import FOLDER
+from benchmarks.script import run_script
+from loaders.atomic import write_text
+from loaders.index import ClipIndex
+from loaders.lists import index_csv
+from loaders.terminal import text_console
+
+REAL = FOLDER / "real"
+
+
+def main(
+    clips: Annotated[Path, typer.Argument(help="A list: file, label, split, group. Its folder holds the files.")],
+    model: Annotated[list[str], typer.Option(help="A name in the zoo; give it again for more.")],
+    seed: Annotated[list[int], typer.Option(help="Of validation part, weights, order and folds; likewise.")] = [0],  # noqa: B006
+    folds: Annotated[int, typer.Option(help="Answer every clip once, in so many parts; 0: the list's own split.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the result files, one a training.")] = REAL,
+) -> None:
+    """Train by the recipe `auto`, export, and score the ONNX file on test clips; what has a result file is left."""
+    from zoo.backend import start_backend
+
+    console = text_console()
+    console.print(start_backend(training=True))
+    index = index_csv(clips, root=clips.parent)
+    for name in model:
+        for each in seed:
+            parts = index.folds(folds, validation=0.15, seed=each) if folds else [index]
+            for number, part in enumerate(parts):
+                fold = f"-fold{number + 1}of{folds}" if folds else ""
+                path = out / f"{clips.parent.name}-{name}-seed{each}{fold}.json"
+                if path.exists():
+                    console.print(f"{path.name}: is there")
+                    continue
+                row = learn(part, name, seed=each, say=console.print)
+                write_text(path, json.dumps({"clips": clips.parent.name, **row}, indent=1) + "\n")
+                low, high = row["interval"]
+                console.print(f"{path.name}: top-1 {row['top1']:.1%} ({low:.1%} to {high:.1%})")
+
+
+def learn(index: ClipIndex, model: str, *, seed: int, say: Any = print) -> dict[str, Any]:
+    """One training as `clipzoo train` does it with no options but the seed, and the score of its ONNX file.
+
+    Args:
+        index: clips with a test split; groups are not torn where the validation clips are taken from the training ones.
+        model: a name in the zoo.
+        seed: of the recipe.
+        say: called with each line that a person should read.
+
+    Returns:
+        What is known of the training and its test: figures from 0 to 1, `right` (a character for each test clip, in
+        the order of `files`), options and recipe, the split's counts, seconds, versions.
+    """
+    import keras
+
+    from export.convert import to_onnx
+    from export.scoring import score
+    from zoo.backend import versions
+    from zoo.recipes import plan
+    from zoo.run import train
+
+    planned, began = plan(model, index, fields={"seed": seed}), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = train(index, model, planned.recipe, out=folder, options=planned.options, workers=cores(), say=say)
+        seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
+        to_onnx(run.folder, run.folder / "model.onnx")
+        scores = score(run.folder / "model.onnx", index.only("test"), workers=cores())
+        used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
+        seen = score(run.folder / "model.onnx", used.only("train"), workers=cores())
+    result: Any = scores.evaluate()
+    trained: Any = seen.evaluate()
+    right = scores.probabilities.argmax(axis=1) == scores.targets
+    best = record["best"]
+    return {
+        "model": model, "seed": seed, "backend": keras.backend.backend(), "top1": result.top1,
+        "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
+        "calibration_error": result.calibration_error, "test_clips": result.clips,
+        "validation_top1": best.get("val_accuracy"), "training_top1": trained.top1, "training_clips": trained.clips,
+        "epochs": len(history), "training_seconds": seconds, "options": record["options"], "recipe": record["recipe"],
+        "versions": versions(), "right": "".join("01"[int(each)] for each in right),
+        "files": list(scores.files),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_script(main)
