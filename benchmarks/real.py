@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +17,12 @@ from benchmarks.machine import cores
 from benchmarks.results import FOLDER
 from benchmarks.script import run_script
 from loaders.atomic import write_text
+from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.terminal import text_console
+from zoo.evaluation import wilson
+from zoo.settings import read_settings
 
 REAL = FOLDER / "real"
 
@@ -27,6 +32,9 @@ def main(
     model: Annotated[list[str], typer.Option(help="A name in the zoo; give it again for more.")],
     seed: Annotated[list[int], typer.Option(help="Of validation part, weights, order and folds; likewise.")] = [0],  # noqa: B006
     folds: Annotated[int, typer.Option(help="Answer every clip once, in so many parts; 0: the list's own split.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="OPTION=VALUE of the model, where a default cannot be had.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the result files, one a training.")] = REAL,
 ) -> None:
     """Train by the recipe `auto`, export, and score the ONNX file on test clips; what has a result file is left."""
@@ -34,7 +42,7 @@ def main(
 
     console = text_console()
     console.print(start_backend(training=True))
-    index = index_csv(clips, root=clips.parent)
+    index, options = index_csv(clips, root=clips.parent), read_settings(None, settings or []).model
     for name in model:
         for each in seed:
             parts = index.folds(folds, validation=0.15, seed=each) if folds else [index]
@@ -44,18 +52,22 @@ def main(
                 if path.exists():
                     console.print(f"{path.name}: is there")
                     continue
-                row = learn(part, name, seed=each, say=console.print)
-                write_text(path, json.dumps({"clips": clips.parent.name, **row}, indent=1) + "\n")
+                row = {"clips": clips.parent.name, "folds": folds, "said": options}
+                row |= learn(part, name, options=options, seed=each, say=console.print)
+                write_text(path, json.dumps(row, indent=1) + "\n")
                 low, high = row["interval"]
                 console.print(f"{path.name}: top-1 {row['top1']:.1%} ({low:.1%} to {high:.1%})")
 
 
-def learn(index: ClipIndex, model: str, *, seed: int, say: Any = print) -> dict[str, Any]:
-    """One training as `clipzoo train` does it with no options but the seed, and the score of its ONNX file.
+def learn(
+    index: ClipIndex, model: str, *, options: dict[str, Any], seed: int, say: Callable[[str], object] = print
+) -> dict[str, Any]:
+    """One training by the recipe `auto`, as `clipzoo train` does it, and the scores of its ONNX file.
 
     Args:
         index: clips with a test split; groups are not torn where the validation clips are taken from the training ones.
         model: a name in the zoo.
+        options: of it.
         seed: of the recipe.
         say: called with each line that a person should read.
 
@@ -71,7 +83,7 @@ def learn(index: ClipIndex, model: str, *, seed: int, say: Any = print) -> dict[
     from zoo.recipes import plan
     from zoo.run import train
 
-    planned, began = plan(model, index, fields={"seed": seed}), time.perf_counter()
+    planned, began = plan(model, index, options=options, fields={"seed": seed}), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = train(index, model, planned.recipe, out=folder, options=planned.options, workers=cores(), say=say)
         seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
@@ -92,6 +104,49 @@ def learn(index: ClipIndex, model: str, *, seed: int, say: Any = print) -> dict[
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
         "files": list(scores.files),
     }  # fmt: skip
+
+
+def table(folder: Path = REAL) -> str:
+    """What the result files say: a row for each dataset, model and seed; of folds, all clips together."""
+    heads = ("dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE")
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    found = _together(folder)
+    for (clips, model, seed), files in found.items():
+        right = "".join(file["right"] for file in files)
+        low, high = wilson(right.count("1"), len(right))
+        said = {key: value for key, value in files[0]["said"].items() if "weights" not in key}
+        name = ", ".join((model, *(f"{key} {value}" for key, value in said.items())))
+        share = f"{right.count('1') / len(right):.1%} of {len(right)}"
+        means = [_mean(files, key) for key in ("training_top1", "validation_top1", "calibration_error")]
+        figures = (*means[:2], share, f"{low:.1%} to {high:.1%}", means[2])
+        rows.append(f"| {clips} | {name} | {seed} | {' | '.join(figures)} |")
+    return "\n".join(rows) if found else ""
+
+
+def shares(clips: str, folder: Path = REAL) -> dict[str, float]:
+    """Model -> top-1 on the test clips of a dataset, the mean of its seeds."""
+    found: dict[str, list[float]] = {}
+    for (dataset, model, _), files in _together(folder).items():
+        if dataset == clips:
+            right = "".join(file["right"] for file in files)
+            found.setdefault(model, []).append(right.count("1") / len(right))
+    return {model: fmean(values) for model, values in found.items()}
+
+
+def _together(folder: Path) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
+    """The result files of each dataset, model and seed: one, or its folds, where all of them are there."""
+    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            row = json.loads(path.read_text(encoding="utf-8"))
+            found.setdefault((row["clips"], row["model"], row["seed"]), []).append(row)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ClipzooError(f"{path}: cannot be read as a result ({error})") from None
+    return {key: rows for key, rows in found.items() if len(rows) == max(1, rows[0]["folds"])}
+
+
+def _mean(files: list[dict[str, Any]], key: str) -> str:
+    return f"{fmean(file[key] for file in files):.1%}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tests.support.commands import clipzoo
 from tests.support.marks import not_the_backend_s
 from tests.support.models import SMALL
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 SPEC = ClipSpec(frames=3, height=16, width=16)
 LABELS = ("jump", "run", "ride a bike")
 

@@ -123,7 +123,7 @@ def test_without_chance_one_draw_is_all(motion: ClipIndex) -> None:
     assert dataset.draws == 1
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_a_run_from_the_head_learns_in_the_whole_model_and_goes_on(motion: ClipIndex, tmp_path: Path) -> None:
     recipe = zoo.Recipe(epochs=2, batch=8, train_from="head", draws=2, seed=2)
     said: list[str] = []

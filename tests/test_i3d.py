@@ -289,6 +289,7 @@ def test_what_does_not_fit_is_one_sentence(options: dict[str, Any], said: str, s
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.either
 def test_the_trunk_is_what_computes_in_half_precision() -> None:
     model = zoo.create_model("i3d", classes=2, **SMALL["i3d"])
     set_precision(model, "mixed_bfloat16")

@@ -291,7 +291,7 @@ def test_accumulated_batches_make_one_step_of_their_mean() -> None:
     np.testing.assert_allclose(keras.ops.convert_to_numpy(weight), [-40 / 32], rtol=1e-5)
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
     model = zoo.create_model("dtpp_rgb", classes=motion.labels, **SMALL)
     index = ClipIndex(motion.root, tuple(clip._replace(split="train") for clip in motion), motion.labels)
@@ -345,6 +345,7 @@ def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param("dtpp_flow", marks=pytest.mark.slow), "dtpp"])
+@pytest.mark.either
 def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path: Path, name: str) -> None:
     import onnx
 
