@@ -52,7 +52,7 @@ def main(
                 if path.exists():
                     console.print(f"{path.name}: is there")
                     continue
-                row = {"clips": clips.parent.name, "folds": folds, "said": options}
+                row: dict[str, Any] = {"clips": clips.parent.name, "folds": folds, "said": options}
                 row |= learn(part, name, options=options, seed=each, say=console.print)
                 write_text(path, json.dumps(row, indent=1) + "\n")
                 low, high = row["interval"]

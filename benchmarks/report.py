@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import tables
+from benchmarks import real, tables
 from benchmarks.machine import in_checkout
 from benchmarks.results import KINDS, newest, side_by_side
 from benchmarks.script import run_script
@@ -47,19 +47,13 @@ def models() -> str:
 def zoo() -> str:
     """The models to start with: what each is, its accuracy and its speed."""
     device, rates = tables.speeds()
-    shares = _shares()
-    rows = [f"| model | what it is | top-1, fights | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
+    shares = real.shares("hmdb21")
+    rows = [f"| model | what it is | top-1, HMDB21 | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
     for each in (card for card in CARDS if card.name in CHOSEN):
         share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
         rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
         rows.append(f"| `{each.name}` | {each.summary} | {share} | {rate} |")
     return "\n".join(rows)
-
-
-def _shares() -> dict[str, float]:
-    """Model -> mean top-1 of its seeds, on the test clips of the fights set, of its ONNX files."""
-    found = [_read(f"fights/{file.name}")["top1"] for file in _fights_files()]
-    return {"mobilenet_gru": fmean(found)} if found else {}
 
 
 def real_clips() -> str:
@@ -150,6 +144,7 @@ def fights() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "zoo": zoo,
     "models": models,
+    "real": real.table,
     "real_clips": real_clips,
     "i3d_whole": i3d_whole,
     "loading": loading,

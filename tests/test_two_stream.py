@@ -344,6 +344,22 @@ def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
     assert fresh.get_layer("flow_logits").output.shape == (None, 2)
 
 
+@pytest.mark.either
+def test_numbers_are_fused_in_their_own_unit(tmp_path: Path) -> None:
+    streams = [lively(f"dtpp_{m}", classes=("metres", "share"), task="regression") for m in ("rgb", "flow")]
+    for stream, scale in zip(streams, (50.0, 2.0), strict=True):
+        stream.get_layer("values").scale.assign([scale, 1.0])
+        stream.get_layer("values").offset.assign([1000.0, 0.0])
+    model = fuse(*streams, weight=0.25)
+    rng = np.random.default_rng(0)
+    clips = {name: rng.integers(0, 256, (2, *spec.shape), np.uint8) for name, spec in zoo.specs(model).items()}
+    rgb, flow = (each.predict(clips[n], verbose=0) for each, n in zip(streams, clips, strict=True))
+    model.save(tmp_path / "both.keras")
+    for each in (model, zoo.load_model(tmp_path / "both.keras")):
+        np.testing.assert_allclose(each.predict(clips, verbose=0), 0.25 * rgb + 0.75 * flow, rtol=1e-5, atol=1e-4)
+    assert zoo.task(zoo.create_model("dtpp", classes=2, task="regression", **SMALL)) == "regression"
+
+
 @pytest.mark.parametrize("name", [pytest.param("dtpp_flow", marks=pytest.mark.slow), "dtpp"])
 @pytest.mark.either
 def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path: Path, name: str) -> None:

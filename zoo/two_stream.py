@@ -153,11 +153,18 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
         if len(specs(model)) != 1 or not any(isinstance(layer, TemporalPyramidPooling) for layer in model.layers):
             raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
     kind = task_kind(task(rgb))
-    answers = [next(layer for layer in model.layers if isinstance(layer, Answer)) for model in (rgb, flow)]
-    # Numbers are fused as they are answered: each stream has scaled its own.
-    logits = Fusion(weight, name="logits")([answer.input if kind.classes else answer.output for answer in answers])
-    answer = Answer(labels(rgb), task=kind.name, name=kind.answer)(logits)
+    logits = Fusion(weight, name="logits")([_before_answer(model) for model in (rgb, flow)])
+    answer = Answer(labels(rgb), task=kind.name, scaled=not kind.classes, name=kind.answer)(logits)
     return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
+
+
+def _before_answer(stream: keras.Model) -> keras.KerasTensor:
+    """Logits of a stream; numbers in their own unit, to which each stream has its scale."""
+    answer = next(layer for layer in stream.layers if isinstance(layer, Answer))
+    if not answer.scaled:
+        return answer.input
+    scale, offset = (keras.ops.convert_to_numpy(weight).tolist() for weight in (answer.scale, answer.offset))
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name=f"{stream.name}_values")(answer.input)
 
 
 def freeze_normalisation(network: keras.Model, which: PartialBN) -> None:
