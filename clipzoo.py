@@ -32,6 +32,12 @@ COMMANDS = {
     "features": "export.cli_features",
     "bench": "benchmarks.cli",
 }
+# What an installation to run files alone does not have.
+EXTRAS = {
+    "keras": '"clipzoo[tensorflow]" or "clipzoo[jax]"',
+    "matplotlib": '"clipzoo[train]"',
+    "pebble": '"clipzoo[train]"',
+}
 
 
 class LazyGroup(TyperGroup):
@@ -88,6 +94,12 @@ def main() -> None:
     except ClipzooError as error:
         stderr.print(f"error: {error}")
         sys.exit(error.exit_status)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        stderr.print(f"error: this needs {package}, which is not installed: pip install {EXTRAS[package]}")
+        sys.exit(2)
     except OSError as error:
         # Files that cannot be written are ClipzooErrors: what has no name is the output.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):

@@ -58,10 +58,12 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
     from export.scoring import open_model, score
-    from zoo.pictures import draw_result
     from zoo.run import Run
 
     console, stderr = text_console(), text_console(stderr=True)
+    picture = picture or (Run(model).confusion if model.is_dir() else None)
+    if picture is not None:  # before the work: an installation that only runs files has no matplotlib
+        from zoo.pictures import draw_result
     if model.suffix != ".onnx":
         from zoo.backend import start_backend
         from zoo.saving import require_model
@@ -94,7 +96,6 @@ def evaluate(
         figures = {"model": str(model), "videos": str(videos), "split": chosen, "crops": crops, "views": views}
         left_out = [str(error) for error in scores.left_out]
         write_json(json_file, {**figures, **result.to_dict(), "left_out": left_out}, console)
-    picture = picture or (Run(model).confusion if model.is_dir() else None)
     if picture is not None:
         draw_result(result, picture)
         console.print(f"wrote {picture}")

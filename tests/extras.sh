@@ -33,11 +33,17 @@ train=(--model convnet_gru --epochs 1 --set frames=4 --set size=16 --set width=0
 install none ""
 python -c "import loaders; loaders.draw_motion_clips('clips', clips=36, frames=8)"
 clipzoo models > /dev/null
-clipzoo scan clips > /dev/null
+refused "clipzoo[train]" clipzoo scan clips
+refused "clipzoo[train]" clipzoo show clips --spec frames=2,size=16
 refused "clipzoo[runtime]" clipzoo predict "$fixtures/old.onnx" clips
 refused "pip install" clipzoo train clips "${train[@]}"
 
 install runtime runtime
+python -c '
+from importlib.util import find_spec
+heavy = [name for name in ("keras", "matplotlib", "pebble", "tensorflow", "jax") if find_spec(name)]
+assert not heavy, f"runtime installs {heavy}"
+'
 clipzoo predict "$fixtures/old.onnx" clips --json answers.json > /dev/null
 clipzoo bench "$fixtures/old.onnx" > /dev/null
 python -c '
@@ -46,7 +52,12 @@ labels = export.Classifier(sys.argv[1]).labels
 assert len(labels) == 6 and not {"keras", "tensorflow", "jax"} & set(sys.modules), labels
 ' "$fixtures/old.onnx"
 
+clipzoo evaluate "$fixtures/old.onnx" clips > /dev/null
+refused "clipzoo[train]" clipzoo evaluate "$fixtures/old.onnx" clips --picture confusion.png
+
 install jax jax
+clipzoo scan clips > /dev/null
+clipzoo show clips --spec frames=2,size=16 --out grid.png > /dev/null
 KERAS_BACKEND=jax clipzoo train clips "${train[@]}" --out jax-run > /dev/null
 clipzoo evaluate jax-run clips > /dev/null
 refused "clipzoo[export,runtime]" clipzoo export jax-run jax.onnx --force
