@@ -32,6 +32,7 @@ test-all: setup lint
 	KERAS_BACKEND=jax $(PYTEST) -m keras
 	KERAS_BACKEND=tensorflow $(PYTEST) -m keras
 	bash tests/extras.sh
+	bash tests/uses.sh
 	bash tests/oldest.sh
 
 lint: setup

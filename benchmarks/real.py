@@ -100,7 +100,7 @@ def learn(
         "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
         "calibration_error": result.calibration_error, "test_clips": result.clips,
         "validation_top1": best.get("val_accuracy"), "training_top1": trained.top1, "training_clips": trained.clips,
-        "epochs": len(history), "training_seconds": seconds, "options": record["options"], "recipe": record["recipe"],
+        "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
         "files": list(scores.files),
     }  # fmt: skip

@@ -21,7 +21,10 @@ from zoo.features import FeatureDataset
 from zoo.frozen import cut, freeze, thawed
 
 pytestmark = pytest.mark.keras
-CUTS = [("mobilenet_gru", "head"), ("mobilenet_gru", "conv_pw_12"), ("i3d", "MaxPool3d_5a_2x2"), ("dtpp", "head")]
+CUTS = [
+    ("mobilenet_gru", "head"), ("mobilenet_gru", "conv_pw_12"), ("dtpp", "head"),
+    pytest.param("i3d", "MaxPool3d_5a_2x2", marks=pytest.mark.slow),
+]  # fmt: skip
 TINY: dict[str, Any] = {"frames": 2, "size": 8, "width": 1 / 16}
 
 
