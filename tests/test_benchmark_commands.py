@@ -71,6 +71,7 @@ def test_the_commands_measure_compare_and_draw(file: Path, tmp_path: Path) -> No
     assert f"0 of {len(results.rows)} rows differ" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     command = [sys.executable, "-m", "benchmarks.inference", "--models", str(file), "--quick", "--json", str(out)]

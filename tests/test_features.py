@@ -143,6 +143,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, videos: Path, tmp_path: Path) -> None:
     found = {}
     for model in (run, file):
@@ -172,6 +173,7 @@ def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, 
     assert done.returncode == 0 and ": 2 clips" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_parquet_has_a_row_a_clip(file: Path, videos: Path, tmp_path: Path) -> None:
     clips = sorted((videos / "left").glob("*.avi"))[:2]
     rows = [f"left/{clips[0].name},left,train,0,0.2", f"left/{clips[1].name},left,,,"]
@@ -189,6 +191,7 @@ def test_parquet_has_a_row_a_clip(file: Path, videos: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(np.array(table.column("features").to_pylist(), np.float32)[1], wanted.features[0])
 
 
+@pytest.mark.slow
 def test_clips_need_no_labels_and_broken_ones_are_left_out_or_named(file: Path, videos: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()

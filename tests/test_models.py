@@ -27,13 +27,16 @@ from zoo.undrawn import undrawn
 pytestmark = pytest.mark.keras
 
 
+def quick(name: str) -> Any:
+    """One of each kind in `make test`, every model in `make test-all`."""
+    return pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
+
+
 def test_every_registered_model_is_tested() -> None:
     assert set(SMALL) == set(zoo.list_models())
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in SMALL]
-)
+@pytest.mark.parametrize("name", map(quick, SMALL))
 def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path: Path) -> None:
     model = lively(name)
     clips = clips_for(model)
@@ -60,7 +63,9 @@ def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path:
 
 
 @not_the_backend_s
-@pytest.mark.parametrize("name", [name for name in SMALL if "dtpp_" not in name])  # the streams: test_two_stream.py
+@pytest.mark.parametrize(  # the streams: test_two_stream.py
+    "name", [quick(name) for name in SMALL if "dtpp_" not in name]
+)
 def test_the_card_tells_the_truth(name: str) -> None:
     model = zoo.create_model(name, classes=51)
     card = zoo.card(name)

@@ -32,6 +32,7 @@ def nearest_neighbour(features: np.ndarray, labels: np.ndarray) -> float:
     return float((labels[:half][distances.argmin(axis=1)] == labels[half:]).mean())
 
 
+@pytest.mark.slow
 def test_a_single_frame_says_nothing_and_the_whole_clip_a_lot() -> None:
     rng = np.random.default_rng(0)
     clips, labels = [], np.arange(1200) % len(MOTIONS)

@@ -210,6 +210,7 @@ def test_a_preset_s_input_is_known_before_it_is_fetched() -> None:
     assert len(set(preset("i3d_kinetics400").classes())) == 400
 
 
+@pytest.mark.slow
 def test_where_weights_began_travels_into_run_and_file(motion: ClipIndex, tmp_path: Path) -> None:
     options = {"frames": 2, "size": 8, "width": 1 / 64}
     first = zoo.create_model("convnet_gru", classes=2, **options)

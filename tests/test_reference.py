@@ -63,7 +63,7 @@ def test_activations_are_the_original_s(name: str) -> None:
         ("mobilenetv2_torch", {"padding": "same"}),
     ],
 )
-@pytest.mark.either
+@pytest.mark.slow
 def test_another_epsilon_or_padding_is_seen(name: str, change: dict[str, Any]) -> None:
     file = published(name, "imagenet")
     network = inverted_residual_network((*SIZE, 3), name=name, **{**BUILT[name], **change})

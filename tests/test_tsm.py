@@ -107,7 +107,7 @@ def test_from_the_past_alone_no_frame_knows_a_later_one() -> None:
     assert np.abs(before[:, 0] - after[:, 0]).max() > 1e-2
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_clips_of_a_batch_know_nothing_of_each_other() -> None:
     model = lively("tsm_mobilenetv2")
     clips = clips_for(model)

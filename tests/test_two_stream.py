@@ -304,6 +304,7 @@ def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
     assert isinstance(loaded.optimizer, CaffeSGD)
 
 
+@pytest.mark.slow
 def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
     model = lively("dtpp_rgb", classes=motion.labels, partial_bn="first", dropout=0.0)
     layers = [layer for layer in model.get_layer("rgb_frames").layer.layers if "norm" in layer.name]
