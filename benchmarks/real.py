@@ -73,11 +73,12 @@ def learn(
 
     Returns:
         What is known of the training and its test: figures from 0 to 1, `right` (a character for each test clip, in
-        the order of `files`), options and recipe, the split's counts, seconds, versions.
+        the order of `files`), options and recipe, seconds, versions.
     """
     import keras
 
     from export.convert import to_onnx
+    from export.runtime import Classifier
     from export.scoring import score
     from zoo.backend import versions
     from zoo.recipes import plan
@@ -88,9 +89,10 @@ def learn(
         run = train(index, model, planned.recipe, out=folder, options=planned.options, workers=cores(), say=say)
         seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
         to_onnx(run.folder, run.folder / "model.onnx")
-        scores = score(run.folder / "model.onnx", index.only("test"), workers=cores())
+        classifier = Classifier(run.folder / "model.onnx")
+        scores = score(classifier, index.only("test"), workers=cores())
         used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
-        seen = score(run.folder / "model.onnx", used.only("train"), workers=cores())
+        seen = score(classifier, used.only("train"), workers=cores())
     result: Any = scores.evaluate()
     trained: Any = seen.evaluate()
     right = scores.probabilities.argmax(axis=1) == scores.targets
