@@ -1,4 +1,4 @@
-"""How good models become on real clips, trained with no options: `python -m benchmarks.real LIST --model i3d`."""
+"""How good models become on real clips by the recipe `auto`: `python -m benchmarks.real LIST --model i3d`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -65,7 +65,7 @@ def learn(
     """One training by the recipe `auto`, as `clipzoo train` does it, and the scores of its ONNX file.
 
     Args:
-        index: clips with a test split; groups are not torn where the validation clips are taken from the training ones.
+        index: the clips; what they lack of splits is made as `zoo.train` does it, and no group is torn.
         model: a name in the zoo.
         options: of it.
         seed: of the recipe.
@@ -90,8 +90,8 @@ def learn(
         seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
         to_onnx(run.folder, run.folder / "model.onnx")
         classifier = Classifier(run.folder / "model.onnx")
-        scores = score(classifier, index.only("test"), workers=cores())
         used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
+        scores = score(classifier, used.only("test"), workers=cores())
         seen = score(classifier, used.only("train"), workers=cores())
     result: Any = scores.evaluate()
     trained: Any = seen.evaluate()
@@ -112,43 +112,61 @@ def table(folder: Path = REAL) -> str:
     """What the result files say: a row for each dataset, model and seed; of folds, all clips together."""
     heads = ("dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE")
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    found = _together(folder)
-    for (clips, model, seed), files in found.items():
-        right = "".join(file["right"] for file in files)
-        low, high = wilson(right.count("1"), len(right))
-        said = {key: value for key, value in files[0]["said"].items() if "weights" not in key}
-        name = ", ".join((model, *(f"{key} {value}" for key, value in said.items())))
-        share = f"{right.count('1') / len(right):.1%} of {len(right)}"
-        means = [_mean(files, key) for key in ("training_top1", "validation_top1", "calibration_error")]
-        figures = (*means[:2], share, f"{low:.1%} to {high:.1%}", means[2])
-        rows.append(f"| {clips} | {name} | {seed} | {' | '.join(figures)} |")
+    found = _trainings(folder)
+    for each in found:
+        low, high = wilson(each.right.count("1"), len(each.right))
+        said = {key: value for key, value in each.files[0]["said"].items() if "weights" not in key}
+        name = ", ".join((each.model, *(f"{key} {value}" for key, value in said.items())))
+        training, validation, error = (
+            f"{fmean(file[key] for file in each.files):.1%}"
+            for key in ("training_top1", "validation_top1", "calibration_error")
+        )
+        test = f"{each.top1:.1%} of {len(each.right)}"
+        cells = (each.clips, name, str(each.seed), training, validation, test, f"{low:.1%} to {high:.1%}", error)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) if found else ""
 
 
 def shares(clips: str, folder: Path = REAL) -> dict[str, float]:
     """Model -> top-1 on the test clips of a dataset, the mean of its seeds."""
     found: dict[str, list[float]] = {}
-    for (dataset, model, _), files in _together(folder).items():
-        if dataset == clips:
-            right = "".join(file["right"] for file in files)
-            found.setdefault(model, []).append(right.count("1") / len(right))
+    for each in _trainings(folder):
+        if each.clips == clips:
+            found.setdefault(each.model, []).append(each.top1)
     return {model: fmean(values) for model, values in found.items()}
 
 
-def _together(folder: Path) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
-    """The result files of each dataset, model and seed: one, or its folds, where all of them are there."""
-    found: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+class _Training(NamedTuple):
+    """One training, or all folds of one seed: together they answer every clip once."""
+
+    clips: str
+    model: str
+    seed: int
+    files: list[dict[str, Any]]
+
+    @property
+    def right(self) -> str:
+        return "".join(file["right"] for file in self.files)
+
+    @property
+    def top1(self) -> float:
+        return self.right.count("1") / len(self.right)
+
+
+def _trainings(folder: Path) -> list[_Training]:
+    """Those whose files are all there."""
+    found: dict[tuple[str, str, int, int], list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
         try:
             row = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault((row["clips"], row["model"], row["seed"]), []).append(row)
+            found.setdefault((row["clips"], row["model"], row["seed"], row["folds"]), []).append(row)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ClipzooError(f"{path}: cannot be read as a result ({error})") from None
-    return {key: rows for key, rows in found.items() if len(rows) == max(1, rows[0]["folds"])}
-
-
-def _mean(files: list[dict[str, Any]], key: str) -> str:
-    return f"{fmean(file[key] for file in files):.1%}"
+    return [
+        _Training(clips, model, seed, files)
+        for (clips, model, seed, folds), files in found.items()
+        if len(files) == max(1, folds)
+    ]
 
 
 if __name__ == "__main__":

@@ -30,11 +30,12 @@ def test_a_row_is_a_seed_and_folds_are_taken_together(tmp_path: Path) -> None:
         leave(tmp_path, f"c{number}", model="dtpp", folds=2, right=right, said={"alpha": 0.5, "backbone_weights": "x"})
     leave(tmp_path, "d", model="tsm", folds=2)  # one of its folds is missing
     leave(tmp_path, "e", clips="hmdb21", right="0000")
+    leave(tmp_path, "f", clips="hmdb21", right="0100", folds=1)  # another protocol is another row
     low, high = wilson(3, 4)
     rows = real.table(tmp_path).splitlines()
     assert f"| fights | i3d | 0 | 90.0% | 80.0% | 75.0% of 4 | {low:.1%} to {high:.1%} | 10.0% |" in rows
     assert f"| fights | dtpp, alpha 0.5 | 0 | 90.0% | 80.0% | 75.0% of 4 | {low:.1%} to {high:.1%} | 10.0% |" in rows
-    assert len(rows) == 2 + 4
+    assert len(rows) == 2 + 5
     assert real.shares("fights", tmp_path) == {"i3d": 0.5, "dtpp": 0.75}
     assert real.shares("ucf", tmp_path) == {} and real.table(tmp_path / "none") == ""
 
