@@ -60,7 +60,7 @@ def real_clips() -> str:
     """`mobilenet_gru` on the fights set: every backend and seed, and their mean."""
     rows = ["| trained on | seed | top-1 | 95 % interval | mean per-class accuracy |", "|---|---|---|---|---|"]
     found = []
-    for file in _fights_files():
+    for file in sorted((RESULTS / "fights").glob("*-onnx.json")):
         backend, seed, _ = file.stem.split("-")
         each = _read(f"fights/{file.name}")
         low, high = each["interval"]
@@ -71,10 +71,6 @@ def real_clips() -> str:
         return ""
     mean, by_class = (fmean(each[name] for each in found) for name in ("top1", "mean_class_accuracy"))
     return "\n".join((*rows, f"| mean of {len(found)} | | {mean:.1%} | | {by_class:.1%} |"))
-
-
-def _fights_files() -> list[Path]:
-    return sorted((RESULTS / "fights").glob("*-onnx.json"))
 
 
 def i3d_whole() -> str:

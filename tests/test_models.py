@@ -170,7 +170,6 @@ def test_a_new_head_keeps_everything_else() -> None:
 
 ELSEWHERE = """
 import json, sys
-import json
 import zipfile
 from pathlib import Path
 import numpy as np

@@ -52,12 +52,12 @@ def labels(model: keras.Model) -> tuple[str, ...]:
     Raises:
         ClipzooError: the model does not end in an Answer layer.
     """
-    return _answer(model).labels
+    return answer_layer(model).labels
 
 
 def task(model: keras.Model) -> Task:
     """What a model is asked for: classification, multilabel or regression; raises as `labels` does."""
-    return _answer(model).task
+    return answer_layer(model).task
 
 
 def scale_answer(model: keras.Model, targets: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def scale_answer(model: keras.Model, targets: np.ndarray) -> np.ndarray:
     Returns:
         The spread of each number, float32 (labels,), which its error is to be measured in.
     """
-    answer = _answer(model)
+    answer = answer_layer(model)
     mean, spread = targets.mean(axis=0), targets.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0).astype(np.float32)
     if not answer.scaled:
@@ -88,14 +88,14 @@ def with_logits(model: keras.Model) -> keras.Model:
 
     `{"logits": (B, labels), "probabilities": (B, labels)}`; for regression `{"values": (B, labels)}`.
     """
-    answer = _answer(model)
+    answer = answer_layer(model)
     tensors = {"logits": answer.input, answer.name: answer.output}
     return keras.Model(model.inputs, {name: tensors[name] for name in task_kind(answer.task).outputs}, name=model.name)
 
 
 def new_head(model: keras.Model, classes: Sequence[str], task: Task = "classification") -> keras.Model:
     """A model for other labels on the layers and weights of `model`; the two share all but the last dense layer."""
-    last = _answer(model).input._keras_history.operation
+    last = answer_layer(model).input._keras_history.operation
     if not isinstance(last, keras.layers.Dense):
         raise ClipzooError(
             f"model {model.name!r} has no head of its own: give its streams other classes, and fuse them again"
@@ -149,7 +149,8 @@ def class_names(classes: int | Sequence[str], *, task: Task = "classification") 
     return names
 
 
-def _answer(model: keras.Model) -> Answer:
+def answer_layer(model: keras.Model) -> Answer:
+    """The layer that a model of the zoo ends in; raises as `labels` does."""
     found = [layer for layer in model.layers if isinstance(layer, Answer)]
     if len(found) != 1:
         raise ClipzooError(f"model {model.name!r} is none of clipzoo's: it does not end in an Answer layer")

@@ -14,7 +14,7 @@ from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
 from zoo.backbones import backbone as backbone_named
 from zoo.backbones.backbone import options_of
-from zoo.contract import head, labels, specs, task
+from zoo.contract import answer_layer, head, labels, specs, task
 from zoo.layers import PACKAGE, Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
 from zoo.weights import load_whole
 
@@ -160,7 +160,7 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
 
 def _before_answer(stream: keras.Model) -> keras.KerasTensor:
     """Logits of a stream; numbers in their own unit, to which each stream has its scale."""
-    answer = next(layer for layer in stream.layers if isinstance(layer, Answer))
+    answer = answer_layer(stream)
     if not answer.scaled:
         return answer.input
     scale, offset = (keras.ops.convert_to_numpy(weight).tolist() for weight in (answer.scale, answer.offset))
