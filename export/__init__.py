@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from export.prediction import Prediction
     from export.runtime import Classifier
     from export.scoring import score
+    from export.segments import Segment
+    from export.timeline import Timeline, predict_timeline
 
 __all__ = [
     "Classifier",
@@ -19,7 +21,10 @@ __all__ = [
     "Metadata",
     "ParityError",
     "Prediction",
+    "Segment",
+    "Timeline",
     "extract_features",
+    "predict_timeline",
     "score",
     "to_onnx",
 ]
@@ -32,7 +37,10 @@ __getattr__, __dir__ = lazily(
         "Metadata": "metadata",
         "ParityError": "parity",
         "Prediction": "prediction",
+        "Segment": "segments",
+        "Timeline": "timeline",
         "extract_features": "features",
+        "predict_timeline": "timeline",
         "score": "scoring",
         "to_onnx": "convert",
     },

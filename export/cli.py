@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from export.cli_timeline import write_timeline
 from export.metadata import Precision
 from export.session import Provider
 from loaders.errors import ClipzooError
@@ -180,15 +181,41 @@ def predict(
     batch: Annotated[int, typer.Option(min=1)] = 8,
     workers: Workers = 2,
     window: Annotated[float | None, typer.Option(help="Seconds: one answer for each window of a long video.")] = None,
-    stride: Annotated[float | None, typer.Option(help="Seconds between windows; half a window if left out.")] = None,
+    stride: Annotated[
+        float | None, typer.Option("--stride", "--hop", help="Seconds between windows; half a window if left out.")
+    ] = None,
+    timeline: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FILE",
+            help="Find the segments of one long video: .png, .json, .csv or .vtt; several times for more.",
+        ),
+    ] = [],  # noqa: B006  Typer copies it
+    on: Annotated[float | None, typer.Option(help="Probability that a segment reaches; 0.6 if left out.")] = None,
+    off: Annotated[float | None, typer.Option(help="Probability below which it ends; 0.4 if left out.")] = None,
+    least: Annotated[float | None, typer.Option(help="Seconds of a segment; a window if left out.")] = None,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.FAIL,
     verify: Verify = True,
 ) -> None:
-    """Classify video files with an ONNX file. Needs no Keras."""
+    """Classify video files with an ONNX file, or find what happens when in a long one. Needs no Keras."""
     from export.runtime import Classifier
     from loaders.lists import index_files
 
     console = text_console()
+    thresholds = {"on": on, "off": off, "least": least}
+    if timeline:
+        if json_file:
+            raise ClipzooError(
+                f"--json {json_file}: not with --timeline; --timeline FILE.json has windows and segments"
+            )
+        write_timeline(
+            model, files, timeline, console, provider=provider, verify=verify, window=window, hop=stride,
+            batch_size=batch, workers=workers, **thresholds,
+        )  # fmt: skip
+        return
+    for name, value in thresholds.items():
+        if value is not None:
+            raise ClipzooError(f"--{name} {value:g} needs --timeline FILE")
     if stride is not None and window is None:
         raise ClipzooError(f"--stride {stride:g} needs --window")
     classifier = Classifier(model, provider=provider, verify=verify)

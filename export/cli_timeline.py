@@ -1,0 +1,64 @@
+"""`clipzoo predict --timeline`: what happens when in one long video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from export.session import Provider
+from loaders.errors import ClipzooError
+
+
+def write_timeline(
+    model: Path,
+    files: Sequence[Path],
+    out: Sequence[Path],
+    console: Console,
+    *,
+    provider: Provider,
+    verify: bool,
+    **options: Any,
+) -> None:
+    """Finds the segments of a video, prints them, and writes them to files.
+
+    Args:
+        model: the ONNX file.
+        files: the video, and no other.
+        out: files to write.
+        console: where to print.
+        provider: of ONNX Runtime.
+        verify: whether the ONNX file must be as it was written.
+        options: of `export.predict_timeline`; None is its default.
+
+    Raises:
+        ClipzooError: several videos, a file that cannot be written, or as `export.predict_timeline`.
+    """
+    from export.runtime import Classifier
+    from export.timeline import predict_timeline, require_suffix
+    from loaders.lists import index_files
+
+    for path in out:
+        require_suffix(path)  # before the work
+    paths = index_files(list(files)).paths
+    if len(paths) > 1:
+        raise ClipzooError(f"--timeline {out[0]}: is of one video, and {len(paths)} are given; give them one by one")
+    classifier = Classifier(model, provider=provider, verify=verify)
+    given = {name: value for name, value in options.items() if value is not None}
+    with console.status("reading the video") if console.is_terminal else nullcontext():
+        found = predict_timeline(classifier, paths[0], **given)
+    columns = ("start", "end", "label", "confidence")
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=found.file)
+    for start, end, label, confidence in found.segments:
+        table.add_row(f"{start:.2f} s", f"{end:.2f} s", label, f"{confidence:.1%}")
+    console.print(table)
+    console.print(f"{len(found.spans)} windows of {found.window:.3g} s, one every {found.hop:.3g} s")
+    if not found.segments:
+        console.print(f"no label reaches {found.on:.0%} for {found.least:.3g} s; --on, --off and --least ask for less")
+    for path in out:
+        found.write(path)
+        console.print(f"wrote {path}")
