@@ -51,14 +51,20 @@ def write_timeline(
     given = {name: value for name, value in options.items() if value is not None}
     with console.status("reading the video") if console.is_terminal else nullcontext():
         found = predict_timeline(classifier, paths[0], **given)
-    columns = ("start", "end", "label", "confidence")
-    table = Table(*(Column(name, overflow="fold") for name in columns), title=found.file)
-    for start, end, label, confidence in found.segments:
-        table.add_row(f"{start:.2f} s", f"{end:.2f} s", label, f"{confidence:.1%}")
-    console.print(table)
-    console.print(f"{len(found.spans)} windows of {found.window:.3g} s, one every {found.hop:.3g} s")
-    if not found.segments:
-        console.print(f"no label reaches {found.on:.0%} for {found.least:.3g} s; --on, --off and --least ask for less")
+    count = len(found.spans)
+    console.print(f"{count} window{'s' if count > 1 else ''} of {found.window:.3g} s, one every {found.hop:.3g} s")
+    if found.segments:
+        columns = ("start", "end", "label", "confidence")
+        table = Table(*(Column(name, overflow="fold") for name in columns), title=found.file)
+        for start, end, label, confidence in found.segments:
+            table.add_row(f"{start:.2f} s", f"{end:.2f} s", label, f"{confidence:.1%}")
+        console.print(table)
+    else:
+        place, highest = int(found.probabilities.max(axis=0).argmax()), float(found.probabilities.max())
+        console.print(
+            f"no segment: {found.nothing}; the highest of a window is {found.labels[place]}, {highest:.1%}; "
+            "--on, --off and --least ask for less"
+        )
     for path in out:
         found.write(path)
         console.print(f"wrote {path}")

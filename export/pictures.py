@@ -72,7 +72,8 @@ def draw_timeline(timeline: Timeline, path: Path) -> None:
     )  # fmt: skip
     figure.text(
         1 - RIGHT / WIDTH, 1 - 0.15 / height,
-        f"{count} segment{'' if count == 1 else 's'}{more}; windows of {timeline.window:.3g} s every {timeline.hop:.3g} s",
+        f"{count} segment{'' if count == 1 else 's'}{more}; windows of {timeline.window:.3g} s "
+        f"every {timeline.hop:.3g} s",
         va="top", ha="right", fontsize=9, color="#555555",
     )  # fmt: skip
     with replacing(path) as partial:
@@ -111,7 +112,7 @@ def _draw_bars(
     _time_axis(axes, timeline.seconds, words=False)
     if not shown:
         axes.text(
-            timeline.seconds / 2, 0, f"no label reaches {timeline.on:.0%} for {timeline.least:.3g} s", ha="center",
+            timeline.seconds / 2, 0, timeline.nothing, ha="center",
             va="center", fontsize=9, color="#555555",
         )  # fmt: skip
 

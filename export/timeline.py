@@ -71,6 +71,11 @@ class Timeline:
         """How long the video is."""
         return self.spans[-1][1]
 
+    @property
+    def nothing(self) -> str:
+        """Why there is no segment, where there is none, in words."""
+        return f"no label reaches {self.on:.0%} and stays at {self.off:.0%} for {self.least:.3g} s"
+
     def write(self, path: str | Path) -> None:
         """Writes a file, whole or not at all; one that is there is replaced.
 
