@@ -105,7 +105,7 @@ def predict_timeline(
     batch_size: int = 8,
     workers: int = 2,
 ) -> Timeline:
-    """Reads a video once, in windows, and finds the segments in which a label is there.
+    """Reads a video in windows, in one pass, and finds the segments in which a label is there.
 
     The probability at an instant is the mean of the windows that show it; see `export.segments` for what a segment is.
     Of a model of several labels a clip, each label has segments of its own; else they do not overlap. What is kept in

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HANG = 600  # seconds: a guard against hanging, far from what anything takes on a busy machine
 SCRIPTS = {
     "accuracy": "suite", "cluster": "cluster", "compare": "show", "gpu": "app", "inference": "suite", "models": "main",
-    "pipeline": "suite", "real": "main", "report": "main", "training": "suite",
+    "pipeline": "suite", "real": "main", "report": "main", "timeline": "main",
+    "training": "suite",
 }  # fmt: skip
 
 Done = subprocess.CompletedProcess[str]
