@@ -168,8 +168,10 @@ class Block:
         if name.partition(".")[0] in {blocked}:
             raise ImportError(f"{{name}} is blocked")
 sys.meta_path.insert(0, Block())
-from export import Classifier
-found = Classifier(sys.argv[1]).predict(sys.argv[2])
+from export import Classifier, predict_timeline
+classifier = Classifier(sys.argv[1])
+found = classifier.predict(sys.argv[2])
+assert predict_timeline(classifier, sys.argv[2]).segments[0].label == found.label
 print(json.dumps([found.label, found.probability, sorted(m for m in sys.modules if "." not in m)]))
 """
 

@@ -17,6 +17,7 @@ import pytest
 import export.timeline
 import loaders.onepass
 from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision, overlap
+from benchmarks.timeline import join
 from export import Classifier, Segment, Timeline, predict_timeline
 from export.pictures import clock
 from export.segments import find_segments, smooth
@@ -90,6 +91,7 @@ def runs(levels: list[float], **options: float) -> list[tuple[float, float]]:
     [
         ([0.1, 0.7, 0.5, 0.7, 0.1], {}, [(1, 4)]),  # it wavers about `on` and stays whole
         ([0.1, 0.5, 0.5, 0.1], {}, []),  # `on` is never reached
+        ([0.7, 0.1, 0.5, 0.5, 0.1], {}, [(0, 1)]),  # nor by the second
         ([0.5, 0.6, 0.4, 0.3, 0.9], {}, [(0, 3), (4, 5)]),  # at the thresholds it is there, from before `on`
         ([0.7, 0.3, 0.7, 0.7], {"least": 2.0}, [(2, 4)]),
         ([0.7, 0.5, 0.7], {"off": 0.55}, [(0, 1), (2, 3)]),
@@ -102,6 +104,12 @@ def test_segments_are_held_between_two_thresholds(
     assert runs(levels, **options) == expected
     back = [(len(levels) - end, len(levels) - start) for start, end in reversed(expected)]
     assert runs(levels[::-1], **options) == back  # a film run backwards has the same segments
+
+
+def test_the_confidence_is_the_mean_over_time() -> None:
+    curve = np.array([[0.6], [0.9]], np.float32)
+    (found,) = find_segments(np.array([0, 1, 1.5]), curve, ("x",), on=0.6, off=0.4, least=0.0, one_at_a_time=True)
+    assert found == (0, 1.5, "x", pytest.approx((0.6 + 0.9 / 2) / 1.5))
 
 
 def test_one_class_at_a_time_or_each_label_for_itself() -> None:
@@ -192,8 +200,10 @@ def test_tables_captions_and_json_say_the_same(found: Timeline, tmp_path: Path) 
 
 
 def test_names_cannot_break_a_file(found: Timeline, tmp_path: Path) -> None:
-    odd = ('a, "b"', "<i> --> &", "$\\nosuch{", "plain")
-    timeline = made(found, [[0.9, 0.9, 0.9, 0.1]] * 3, odd)
+    odd = ('a, "b"', "<i> --> &", "$\\nosuch{$", "plain")
+    name = tmp_path / "$\\nosuch{$.avi"
+    name.write_bytes(Path(found.file).read_bytes())
+    timeline = made(found, [[0.9, 0.9, 0.9, 0.1]] * 3, odd, file=str(name))
     for suffix in ("csv", "vtt", "json", "png"):
         timeline.write(tmp_path / f"t.{suffix}")
     with (tmp_path / "t.csv").open() as lines:
@@ -222,7 +232,7 @@ def test_a_picture_shows_the_frames_and_the_segments(found: Timeline, tmp_path: 
     first, second = ((picture == color).all(axis=2) for color in ([178, 114, 0], [0, 94, 213]))  # BGR
     lengths = [sum(e.end - e.start for e in found.segments if e.label == name) for name in LABELS]
     assert first.sum() / second.sum() == pytest.approx(lengths[0] / lengths[1], rel=0.25)  # bars as long as they last
-    none = made(found, [[0.5, 0.5]] * 19, LABELS)
+    none = made(found, [[0.5, 0.5]] * 19, ("$\\nosuch{$", "plain"))
     assert none.segments == ()
     none.write(tmp_path / "none.png")
     assert cv2.imread(str(tmp_path / "none.png")).shape[1] == 1320
@@ -399,6 +409,16 @@ def test_the_benchmark_finds_what_it_joined(file: Path, clips: Path, tmp_path: P
     refused(invoke_script(*command, "--json", tmp_path / "out.json"), "is there already")
     many = ("timeline", file, clips, "--json", tmp_path / "more.json")
     refused(invoke_script(*many), "10 videos of 12 clips take 120, and there are 8 test clips")
+
+
+def test_clips_are_joined_in_their_own_time(tmp_path: Path) -> None:
+    write_video(tmp_path / "slow.avi", ((1, 60), (1, 180)), fps=10)
+    write_video(tmp_path / "fast.avi", ((0.5, 90),), fps=60)
+    index = ClipIndex(tmp_path, (Clip("slow.avi", "slow"), Clip("fast.avi", "fast")))
+    assert join(index, [0, 1], tmp_path / "joined.avi") == [seg(0, 2, "slow"), seg(2, 2.5, "fast")]
+    spec = ClipSpec(frames=75, height=8, width=8)
+    levels = read_clip(tmp_path / "joined.avi", spec).mean(axis=(1, 2, 3))
+    assert levels.tolist() == pytest.approx([60] * 30 + [180] * 30 + [90] * 15, abs=3)
 
 
 @pytest.mark.keras
