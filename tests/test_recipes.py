@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 import zoo
@@ -13,6 +14,7 @@ from export.scoring import score
 from loaders import ClipIndex, ClipzooError
 from tests.support.commands import invoke
 from zoo.chance import learnt_nothing
+from zoo.layers import TemporalStatistics
 from zoo.recipes import RECIPES, model_options, plan
 
 pytestmark = pytest.mark.keras
@@ -74,10 +76,23 @@ def test_from_nothing_and_by_the_article_it_is_the_article(motion: ClipIndex, ba
         plan("convnet_gru", motion, recipe="artikle")
 
 
-def test_joined_keeps_the_mean_beside_the_recurrent_layer() -> None:
+def test_statistics_are_mean_change_and_trend() -> None:
+    steps = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    mean, change, trend = np.split(np.asarray(TemporalStatistics()(steps)), 3, axis=-1)
+    np.testing.assert_allclose(mean, steps.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(change, np.abs(np.diff(steps, axis=1)).mean(axis=1), atol=1e-6)
+    wave = -np.cos(np.pi * np.array([1, 3, 5, 7, 9]) / 10) * np.sqrt(2)
+    np.testing.assert_allclose(trend, np.einsum("bnc,n->bc", steps, wave) / 5, atol=1e-6)
+    pair = np.asarray(TemporalStatistics()(steps[:, :2]))[:, 8:]
+    np.testing.assert_allclose(pair, (steps[:, 1] - steps[:, 0]) / 2, atol=1e-6)
+    still = np.asarray(TemporalStatistics()(steps[:, :1]))
+    np.testing.assert_allclose(still, np.pad(steps[:, 0], ((0, 0), (0, 8))), atol=1e-6)
+
+
+def test_joined_keeps_the_statistics_beside_the_recurrent_layer() -> None:
     model = zoo.create_model("convnet_gru", classes=3, **TINY, head="joined", pooling="average", units=8)
     width = model.get_layer("frames").output.shape[-1]
-    assert model.get_layer("joined").output.shape == (None, width + 8)
+    assert model.get_layer("joined").output.shape == (None, 3 * width + 8)
     for options, said in (({"head": "linear"}, "head"), ({"pooling": "mean"}, "pooling")):
         with pytest.raises(ClipzooError, match=f"^{said} "):
             zoo.create_model("convnet_gru", classes=3, **TINY, **options)

@@ -1,4 +1,4 @@
-"""The layers that the models share: ClipInput, FrameWise, TemporalPyramidPooling, Fusion, Answer."""
+"""The layers that the models share: ClipInput, FrameWise, TemporalStatistics, TemporalPyramidPooling, Fusion, Answer."""
 
 from __future__ import annotations
 
@@ -109,6 +109,32 @@ class FrameWise(keras.layers.Wrapper):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         inner = self.layer.compute_output_shape((None, *input_shape[2:]))
         return (*input_shape[:2], *inner[1:])
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class TemporalStatistics(keras.layers.Layer):
+    """Mean, change and trend of a sequence, without weights: (B, N, C) -> (B, 3 * C). N must be known.
+
+    The mean forgets order. The change is the mean size of the step from one frame to the next: how much moves. The trend
+    is the first coefficient of the discrete cosine transform over time: what the end has more than the beginning, so
+    that sitting down is not standing up.
+    """
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        if input_shape[1] is None:
+            raise ClipzooError("TemporalStatistics needs a known number of steps; give frames=N")
+        steps = input_shape[1]
+        self.wave = -np.sqrt(2) * np.cos(np.pi * (np.arange(steps) + 0.5) / steps)
+        self.built = True
+
+    def call(self, steps: Any) -> Any:
+        change = ops.abs(steps[:, 1:] - steps[:, :-1]) if len(self.wave) > 1 else ops.zeros_like(steps)
+        trend = steps * ops.convert_to_tensor(self.wave[:, None], dtype=steps.dtype)
+        return ops.concatenate([ops.mean(each, axis=1) for each in (steps, change, trend)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        channels = input_shape[-1]
+        return input_shape[0], None if channels is None else 3 * channels
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

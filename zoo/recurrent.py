@@ -13,6 +13,7 @@ from loaders.spec import ClipSpec
 from loaders.tasks import Task
 from zoo.contract import head as logits
 from zoo.frames import frame_features
+from zoo.layers import TemporalStatistics
 
 Pooling = Literal["max", "average"]
 Head = Literal["article", "joined"]
@@ -42,8 +43,8 @@ def recurrent(
 
     The article's head is dense 1024, 512, 128, each with ReLU and dropout, then dense 64 with ReLU. Behind a frozen
     backbone it forgets what the features hold: the same features, averaged, tell more to a linear layer. `joined` keeps
-    that layer, and adds what the recurrent one found: features are standardised, their mean over time and the recurrent
-    layer's answer stand side by side, then dropout.
+    that layer: mean, change and trend of the features (TemporalStatistics) stand beside what the recurrent layer found,
+    both standardised, then dropout.
 
     Args:
         spec: the input contract.
@@ -82,10 +83,11 @@ def recurrent(
     if bidirectional:
         over_time = keras.layers.Bidirectional(over_time, name=f"bidirectional_{cell}")
     if head == "joined":
-        # What a linear layer learns from is of one size then, whatever the backbone.
-        features = keras.layers.BatchNormalization(momentum=0.9, name="standardise")(features)
-        mean = keras.layers.GlobalAveragePooling1D(name="average")(features)
-        x = keras.layers.Concatenate(name="joined")([mean, over_time(features)])
+        # What the layers behind learn from is of one size then, whatever the backbone.
+        frames = keras.layers.BatchNormalization(momentum=0.9, name="standardise")(features)
+        found = TemporalStatistics(name="statistics")(features)
+        found = keras.layers.BatchNormalization(momentum=0.9, name="standardise_statistics")(found)
+        x = keras.layers.Concatenate(name="joined")([found, over_time(frames)])
         x = keras.layers.Dropout(dropout, name="dropout")(x)
         return keras.Model(video, logits(x, labels, task), name=name)
     x = over_time(features)
