@@ -22,6 +22,7 @@ from tests.support.results import a_row, a_setup
 from zoo.calibration import calibration_bins, calibration_error
 from zoo.evaluation import Evaluation, wilson
 from zoo.report import write_report
+from zoo.report.mistakes import worst
 from zoo.run import Run
 from zoo.run_scores import keep, kept, matched
 from zoo.scores import Scores
@@ -80,7 +81,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def made(folder: Path, index: ClipIndex, *, history: bool = True, **changes: Any) -> Run:
+def made(folder: Path, index: ClipIndex, *, history: bool = False, **changes: Any) -> Run:
     """A run's folder without a model, as `train` leaves it."""
     run = Run(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,15 +147,10 @@ def test_the_page_says_what_evaluate_says(run: Path, videos: Path, tmp_path: Pat
         assert said in page.text, said
     assert page.html.count("<svg") == 5
     assert {path.name for path in folder.iterdir() if path.name.startswith(".")} <= {".lock"}
-    # Another model's scores are none of this one's.
-    index = Run(folder).index()
-    assert kept(Run(folder), index) is not None
-    shutil.copy(folder / "history.csv", folder / "model.keras")
-    assert kept(Run(folder), index) is None
 
 
 def test_labels_and_names_are_text(wild: ClipIndex, tmp_path: Path) -> None:
-    run = made(tmp_path / "run <b>", wild)
+    run = made(tmp_path / "run <b>", wild, history=True)
     scores = scored(wild, np.roll(5.0 * np.eye(3), 1, axis=1)[[1, 2, 0, 1, 2, 0]])
     scores.save(run.scores)
     assert invoke("report", run.folder).returncode == 0
@@ -176,7 +172,7 @@ def test_labels_and_names_are_text(wild: ClipIndex, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said(wild: ClipIndex, tmp_path: Path) -> None:
-    run = made(tmp_path / "run", wild, history=False)
+    run = made(tmp_path / "run", wild)
     done = invoke("report", run.folder, "--no-score")
     assert done.returncode == 0, done.stderr
     page = Page(run.report)
@@ -273,7 +269,7 @@ def test_other_tasks_have_their_figures(motion: ClipIndex, tmp_path: Path, task:
         clip._replace(label=other if n % 3 else label, split=("train", "test")[n % 2]) for n, clip in enumerate(motion)
     )
     index = ClipIndex(motion.root, clips, ("a", "b"), task)
-    run = made(tmp_path / "run", index)
+    run = made(tmp_path / "run", index, history=True)
     scores = scored(index, np.tile([2.0, 15.0] if task == "regression" else [3.0, 4.0], (24, 1)))
     scores.save(run.scores)
     page = Page(write_report(run, scores=matched(scores, index)))
@@ -307,7 +303,10 @@ def test_what_is_no_run_is_refused(wild: ClipIndex, tmp_path: Path) -> None:
     run.history.write_text("epoch,loss\n0,much\n")
     refused(invoke("report", run.folder, "--no-score"), "history.csv: cannot be read as the history of a run")
     run.history.write_text("epoch,speed\n0,1\n")
-    refused(invoke("report", run.folder, "--no-score"), "is a damaged run")
+    refused(invoke("report", run.folder, "--no-score"), "history.csv: is damaged or of no run, it lacks loss, accuracy")
+    run.history.unlink()
+    run = made(tmp_path / "run", wild, specs={"video": 5})
+    refused(invoke("report", run.folder, "--no-score"), "run.json: cannot be read", "a ClipSpec is a table")
     run = made(tmp_path / "run", wild)
     refused(invoke("report", run.folder, "--no-score", "--out", tmp_path), "is a folder")
     run.scores.write_bytes(b"damaged")
@@ -335,6 +334,17 @@ def test_scores_find_their_clips(tmp_path: Path) -> None:
     again = kept(run, run.index())
     assert again is not None and again.missing == 1
     assert "1 more clips of this split have no score" in Page(write_report(run, scores=again)).text
+    run.model.write_bytes(b"another model")
+    assert kept(run, run.index()) is None
+
+
+def test_the_worst_mistakes_are_the_most_confident(tmp_path: Path) -> None:
+    truth = ("x", "x", "y", "y", "x")
+    index = ClipIndex(tmp_path, tuple(Clip(f"{n}.avi", label, "test") for n, label in enumerate(truth)))
+    found = worst(scored(index, np.array([[0, 1], [0, 3], [2, 0], [0, 9], [4, 0]], float)), most=2)
+    assert [(each.file, each.truth, each.answer, each.confidence) for each in found] == [
+        ("1.avi", "x", "y", "95.3%"), ("2.avi", "y", "x", "88.1%"),
+    ]  # fmt: skip
 
 
 def test_bins_of_confidence_make_the_calibration_error() -> None:

@@ -96,8 +96,7 @@ def class_figure(evaluation: Evaluation, labels: Sequence[str]) -> Figure:
         for row, right, total in zip(rows, rights, totals, strict=True):
             axes.text(1.03, float(row), f"{right} of {total}", va="center", fontsize=9)
         axes.set_yticks(rows, labels)
-        axes.invert_yaxis()
-        axes.set(xlim=(0, 1), xlabel="right, with 95 % interval")
+        axes.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xlabel="right, with 95 % interval")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
 

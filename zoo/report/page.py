@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.printable import printable
 from loaders.spec import ClipSpec
-from loaders.tasks import shown_in, task_kind
+from loaders.tasks import TaskKind
 from zoo.pictures import plot_curve
 from zoo.report.facts import commands, model_facts, recipe_facts, splits
 from zoo.report.figures import panel, svg
@@ -90,21 +90,23 @@ def write_report(
         ClipzooError: the folder holds no run, or what it holds cannot be read; the page cannot be written.
     """
     run = run if isinstance(run, Run) else Run(Path(run))
-    record = run.read_record()
+    record, history = run.read_record(), run.read_history()
     index = run.index(root=run.folder)
+    _require(run.record, ("model", "specs", "clips"), record)
+    if history:
+        _require(run.history, ("epoch", "loss", index.kind.metric, "best"), history[0])
     try:
         specs = {name: ClipSpec.from_dict(fields) for name, fields in record["specs"].items()}
-        history = run.read_history()
-        kind = shown_in(history[0]) if history else task_kind(record.get("task", "classification"))
-        context = _context(run, record, index, specs, history)
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise ClipzooError(f"{run.folder}: is a damaged run ({type(error).__name__}: {error})") from None
+        context = _context(run, record, index, specs, len(history))
+    except (ClipzooError, KeyError, TypeError, AttributeError) as error:
+        raise ClipzooError(f"{run.record}: cannot be read ({type(error).__name__}: {error})") from None
     held = quality(scores) if scores else None
     root = Path(videos or record["videos"])
     page = _template().render(
         **context,
+        curves=_curves(history, index.kind),
         held=held,
-        headline=held.headline if held else unscored(record, kind, index.counts()["validation"]),
+        headline=held.headline if held else unscored(record, index.kind, index.counts()["validation"]),
         missing=scores.missing if scores else 0,
         why_unscored=why_unscored,
         speeds=speeds,
@@ -115,10 +117,15 @@ def write_report(
     return path
 
 
+def _require(path: Path, wanted: Sequence[str], found: Mapping[str, Any]) -> None:
+    if missing := [name for name in wanted if name not in found]:
+        raise ClipzooError(f"{path}: is damaged or of no run, it lacks {', '.join(missing)}")
+
+
 def _context(
-    run: Run, record: dict[str, Any], index: ClipIndex, specs: dict[str, ClipSpec], history: list[dict[str, float]]
+    run: Run, record: dict[str, Any], index: ClipIndex, specs: dict[str, ClipSpec], epochs: int
 ) -> dict[str, Any]:
-    """What needs no scores."""
+    """What the record and the list of clips say."""
     folder = run.folder.resolve()
     typed, again = commands(Run(folder), record)
     onnx = sorted(folder.glob("*.onnx"))
@@ -129,10 +136,8 @@ def _context(
         "labels": index.labels,
         "count": index.kind.count(len(index.labels)),
         "model": model_facts(record, specs),
-        "recipe": recipe_facts(record, len(history)),
+        "recipe": recipe_facts(record, epochs),
         "recipe_json": json.dumps(record.get("recipe") or {}, indent=2, ensure_ascii=False),
-        "curves": _curves(history),
-        "epochs": len(history),
         "splits": splits(record, index),
         "typed": typed,
         "again": again,
@@ -144,10 +149,9 @@ def _context(
     }
 
 
-def _curves(history: list[dict[str, float]]) -> list[Markup]:
+def _curves(history: list[dict[str, float]], kind: TaskKind) -> list[Markup]:
     if not history:
         return []
-    kind = shown_in(history[0])
     return [_curve(history, "loss", "Loss"), _curve(history, kind.metric, kind.title)]
 
 
