@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from rich.table import Table
 
 from export.cli import Verify, Workers
-from loaders.terminal import JsonFile, text_console
+from loaders.terminal import JsonFile, bar, text_console
 
 app = typer.Typer()
 
@@ -95,6 +96,6 @@ def report(
     console, stderr = text_console(), text_console(stderr=True)
     path = write(
         run, out=out, scores=scores_file, compute=score, videos=videos, workers=workers, say=console.print,
-        warn=stderr.print,
+        warn=stderr.print, bar=partial(bar, stderr),
     )  # fmt: skip
     console.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from benchmarks.contestants import sha256
 from benchmarks.results import Results
 from export.scoring import score
+from loaders.atomic import require_writable
 from loaders.errors import ClipzooError
 from loaders.lists import existing_folder
 from zoo.backend import start_backend
@@ -15,6 +17,8 @@ from zoo.report import Speed, write_report
 from zoo.run import Run
 from zoo.run_scores import RunScores, keep, kept, matched
 from zoo.scores import Scores
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 def report(
@@ -27,6 +31,7 @@ def report(
     workers: int = 2,
     say: Callable[[str], object] = lambda line: None,
     warn: Callable[[str], object] = lambda line: None,
+    bar: Bar = lambda what, total: nullcontext(lambda: None),
 ) -> Path:
     """Writes a page about a run.
 
@@ -40,6 +45,7 @@ def report(
         workers: threads that read clips.
         say: called with each line that a person should read.
         warn: called with each line on what could not be done.
+        bar: called with what is done and how many steps it has, it yields what is called after each of them.
 
     Returns:
         The file.
@@ -50,6 +56,7 @@ def report(
     run = Run(existing_folder(folder))
     if not run.record.is_file():
         raise ClipzooError(f"{folder}: is no run, it has no {run.record.name}; give a folder that clipzoo train wrote")
+    require_writable(out if out is not None else run.report)  # before what takes long
     record = run.read_record()
     index = run.index(root=run.folder)
     root = Path(videos) if videos is not None else Path(record["videos"])
@@ -59,12 +66,12 @@ def report(
     else:
         held = kept(run, index)
         if held is None and compute:
-            held, why = _computed(run, root, workers=workers, say=say, warn=warn)
+            held, why = _computed(run, root, workers=workers, say=say, warn=warn, bar=bar)
     return write_report(run, out, scores=held, why_unscored=why, speeds=speeds(run.folder), videos=root)
 
 
 def _computed(
-    run: Run, root: Path, *, workers: int, say: Callable[[str], object], warn: Callable[[str], object]
+    run: Run, root: Path, *, workers: int, say: Callable[[str], object], warn: Callable[[str], object], bar: Bar
 ) -> tuple[RunScores | None, str]:
     """Scores of the test clips, which are kept; or why there are none."""
     if not run.model.is_file():
@@ -82,7 +89,8 @@ def _computed(
         return None, f"The clips are no more in {root}, so they were not scored."
     say(start_backend())
     say(f"no scores are kept yet: scoring the {len(chosen)} {split} clips")
-    scores = score(run.model, chosen, workers=workers, on_error="skip")
+    with bar("scoring", len(chosen)) as advance:
+        scores = score(run.model, chosen, workers=workers, on_error="skip", advance=advance)
     for error in scores.left_out:
         warn(f"left out: {error}")
     keep(run, scores)

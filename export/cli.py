@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from export.metadata import Precision
 from export.session import Provider
-from loaders.errors import ClipzooError
+from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.renamed import list_not_split, renamed
 from loaders.split import Split
@@ -87,7 +87,9 @@ def evaluate(
         scores.save(scores_file)
         console.print(f"wrote {scores_file}")
     if own is not None and chosen == "test" and crops * views == 1:
-        keep(Run(model), scores)  # for `clipzoo report`
+        with suppress(WriteError):  # for `clipzoo report`; a run on a disk that is read-only is measured all the same
+            keep(Run(model), scores)
+            console.print(f"wrote {Run(model).scores}")
     heading, *body = result.table()
     table = Table(*(Column(name, overflow="fold") for name in heading), title=f"{model} on {len(scores.files)} clips")
     for cells in body:

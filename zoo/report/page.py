@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,6 @@ def write_report(
     why_unscored: str = "",
     speeds: Sequence[Speed] = (),
     videos: str | Path | None = None,
-    advance: Callable[[], object] = lambda: None,
 ) -> Path:
     """Writes one HTML file about a run: all that it shows is in it, and nothing in it asks for a network.
 
@@ -81,7 +80,6 @@ def write_report(
         why_unscored: a sentence of the page where there are none.
         speeds: of the exported file.
         videos: the folder that the clips lie in now; where they lay in training, if left out.
-        advance: called after each mistake that is drawn, to show progress; they are `MISTAKES` at most.
 
     Returns:
         The file.
@@ -110,7 +108,7 @@ def write_report(
         missing=scores.missing if scores else 0,
         why_unscored=why_unscored,
         speeds=speeds,
-        **_mistakes(scores, root, specs, advance),
+        **_mistakes(scores, root, specs),
     )
     path = Path(out) if out is not None else run.report
     write_text(path, page)
@@ -162,17 +160,12 @@ def _curve(history: list[dict[str, float]], column: str, title: str) -> Markup:
     return svg(f"curve-{column}", f"{title} by epoch", draw)
 
 
-def _mistakes(
-    scores: RunScores | None, root: Path, specs: dict[str, ClipSpec], advance: Callable[[], object]
-) -> dict[str, Any]:
+def _mistakes(scores: RunScores | None, root: Path, specs: dict[str, ClipSpec]) -> dict[str, Any]:
     """The worst mistakes with their frames, and how many there are."""
     if scores is None:
         return {"mistakes": [], "wrong": 0, "framed": False, "root": root}
     every = worst(scores.scores, most=len(scores.scores.files))
-    shown = []
-    for mistake in every[:MISTAKES]:
-        shown.append((mistake, strips(scores, mistake, root, specs)))
-        advance()
+    shown = [(mistake, strips(scores, mistake, root, specs)) for mistake in every[:MISTAKES]]
     return {"mistakes": shown, "wrong": len(every), "framed": any(found for _, found in shown), "root": root}
 
 
