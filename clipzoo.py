@@ -31,11 +31,13 @@ COMMANDS = {
     "predict": "export.cli",
     "features": "export.cli_features",
     "bench": "benchmarks.cli",
+    "report": "benchmarks.cli",
 }
 # What an installation to run files alone does not have.
 EXTRAS = {
     "keras": '"clipzoo[tensorflow]" or "clipzoo[jax]"',
     "matplotlib": '"clipzoo[train]"',
+    "jinja2": '"clipzoo[train]"',
     "pebble": '"clipzoo[train]"',
 }
 

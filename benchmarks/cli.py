@@ -1,16 +1,17 @@
-"""`clipzoo demo` and `clipzoo bench`."""
+"""`clipzoo demo`, `clipzoo bench` and `clipzoo report`."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from export.cli import Verify
-from loaders.terminal import JsonFile, text_console
+from export.cli import Verify, Workers
+from loaders.terminal import JsonFile, bar, text_console
 
 app = typer.Typer()
 
@@ -76,3 +77,25 @@ def bench(
                 str(figures["rounds"]),
             )
         console.print(table)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder that `clipzoo train` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; report.html in the run, if left out.")] = None,
+    score: Annotated[bool, typer.Option(help="Score the test clips where no scores are kept.")] = True,
+    scores_file: Annotated[
+        Path | None, typer.Option("--scores", help="Show these, of `clipzoo evaluate --scores`, in place of the kept.")
+    ] = None,
+    videos: Annotated[Path | None, typer.Option(help="The folder of the clips, if they have moved.")] = None,
+    workers: Workers = 2,
+) -> None:
+    """Write a page about a run: what was trained, how good it is, what it confuses. One HTML file, for any browser."""
+    from benchmarks.run_report import report as write
+
+    console, stderr = text_console(), text_console(stderr=True)
+    path = write(
+        run, out=out, scores=scores_file, compute=score, videos=videos, workers=workers, say=console.print,
+        warn=stderr.print, bar=partial(bar, stderr),
+    )  # fmt: skip
+    console.print(f"wrote {path} ({path.stat().st_size / 2**20:.1f} MiB)")

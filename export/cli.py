@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from export.cli_timeline import write_timeline
 from export.metadata import Precision
 from export.session import Provider
-from loaders.errors import ClipzooError
+from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.renamed import list_not_split, renamed
 from loaders.split import Split
@@ -60,6 +60,7 @@ def evaluate(
     """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
     from export.scoring import open_model, score
     from zoo.run import Run
+    from zoo.run_scores import keep
 
     console, stderr = text_console(), text_console(stderr=True)
     picture = picture or (Run(model).confusion if model.is_dir() else None)
@@ -72,7 +73,7 @@ def evaluate(
         require_model(model)
         console.print(start_backend())
     scored = open_model(model, provider=provider, verify=verify)
-    index, chosen = _choose(
+    index, chosen, own = _choose(
         model, videos, list_file, split, console, label=label or None, labels=scored.labels, task=scored.task
     )
     with bar(stderr, "classifying", len(index)) as advance:
@@ -86,6 +87,10 @@ def evaluate(
     if scores_file:
         scores.save(scores_file)
         console.print(f"wrote {scores_file}")
+    if own is not None and chosen == "test" and crops * views == 1:
+        with suppress(WriteError):  # for `clipzoo report`; a run on a disk that is read-only is measured all the same
+            keep(Run(model), scores)
+            console.print(f"wrote {Run(model).scores}")
     heading, *body = result.table()
     table = Table(*(Column(name, overflow="fold") for name in heading), title=f"{model} on {len(scores.files)} clips")
     for cells in body:
@@ -252,16 +257,19 @@ def _choose(
     label: list[str] | None,
     labels: tuple[str, ...],
     task: Task,
-) -> tuple[ClipIndex, str | None]:
-    """The clips to measure on, and their split. A run on its own clips is measured on its own test clips by default."""
+) -> tuple[ClipIndex, str | None, Path | None]:
+    """The clips to measure on, their split, and the run's own list where it is theirs.
+
+    A run on its own clips is measured on its own test clips by default.
+    """
     index, own = choose_clips(model, videos, list_file, label=label, labels=labels, task=task)
     if own is not None:
         console.print(f"clips: the split {split or 'test'} of {own}")
     if split is None and not index.is_split:
         if list_file is None:
             console.print("clips: all of the folder; if the model was trained on some, give --list and --split")
-        return index, None
-    return index.only(split or "test"), split or "test"
+        return index, None, own
+    return index.only(split or "test"), split or "test", own
 
 
 def choose_clips(

@@ -60,6 +60,8 @@ clipzoo scan clips > /dev/null
 clipzoo show clips --spec frames=2,size=16 --out grid.png > /dev/null
 KERAS_BACKEND=jax clipzoo train clips "${train[@]}" --out jax-run > /dev/null
 clipzoo evaluate jax-run clips > /dev/null
+clipzoo report jax-run > /dev/null
+grep -q "top-1 on" jax-run/report.html
 refused "clipzoo[export,runtime]" clipzoo export jax-run jax.onnx --force
 
 install tensorflow tensorflow

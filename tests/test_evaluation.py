@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import ClipzooError
-from zoo.evaluation import calibration_error, evaluate, wilson
+from zoo.calibration import calibration_error
+from zoo.evaluation import evaluate, wilson
 from zoo.pictures import draw_confusion, draw_curves
 
 PNG = b"\x89PNG\r\n\x1a\n"

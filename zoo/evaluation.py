@@ -11,6 +11,7 @@ import numpy as np
 
 from loaders.errors import ClipzooError
 from loaders.tasks import Task, task_kind
+from zoo.calibration import calibration_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,19 +264,6 @@ def evaluate(targets: Sequence[int] | np.ndarray, scores: np.ndarray, labels: Se
         largest_share=float(total.max() / len(truth)),
         labels=tuple(labels),
     )
-
-
-def calibration_error(confidence: np.ndarray, right: np.ndarray, *, bins: int = 15) -> float:
-    """Expected calibration error (arXiv 1706.04599): the mean gap between confidence and accuracy, 0 to 1.
-
-    Args:
-        confidence: (clips,), the probability of the class that was said, 0 to 1.
-        right: (clips,), whether it was right.
-        bins: of equal width, in which both are averaged.
-    """
-    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(place, weights=confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:

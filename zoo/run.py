@@ -73,6 +73,16 @@ class Run:
         return self.folder / "confusion.png"
 
     @property
+    def scores(self) -> Path:
+        """What the model gave for the clips of one split, as `zoo.run_scores.keep` writes it, NPZ."""
+        return self.folder / "scores.npz"
+
+    @property
+    def report(self) -> Path:
+        """The page that `clipzoo report` writes, HTML."""
+        return self.folder / "report.html"
+
+    @property
     def clips(self) -> Path:
         """The clips used, with the split of each, CSV."""
         return self.folder / "split.csv"
@@ -85,7 +95,10 @@ class Run:
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them that are there."""
-        own = (self.model, self.last, self.labels, self.history, self.curves, self.confusion, self.clips, self.record)
+        own = (
+            self.model, self.last, self.labels, self.history, self.curves, self.confusion, self.scores, self.report,
+            self.clips, self.record,
+        )  # fmt: skip
         return tuple(path for path in own if path.exists())
 
     @contextmanager
@@ -136,14 +149,24 @@ class Run:
         write_text(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def read_history(self) -> list[dict[str, float]]:
-        """The figures of every epoch, as `zoo.training.fit` returns them; none where there is no `history.csv`."""
+        """The figures of every epoch, as `zoo.training.fit` returns them; none where there is no `history.csv`.
+
+        Raises:
+            ClipzooError: it cannot be read.
+        """
         if not self.history.is_file():
             return []
-        with self.history.open(encoding="utf-8", newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with self.history.open(encoding="utf-8", newline="") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError, csv.Error) as error:
+            raise ClipzooError(f"{self.history}: cannot be read as the history of a run ({error})") from None
 
-    def index(self) -> ClipIndex:
-        """The clips of the run, where they lay when it trained.
+    def index(self, *, root: str | Path | None = None) -> ClipIndex:
+        """The clips of the run.
+
+        Args:
+            root: the folder that they lie in; where they lay when it trained, if left out.
 
         Raises:
             ClipzooError: the record, the list or the folder of the clips is gone.
@@ -152,7 +175,7 @@ class Run:
         task = record.get("task", "classification")
         columns = self.label_columns
         return index_csv(
-            self.clips, root=record["videos"], label=columns if columns != ["label"] else "label", task=task
+            self.clips, root=root or record["videos"], label=columns if columns != ["label"] else "label", task=task
         )
 
     @property

@@ -25,6 +25,7 @@ class Scores:
         task: what they are.
         files: of the clips.
         left_out: what could not be read, and has no score; not kept in the file.
+        model: SHA-256 of the model's file, hexadecimal; empty where it is not known.
     """
 
     logits: np.ndarray
@@ -33,6 +34,7 @@ class Scores:
     task: Task
     files: tuple[str, ...]
     left_out: tuple[VideoError, ...] = field(default=(), compare=False)
+    model: str = field(default="", compare=False)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -53,6 +55,7 @@ class Scores:
                 labels=np.array(self.labels),
                 task=np.array(self.task),
                 files=np.array(self.files),
+                model=np.array(self.model),
             )
 
     @classmethod
@@ -71,6 +74,7 @@ class Scores:
                     tuple(map(str, held["labels"])),
                     task,
                     tuple(map(str, held["files"])),
+                    model=str(held["model"]) if "model" in held else "",
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores` ({error})") from None

@@ -1,0 +1,5 @@
+"""A page about a run, made of the files in its folder."""
+
+from zoo.report.page import Speed, write_report
+
+__all__ = ["Speed", "write_report"]

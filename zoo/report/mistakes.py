@@ -1,0 +1,118 @@
+"""The worst mistakes of a model, and their frames as it gets them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from loaders.clip import read_inputs
+from loaders.errors import ClipzooError
+from loaders.index import Clip
+from loaders.pictures import readable
+from loaders.spec import ClipSpec
+from loaders.tasks import task_kind
+from zoo.run_scores import RunScores
+from zoo.scores import Scores
+
+_FRAMES = 8  # of a clip
+_TALL = 144  # pixels, at most
+_QUALITY = 82  # of JPEG, 0 to 100
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A clip that was answered wrong.
+
+    Attributes:
+        row: its place among the scores.
+        file: its name.
+        truth: what is right.
+        answer: what the model said.
+        confidence: of the answer, for people; empty for numbers.
+    """
+
+    row: int
+    file: str
+    truth: str
+    answer: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames of one input of a clip.
+
+    Attributes:
+        name: of the input.
+        frames: `data:` addresses of JPEGs, evenly spread over the clip.
+        count: how many frames the model gets.
+        small: whether they are to be drawn larger than they are.
+    """
+
+    name: str
+    frames: list[str]
+    count: int
+    small: bool
+
+
+def worst(scores: Scores, *, most: int) -> list[Mistake]:
+    """The mistakes that the model was most sure of; for numbers, the largest errors over their root mean square."""
+    answers, truth = scores.probabilities, np.asarray(scores.targets)
+    if scores.task == "classification":
+        said, sure = answers.argmax(axis=1), answers.max(axis=1)
+        wrong = said != truth
+        texts = [(scores.labels[t], scores.labels[a], f"{p:.1%}") for t, a, p in zip(truth, said, sure, strict=True)]
+    elif scores.task == "multilabel":
+        missed = task_kind(scores.task).decide(answers) != truth.astype(bool)
+        gaps = np.abs(answers - truth) * missed
+        label, sure, wrong = gaps.argmax(axis=1), gaps.max(axis=1), missed.any(axis=1)
+        texts = []
+        for row, (place, p) in enumerate(zip(label, sure, strict=True)):
+            name, there = scores.labels[place], bool(truth[row, place])
+            texts.append((name if there else f"no {name}", f"no {name}" if there else name, f"{p:.1%}"))
+    else:
+        errors = answers - truth
+        sure = np.abs(errors / np.maximum(1e-30, np.sqrt((errors**2).mean(axis=0)))).max(axis=1)
+        wrong = sure > 0
+        shown = ([_numbers(scores.labels, row) for row in rows] for rows in (truth, answers))
+        texts = [(true, said, "") for true, said in zip(*shown, strict=True)]
+    order = [row for row in np.argsort(-sure, kind="stable").tolist() if wrong[row]]
+    return [Mistake(row, scores.files[row], *texts[row]) for row in order[:most]]
+
+
+def _numbers(labels: tuple[str, ...], values: np.ndarray) -> str:
+    return ", ".join(f"{label} {value:.4g}" for label, value in zip(labels, values, strict=True))
+
+
+def strips(held: RunScores, mistake: Mistake, root: Path, specs: Mapping[str, ClipSpec]) -> list[Strip]:
+    """The frames of a clip, input by input; none where they cannot be read."""
+    clip = held.clips[mistake.row]
+    try:
+        return _strips(clip, root, specs) if clip is not None else []
+    except ClipzooError:
+        return []
+
+
+def _strips(clip: Clip, root: Path, specs: Mapping[str, ClipSpec]) -> list[Strip]:
+    found = []
+    for name, pixels in read_inputs(root / clip.file, specs, span=clip.span).items():
+        frames = readable(pixels, specs[name])
+        places = np.unique(np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int))
+        small = frames.shape[1] < _TALL // 2
+        found.append(Strip(name, [_address(frames[place]) for place in places], len(frames), small))
+    return found
+
+
+def _address(frame: np.ndarray) -> str:
+    """A frame, uint8 (height, width, 3 or 1), RGB or gray, as what `src` of an image takes."""
+    height, width = frame.shape[:2]
+    if height > _TALL:
+        size = max(1, round(width * _TALL / height)), _TALL
+        frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).reshape(_TALL, size[0], -1)
+    _, written = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return f"data:image/jpeg;base64,{base64.b64encode(written.tobytes()).decode()}"
