@@ -10,7 +10,7 @@ import keras
 from loaders.check import number
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
-from zoo.contract import head
+from zoo.contract import SMALL, head
 from zoo.frames import frame_features
 
 
@@ -59,4 +59,4 @@ def average(
 def consensus(features: keras.KerasTensor, labels: tuple[str, ...], task: Task, *, dropout: float) -> keras.KerasTensor:
     """The end of a model that averages: features of each frame (B, T, F) -> their mean -> dropout -> `head`."""
     x = keras.layers.GlobalAveragePooling1D(name="average")(features)
-    return head(keras.layers.Dropout(dropout, name="dropout")(x), labels, task)
+    return head(keras.layers.Dropout(dropout, name="dropout")(x), labels, task, kernel_initializer=SMALL)

@@ -13,6 +13,8 @@ from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
 from zoo.layers import Answer, ClipInput
 
+SMALL = {"class_name": "RandomNormal", "config": {"stddev": 0.001}}  # a config: an instance gives all layers the same
+
 
 def specs(model: keras.Model) -> dict[str, ClipSpec]:
     """The input contract of a model: input name -> ClipSpec, in the order of its inputs.
@@ -119,7 +121,9 @@ def head(
         labels: names of the classes or numbers.
         task: what they are.
         name: of the dense layer.
-        kernel_initializer: of its weights; its biases begin at 0.
+        kernel_initializer: of its weights; its biases begin at 0. A linear head on pretrained features takes `SMALL`, as
+            TSN (arXiv 1608.00859) and TSM do: with fewer clips than features, training leaves most of what random
+            weights add to the logits, and on other clips that is noise.
     """
     dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
     kind = task_kind(task)

@@ -15,7 +15,7 @@ from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
 from zoo.backbones.backbone import options_of
-from zoo.contract import head
+from zoo.contract import SMALL, head
 from zoo.layers import ClipInput
 from zoo.undrawn import undrawn
 from zoo.weights import Arrays, load_weights, load_whole
@@ -99,7 +99,7 @@ def i3d(
     x = ClipInput(spec, mean=middle, std=127.5, name="clip_input")(video)
     x = averages(network(x))
     x = keras.layers.Dropout(dropout, name="dropout")(x)
-    model = keras.Model(video, head(x, labels, task, name=HEAD), name=name)
+    model = keras.Model(video, head(x, labels, task, name=HEAD, kernel_initializer=SMALL), name=name)
     if weights is not None:
         load_whole(model, weights)
     return model

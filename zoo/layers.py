@@ -1,4 +1,4 @@
-"""The layers that the models share: ClipInput, FrameWise, TemporalStatistics, TemporalPyramidPooling, Fusion, Answer."""
+"""The layers that the models share: ClipInput, FrameWise, what pools over time, Fusion, Answer."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ class FrameWise(keras.layers.Wrapper):
 class TemporalStatistics(keras.layers.Layer):
     """Mean, change and trend of a sequence, without weights: (B, N, C) -> (B, 3 * C). N must be known.
 
-    The mean forgets order. The change is the mean size of the step from one frame to the next: how much moves. The trend
-    is the first coefficient of the discrete cosine transform over time: what the end has more than the beginning, so
-    that sitting down is not standing up.
+    The mean forgets order. The change is the mean size of the step from one frame to the next: how much moves. The
+    trend is the first coefficient of the discrete cosine transform over time: what the end has more than the beginning,
+    so that sitting down is not standing up.
     """
 
     def build(self, input_shape: Sequence[int | None]) -> None:

@@ -11,6 +11,7 @@ from loaders.check import choice, number, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
+from zoo.contract import SMALL
 from zoo.contract import head as logits
 from zoo.frames import frame_features
 from zoo.layers import TemporalStatistics
@@ -89,7 +90,7 @@ def recurrent(
         found = keras.layers.BatchNormalization(momentum=0.9, name="standardise_statistics")(found)
         x = keras.layers.Concatenate(name="joined")([found, over_time(frames)])
         x = keras.layers.Dropout(dropout, name="dropout")(x)
-        return keras.Model(video, logits(x, labels, task), name=name)
+        return keras.Model(video, logits(x, labels, task, kernel_initializer=SMALL), name=name)
     x = over_time(features)
     for place, width in enumerate(DENSE, start=1):
         x = keras.layers.Dense(width, activation="relu", name=f"dense{place}")(x)

@@ -14,12 +14,11 @@ from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
 from zoo.backbones import backbone as backbone_named
 from zoo.backbones.backbone import options_of
-from zoo.contract import answer_layer, head, labels, specs, task
+from zoo.contract import SMALL, answer_layer, head, labels, specs, task
 from zoo.layers import PACKAGE, Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
 from zoo.weights import load_whole
 
 RGB_WEIGHT = 0.4
-_HEAD = {"class_name": "RandomNormal", "config": {"stddev": 0.001}}
 PartialBN = Literal["none", "first", "all"]
 
 
@@ -90,7 +89,7 @@ def stream(
     x = FrameWise(frame_network, name=f"{prefix}_frames")(x)
     x = TemporalPyramidPooling(tuple(levels), mode=pooling, name=f"{prefix}_pyramid")(x)
     x = keras.layers.Dropout(dropout, name=f"{prefix}_dropout")(x)
-    answer = head(x, labels, task, name=f"{prefix}_logits", kernel_initializer=_HEAD)
+    answer = head(x, labels, task, name=f"{prefix}_logits", kernel_initializer=SMALL)
     model = keras.Model(video, answer, name=name)
     if weights is not None:
         load_whole(model, weights)
