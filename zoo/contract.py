@@ -121,8 +121,8 @@ def head(
         labels: names of the classes or numbers.
         task: what they are.
         name: of the dense layer.
-        kernel_initializer: of its weights; its biases begin at 0. A linear head on pretrained features takes `SMALL`, as
-            TSN (arXiv 1608.00859) and TSM do: with fewer clips than features, training leaves most of what random
+        kernel_initializer: of its weights; its biases begin at 0. A linear head on pretrained features takes `SMALL`,
+            as TSN (arXiv 1608.00859) and TSM do: with fewer clips than features, training leaves most of what random
             weights add to the logits, and on other clips that is noise.
     """
     dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
