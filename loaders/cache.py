@@ -45,15 +45,43 @@ class Cache(Protocol):
     def put(self, key: str, entry: Entry) -> None: ...
 
 
-def entry_key(path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, split: str) -> str:
-    """The name of an entry: of the file (absolute path, bytes, time of change), the spec, the span and the split."""
+_PART = 1 << 20  # bytes
+
+
+def entry_key(
+    path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, split: str, by_content: bool = False
+) -> str:
+    """The name of an entry: of the file, the spec, the span and the split.
+
+    Args:
+        path: the video file. It is known by its absolute path, bytes and time of change.
+        spec: of the clip.
+        span: of the file.
+        split: as which it is sampled.
+        by_content: know the file by what is in it instead, wherever it lies, and after it was copied: worth its reading
+            where an entry takes seconds to compute.
+    """
     try:
-        stat = Path(path).stat()
-        identity = f"{Path(path).resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+        identity = _content(Path(path)) if by_content else _place(Path(path))
     except (OSError, ValueError):  # reading it will say so
         identity = os.fspath(path)
     text = f"{identity}\0{_digest(spec)}\0{span}\0{split}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+def _place(path: Path) -> str:
+    stat = path.stat()
+    return f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+
+
+def _content(path: Path) -> str:
+    """Its bytes and their digest; of a large file, of three parts: another recording differs in each of them."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        for start in (0, size // 2, size - _PART) if size > 4 * _PART else (0,):
+            file.seek(start)
+            digest.update(file.read(_PART if size > 4 * _PART else size))
+    return f"{size}\0{digest.hexdigest()}"
 
 
 @lru_cache(maxsize=64)

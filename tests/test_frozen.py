@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,13 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
     assert len(reads) == 4 * len(motion) and more.draws == 4
     made(motion, DiskCache(tmp_path), **{**options, "seed": 5})
     assert len(reads) == 7 * len(motion)
+    copied = shutil.copytree(motion.root, tmp_path / "copied", copy_function=shutil.copyfile)
+    made(replace(motion, root=copied), DiskCache(tmp_path), **options)
+    assert len(reads) == 7 * len(motion)  # the same clips, elsewhere and of another time
+    held = motion.path(0).read_bytes()
+    (copied / motion[0].file).write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+    made(replace(motion, root=copied), DiskCache(tmp_path), **options)
+    assert len(reads) == 7 * len(motion) + 3  # three draws of what is another file
 
 
 def test_features_of_other_weights_are_not_taken(motion: ClipIndex, tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ class FeatureDataset(keras.utils.PyDataset):
         frozen: uint8 clips -> features; see `zoo.frozen.cut`.
         specs: input name -> ClipSpec of the model.
         index: the clips.
-        cache: of features; its entries are named by file, span, spec, weights and layer of `frozen`, draw and
-            augmentation.
+        cache: of features; its entries are named by what is in the file, span, spec, weights and layer of `frozen`,
+            draw and augmentation. A folder of clips may be moved or copied.
         batch_size: clips in a batch, >= 1.
         draws: how often each clip is drawn; each epoch takes one of them. 0: once, as a test clip.
         augmentation: of a draw.
@@ -121,10 +121,11 @@ def _values(
     """For each tensor of `frozen`: draw -> clip -> features."""
     shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)]
     way = _way(frozen, augmentation, split, seed)
+    names = [_names(index, clip, specs, split) for clip in index]
     wanted = [
-        _Wanted(clip, draw, hashlib.sha256(f"{_names(index, clip, specs, split)}{draw}{way}".encode()).hexdigest()[:40])
+        _Wanted(clip, draw, hashlib.sha256(f"{name}{draw}{way}".encode()).hexdigest()[:40])
         for draw in range(draws)
-        for clip in index
+        for clip, name in zip(index, names, strict=True)
     ]
     found: dict[str, list[np.ndarray]] = {}
     for each in wanted:
@@ -176,7 +177,9 @@ _TELL = 20.0  # seconds between lines of progress
 
 
 def _names(index: ClipIndex, clip: Clip, specs: Mapping[str, ClipSpec], split: Split) -> str:
-    return "".join(entry_key(index.root / clip.file, spec, span=clip.span, split=split) for spec in specs.values())
+    path = index.root / clip.file
+    keys = "".join(entry_key(path, spec, span=clip.span, split=split, by_content=True) for spec in specs.values())
+    return keys + (clip.file if split == "train" else "")  # draws are of its name too
 
 
 def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, seed: int) -> str:
