@@ -85,7 +85,6 @@ _OLD = {
     "--validation": "--set recipe.validation=SHARE",
     "--test": "--set recipe.test=SHARE",
     "--class-weights": "--set recipe.class_weights=true",
-    "--resume": "(a run is not resumed; --weights RUN --out ANOTHER goes on from its best epoch)",
 }
 
 
