@@ -73,7 +73,7 @@ class State:
         }
         arrays = {f"{name}.{n}": array for name in _GROUPS for n, array in enumerate(self.arrays.get(name, ()))}
         packed = io.BytesIO()
-        np.savez(packed, **arrays)
+        np.savez(packed, allow_pickle=False, **arrays)
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(_STATE, json.dumps({"format": FORMAT, **plain, "recipe": self.recipe.to_dict()}))
             archive.writestr(_CLIPS, clips, zipfile.ZIP_DEFLATED)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
 import keras
 
@@ -119,16 +121,18 @@ def fit(
             if model.stop_training:
                 break
             every.set_params({"epochs": recipe.epochs, "steps": feed.num_batches, "verbose": 0})
-            model.fit(
-                feed,
-                validation_data=checked,
-                initial_epoch=start,
-                epochs=end,
-                class_weight=dict(class_weight) if class_weight else None,
-                shuffle=False,  # Keras would permute batches; the dataset permutes samples
-                verbose=0,
-                callbacks=every,
-            )
+            # Else an optimizer that averages weights would put the averages in their place in the middle of training.
+            with patch.object(model.optimizer, "finalize_variable_values") if end < recipe.epochs else nullcontext():
+                model.fit(
+                    feed,
+                    validation_data=checked,
+                    initial_epoch=start,
+                    epochs=end,
+                    class_weight=dict(class_weight) if class_weight else None,
+                    shuffle=False,  # Keras would permute batches; the dataset permutes samples
+                    verbose=0,
+                    callbacks=every,
+                )
         every.end()
     except Exception as error:
         # TensorFlow wraps what a dataset raises into an error of its own, with both tracebacks in its text.
