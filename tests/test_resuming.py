@@ -113,15 +113,14 @@ def assert_same(run: Run, wanted: Run) -> None:
 
 
 STOPS = [
-    ("clips", [(1, "train", 1)]),
-    ("features", [(0, "train", 2), (1, "test", 0)]),
+    ("features", [(1, "train", 1)]),  # of "clips" the command is stopped below
     *(
         pytest.param(*case, marks=pytest.mark.slow)
         for case in (
             ("clips", [(0, "train", 1), (0, "train", 2), (1, "train", 0), (2, "test", 0)]),
             ("schedule", [(0, "test", 0), (1, "train", 1), (2, "train", 2)]),
             ("averages", [(1, "train", 2), (2, "train", 0)]),
-            ("features", [(1, "train", 1), (2, "train", 0), (2, "train", 2)]),
+            ("features", [(0, "train", 2), (1, "test", 0), (2, "train", 0), (2, "train", 2)]),
         )
     ),
 ]  # fmt: skip
@@ -166,7 +165,8 @@ def test_a_state_that_is_lost_changes_the_weights(
             assert_same(run, whole("clips"))
 
 
-@pytest.mark.parametrize("epochs", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [1, 2])
 def test_what_a_kill_left_out_of_an_epoch_s_files_is_written(
     motion: ClipIndex, tmp_path: Path, whole: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch, epochs: int
 ) -> None:
@@ -191,6 +191,7 @@ def test_what_a_kill_left_out_of_an_epoch_s_files_is_written(
     assert_same(run, whole("clips"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "ends", "status"), [(signal.SIGINT, KeyboardInterrupt, None), (signal.SIGTERM, SystemExit, 143)]
 )
@@ -212,28 +213,32 @@ def test_a_signal_ends_a_training_after_its_step(
     assert "model: stripes_average; goes on at step 3 of epoch 2 of 3" in said
 
 
-def test_the_command_goes_on_and_says_what_does_not_go_with_it(
-    motion: ClipIndex, stopped: Path, copied: Run, whole: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
+def test_the_command_stops_in_validation_and_goes_on(
+    copied: Run, whole: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
-    import zoo.writing
+    from zoo.progress import RichProgress
 
-    refused(invoke("train", motion.root, "--resume", stopped, "--epochs", 9), "--epochs does not go with --resume")
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        with monkeypatch.context() as patched:
-            patched.setattr(zoo.writing.Checkpoints, "on_test_begin", lambda *_: os.kill(os.getpid(), number))
-            patched.setattr(zoo.writing.Checkpoints, "on_test_batch_begin", lambda self, *_: self._look(3))
-            done = invoke("train", "--resume", copied.folder)
-        assert done.returncode == status, (done.stdout, done.stderr)
-        assert f"to go on: clipzoo train --resume {copied.folder}" in done.stdout
-    shutil.copy(stopped / "checkpoint.keras", copied.checkpoint)
+    def kill(self: RichProgress, logs: Any = None) -> None:
+        os.kill(os.getpid(), number)
+
+    refused(invoke("train", "--resume", copied.folder, "--epochs", 9), "--epochs does not go with --resume")
+    with monkeypatch.context() as patched:
+        patched.setattr(RichProgress, "on_test_begin", kill)
+        done = invoke("train", "--resume", copied.folder)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    assert "goes on at step 2 of epoch 2 of 3" in done.stdout
+    assert f"to go on: clipzoo train --resume {copied.folder}" in done.stdout
     done = invoke("train", "--resume", copied.folder)
     assert done.returncode == 0, done.stderr
-    assert "goes on at step 2 of epoch 2 of 3" in done.stdout and "best: epoch" in done.stdout
+    assert "goes on at the validation of epoch 2 of 3" in done.stdout and "best: epoch" in done.stdout
     assert_same(copied, whole("clips"))
     refused(invoke("train", "--resume", copied.folder), "its training is finished, all 3 epochs; `clipzoo train VIDEOS")
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_clips_that_moved_vanished_or_changed(motion: ClipIndex, tmp_path: Path) -> None:
     root = Path(shutil.copytree(motion.root, tmp_path / "clips"))
     index = ClipIndex(root, motion.clips).split(seed=0)
@@ -244,7 +249,9 @@ def test_clips_that_moved_vanished_or_changed(motion: ClipIndex, tmp_path: Path)
     with pytest.raises(ClipzooError, match=rf"{gone}: no such file; 1 of the 42 clips that .* are gone"):
         zoo.resume(out)
     gone.write_bytes(b"other")
-    with pytest.raises(ClipzooError, match=rf"{gone}: has 5 bytes, and had \d+ when {out} was begun; put the clip back"):
+    with pytest.raises(
+        ClipzooError, match=rf"{gone}: has 5 bytes, and had \d+ when {out} was begun; put the clip back"
+    ):
         zoo.resume(out)
     (tmp_path / "gone").rename(gone)
     root.rename(tmp_path / "moved")
@@ -255,7 +262,7 @@ def test_clips_that_moved_vanished_or_changed(motion: ClipIndex, tmp_path: Path)
     assert run.index().root == tmp_path / "moved"
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_checkpoint_before(
     motion: ClipIndex, copied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +281,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(
     assert not list(copied.folder.glob(".checkpoint*"))
 
 
+@pytest.mark.either
 def test_weights_that_are_no_numbers_are_never_kept(motion: ClipIndex, copied: Run) -> None:
     def spoil(model: keras.Model) -> None:
         if hasattr(model, "jax_state_sync"):
@@ -318,7 +326,6 @@ def test_what_cannot_be_gone_on_with_is_one_sentence(stopped: Path, copied: Run,
 def test_a_training_goes_on_on_the_other_backend(motion: ClipIndex, tmp_path: Path) -> None:
     pytest.importorskip("jax")
     pytest.importorskip("tensorflow")
-    small = ("frames=4", "size=16", "width=0.125", "backbone_weights=none", "recipe.seed=3")
     index, out = motion.split(seed=0), tmp_path / "run"
     options = {"frames": 4, "size": 16, "width": 0.125}
     with pytest.raises(KeyboardInterrupt):
@@ -326,7 +333,6 @@ def test_a_training_goes_on_on_the_other_backend(motion: ClipIndex, tmp_path: Pa
             index, "convnet_gru", recipe("clips"), out=out, options=options, checkpoint_minutes=0,
             callbacks=[At((1, "train", 1), stop)],
         )  # fmt: skip
-    assert small
     other = {"jax": "tensorflow", "tensorflow": "jax"}[keras.config.backend()]
     done = clipzoo("train", "--resume", out, KERAS_BACKEND=other)
     assert done.returncode == 0, done.stderr

@@ -108,7 +108,7 @@ def fit(
             keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience)
         )
     restore = [Restore(state, plateau)] if state is not None else []
-    all_of_them = [Clock(feed, before=before), *plateau, record, *restore, *callbacks]
+    all_of_them = [Clock(feed, before=before), record, *plateau, *restore, *callbacks]
     every = Once(all_of_them, add_history=True, model=model, epochs=recipe.epochs, steps=feed.num_batches, verbose=0)
     try:
         every.begin()
@@ -282,8 +282,7 @@ class Record(keras.callbacks.Callback):
         value = self._value(logs)
         better = value < self.best
         self.best = min(self.best, value)
-        logs["best"] = float(better)  # later callbacks see it
-        logs.setdefault("learning_rate", self._rate())
+        logs |= {"learning_rate": self._rate(), "best": float(better)}  # later callbacks see them
         self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
 
     def _value(self, logs: Mapping[str, float]) -> float:
