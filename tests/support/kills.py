@@ -3,8 +3,8 @@
     python -m tests.support.kills --kills 20 --workers 2
 
 Kills come in a step, in a validation and while a checkpoint is written, in turn. The final weights must be those of the
-training that nothing stopped, to the bit; with `--drop-optimizer` the optimizer's state is lost on purpose, and they must
-not. Exit status 0: so it was.
+training that nothing stopped, to the bit; with `--drop-optimizer` the optimizer's state is lost on purpose, and they
+must not. Exit status 0: so it was.
 """
 
 from __future__ import annotations
