@@ -31,6 +31,9 @@ test-all: setup lint
 	$(PYTEST) -m "not keras"
 	KERAS_BACKEND=jax $(PYTEST) -m keras
 	KERAS_BACKEND=tensorflow $(PYTEST) -m keras
+	KERAS_BACKEND=jax $(BIN)/python -m tests.support.kills --kills 5 --workers 1
+	KERAS_BACKEND=tensorflow $(BIN)/python -m tests.support.kills --kills 5
+	KERAS_BACKEND=jax $(BIN)/python -m tests.support.kills --kills 5 --drop-optimizer
 	bash tests/extras.sh
 	bash tests/uses.sh
 	bash tests/oldest.sh

@@ -94,12 +94,6 @@ def test_what_is_no_index_is_named(tmp_path: Path, motion: ClipIndex) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_resumed_and_the_sentence_says_what_is(tmp_path: Path) -> None:
-    refused(
-        invoke("train", tmp_path, "--resume"), "--resume: a run is not resumed; --weights RUN --out ANOTHER goes on"
-    )
-
-
 @pytest.mark.slow
 def test_files_among_the_options_are_written_down_from_the_root(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

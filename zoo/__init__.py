@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.recipe import Recipe
     from zoo.recipes import plan
     from zoo.registry import card, create_model, list_models, register
+    from zoo.resuming import resume
     from zoo.run import Run, train
     from zoo.saving import load_model, load_preset
     from zoo.training import fit
@@ -40,6 +41,7 @@ __all__ = [
     "plan",
     "register",
     "register_backbone",
+    "resume",
     "specs",
     "task",
     "train",
@@ -70,6 +72,7 @@ __getattr__, __dir__ = lazily(
         "plan": "recipes",
         "register": "registry",
         "register_backbone": "backbones",
+        "resume": "resuming",
         "specs": "contract",
         "task": "contract",
         "train": "run",

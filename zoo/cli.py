@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from loaders.errors import ClipzooError
@@ -15,6 +17,10 @@ from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
 from zoo.presets import SOURCES, list_presets, preset
 from zoo.registry import card, input_specs, list_models
+
+if TYPE_CHECKING:
+    from zoo.progress import RichProgress
+    from zoo.run import Run
 
 app = typer.Typer()
 
@@ -85,13 +91,15 @@ _OLD = {
     "--validation": "--set recipe.validation=SHARE",
     "--test": "--set recipe.test=SHARE",
     "--class-weights": "--set recipe.class_weights=true",
-    "--resume": "(a run is not resumed; --weights RUN --out ANOTHER goes on from its best epoch)",
 }
 
 
 @app.command(cls=renamed(_OLD))
 def train(
-    videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],
+    context: typer.Context,
+    videos: Annotated[
+        Path | None, typer.Argument(help="Folder of clips, one sub-folder per action.", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model; see `clipzoo models`.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the run; must not hold one yet.")] = Path("run"),
     recipe: Annotated[
@@ -118,22 +126,35 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped, with its clips and settings.")
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Between two checkpoints within an epoch; there is one after each.")
+    ] = 10.0,
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow.
+
+    Ctrl-C and SIGTERM end it after the step that is under way; --resume RUN goes on from there.
 
     Clips are mirrored at random, unless the labels tell left from right, as turn_left and turn_right do;
     --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
-    from zoo.chance import learnt_nothing
+    from zoo.claiming import require_free
     from zoo.recipe import Recipe
     from zoo.recipes import model_options, plan
-    from zoo.run import require_free
     from zoo.run import train as train_run
     from zoo.saving import saved_specs
     from zoo.settings import read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
+    if resume is not None:
+        _refuse_beside_resume(context)
+        _resume(resume, videos, cache, workers, checkpoint_minutes, console)
+        return
+    if videos is None:
+        raise ClipzooError("give VIDEOS, a folder of clips with one sub-folder per action; or --resume RUN to go on")
     require_free(out, overwrite=overwrite)  # before anything that takes long
     alone = read_settings(None, set_)
     for option, wanted, key, value in (
@@ -165,24 +186,71 @@ def train(
     planned = plan(name, index, recipe=settings.named, options=options, fields=settings.recipe, onward=weights)
     for line in planned.lines:
         console.print(line)
+    what: str | Path = weights if weights is not None else str(name)
+    _finish(
+        console,
+        lambda progress: train_run(
+            index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
+            checkpoint_minutes=checkpoint_minutes, overwrite=overwrite, callbacks=[progress], say=console.print,
+        ),
+    )  # fmt: skip
+
+
+_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes")
+
+
+def _refuse_beside_resume(context: typer.Context) -> None:
+    """A run goes on as it began: what else is asked for is said, not passed over."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name not in _BESIDE_RESUME and source is not None and source.name == "COMMANDLINE":
+            raise ClipzooError(
+                f"{parameter.opts[-1]} does not go with --resume, which goes on as the run began; leave it out, or "
+                "train another run: clipzoo train VIDEOS --weights RUN --out ANOTHER"
+            )
+
+
+def _resume(
+    run: Path, videos: Path | None, cache: str | None, workers: int, checkpoint_minutes: float, console: Console
+) -> None:
+    from zoo.backend import choose_backend, start_backend
+    from zoo.resuming import read_state
+    from zoo.resuming import resume as resume_run
+    from zoo.run import Run
+
+    line = choose_backend()
+    read_state(Run(run))  # before anything that takes long
+    console.print(line)
+    start_backend(training=True)
+    _finish(
+        console,
+        lambda progress: resume_run(
+            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes,
+            callbacks=[progress], say=console.print,
+        ),
+    )  # fmt: skip
+
+
+def _finish(console: Console, trained: Callable[[RichProgress], Run]) -> None:
+    """Trains, and says what came of it."""
+    from loaders.tasks import task_kind
+    from zoo.chance import learnt_nothing
     from zoo.progress import RichProgress
 
     progress = RichProgress(console)
-    what: str | Path = weights if weights is not None else str(name)
     try:
-        run = train_run(
-            index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
-            overwrite=overwrite, callbacks=[progress], say=console.print,
-        )  # fmt: skip
+        run = trained(progress)
     except KeyboardInterrupt:  # said already, with what is kept
         raise typer.Exit(130) from None
     finally:
         progress.stop()
-    best = run.read_record()["best"]
-    figure = f"{index.kind.title} {index.kind.show(best['val_' + index.kind.metric]).strip()}"
+    record = run.read_record()
+    best, kind = record["best"], task_kind(record["task"])
+    figure = f"{kind.title} {kind.show(best['val_' + kind.metric]).strip()}"
     console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
     nothing = learnt_nothing(run)
     if nothing:
         console.print(f"note: {nothing}")
     console.print(f"wrote {run.model}, {run.history}, {run.curves}")
-    console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")
+    console.print(f"next: clipzoo export {shlex.quote(str(run.folder))} model.onnx")

@@ -50,16 +50,24 @@ class Source(keras.utils.PyDataset):
         """One batch, read ahead or now."""
         if self._ahead is None:
             return self.dataset[batch]
-        return self._ahead.get(self.epoch, batch, self.num_batches or batch + 1)
+        return self._ahead.get(self.epoch, batch, self.dataset.num_batches or batch + 1)
 
 
 class Feed(Source):
-    """The training set as Keras sees it, with a note of when each batch was ready."""
+    """The training set as Keras sees it, with a note of when each batch was ready.
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True) -> None:
+    Args:
+        dataset: as of Source.
+        pixels: likewise.
+        begin: the epoch that training begins with.
+        skip: batches of it that were trained on before.
+    """
+
+    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True, begin: int = 0, skip: int = 0) -> None:
         super().__init__(dataset, pixels=pixels)
         self.resumed = bool(getattr(self.dataset, "resumed", False))
-        self.first = self.dataset.epoch if self.resumed else 0
+        self.first = self.dataset.epoch - begin if self.resumed else 0
+        self.skip = skip
         self.epoch = -1  # between epochs Keras reads to throw away: nothing is read ahead then
         self.ready: dict[int, float] = {}
         self.took: dict[int, float] = {}
@@ -67,7 +75,7 @@ class Feed(Source):
     @property
     def num_batches(self) -> int | None:
         batches: int | None = len(self.dataset) if self.resumed else self.dataset.num_batches
-        return batches
+        return batches if batches is None else batches - self.skip
 
     def __getitem__(self, batch: int) -> Any:
         asked = time.perf_counter()
@@ -78,8 +86,8 @@ class Feed(Source):
 
     def read(self, batch: int) -> Any:
         if self.epoch < 0:
-            return getattr(self.dataset, "read_now", self.dataset.__getitem__)(batch)
-        return super().read(batch)
+            return getattr(self.dataset, "read_now", self.dataset.__getitem__)(batch + self.skip)
+        return super().read(batch + self.skip)
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch: Keras's own hooks come at different times on the two backends."""
@@ -93,6 +101,7 @@ class Feed(Source):
 
     def end(self) -> None:
         """Called after each epoch."""
+        self.skip = 0
         if self.resumed:  # the rest of its epoch is over, and Keras asks anew how many batches there are
             self.dataset.epoch = self.first + self.epoch + 1
         self.epoch = -1
@@ -116,15 +125,19 @@ class Clock(keras.callbacks.Callback):
     On JAX the thread that trains fetches batches itself, and waits for as long as that takes; where it fetches one
     ahead of a step that is still being computed, that is the most that it can be. On TensorFlow another thread fetches
     them, and the step waits from `on_train_batch_begin` until the batch is ready.
+
+    Args:
+        feed: that trains.
+        before: seconds that the first epoch had taken when it was stopped.
     """
 
     # Else Keras on JAX waits for the figures of each step before it fetches the next batch. It calls
     # `on_train_batch_end` from threads now, when the step has been computed, and all of them before `on_epoch_end`.
     async_safe = True
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, *, before: float = 0.0) -> None:
         super().__init__()
-        self.feed = feed
+        self.feed, self.before = feed, before
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.first_epoch = not hasattr(self, "began")
@@ -161,4 +174,5 @@ class Clock(keras.callbacks.Callback):
         self.feed.end()
         if logs is not None:
             logs["data_wait"] = self.wait()
-            logs["seconds"] = time.perf_counter() - self.began
+            logs["seconds"] = self.before + time.perf_counter() - self.began
+        self.before = 0.0

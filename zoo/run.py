@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
-
 from loaders.atomic import write_text
 from loaders.cache import Cache
-from loaders.errors import ClipzooError, WriteError
+from loaders.check import number
+from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.tasks import task_kind
@@ -29,8 +28,10 @@ from zoo.splitting import settle_splits
 if TYPE_CHECKING:
     import keras
 
+    from zoo.resuming import State
+
 # What is written before a run's first epoch is done lies in this folder; `_WHOLE` in it: all of it is there.
-_NEW, _WHOLE, _LOCK = ".new", "whole", ".lock"
+NEW, _WHOLE = ".new", "whole"
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,22 @@ class Run:
         return self.folder / "run.json"
 
     @property
+    def checkpoint(self) -> Path:
+        """What `resume` goes on from; it is there while the run is not finished. See `zoo.resuming`."""
+        return self.folder / "checkpoint.keras"
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """Where all of them are, or would be."""
+        return (
+            self.model, self.last, self.labels, self.history, self.curves, self.confusion, self.scores, self.report,
+            self.clips, self.record, self.checkpoint,
+        )  # fmt: skip
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All of them that are there."""
-        own = (
-            self.model, self.last, self.labels, self.history, self.curves, self.confusion, self.scores, self.report,
-            self.clips, self.record,
-        )  # fmt: skip
-        return tuple(path for path in own if path.exists())
+        return tuple(path for path in self.all_files if path.exists())
 
     @contextmanager
     def replacing_all(self) -> Iterator[Run]:
@@ -107,17 +117,18 @@ class Run:
 
         A kill at any moment leaves the old files, or the new ones: what was cut short is ended by whoever looks next.
         """
-        new = self.folder / _NEW
+        new = self.folder / NEW
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         yield Run(new)
-        old = {path.name for path in self.files} - {path.name for path in new.iterdir()}
+        # The checkpoint is written in its own time.
+        old = {path.name for path in self.files} - {path.name for path in new.iterdir()} - {self.checkpoint.name}
         write_text(new / _WHOLE, "\n".join(sorted(old)))
         self._move_in()
 
     def _move_in(self) -> None:
         """Ends a replacement of the files that was cut short: what is whole in `.new` takes its place."""
-        new = self.folder / _NEW
+        new = self.folder / NEW
         if not (new / _WHOLE).exists():
             return
         with suppress(FileNotFoundError):  # another process may be at it
@@ -194,6 +205,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     cache: Literal["memory"] | str | Path | Cache | None = None,
     workers: int = 2,
+    checkpoint_minutes: float = 10.0,
     overwrite: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     say: Callable[[str], object] = lambda line: None,
@@ -210,19 +222,25 @@ def train(
         options: of `create_model` and so of a name alone: `{"frames": 5, "size": 112, "spec": {...}}`.
         cache: what is decoded is kept there: `memory`, a folder, or any Cache.
         workers: threads that read clips.
-        overwrite: replace a run that is there. It stays as it is until the first epoch of the new one is done.
+        checkpoint_minutes: between two checkpoints within an epoch, >= 0; after each epoch there is one anyway.
+        overwrite: replace a run that is there. It stays as it is until the first epoch of the new one is done; its
+            checkpoint, until the first one of the new one.
         callbacks: more of them.
         say: called with each line that a person should read: splits, mirroring, size.
 
     Returns:
         The run: `model.keras` is its best epoch by the recipe's `monitor`, `last.keras` the last. Both, history and
-        curves are written after each epoch, each file whole or not at all.
+        curves are written after each epoch, each file whole or not at all. What ends before its last epoch leaves a
+        checkpoint, from which `resume` goes on. Ctrl-C and SIGTERM end it after the step that is under way, with a
+        checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a second one at once.
 
     Raises:
         ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit; a
             loss that is no number (the best epoch before it is kept); a full disk, or too little memory.
         VideoError: a clip cannot be read.
     """
+    from zoo.claiming import claimed
+
     if not isinstance(index, ClipIndex):
         raise ClipzooError(f"index ({index!r}) must be a ClipIndex, such as loaders.index_folder('clips')")
     kind = index.kind
@@ -231,9 +249,13 @@ def train(
         raise ClipzooError(f"{index.root}: has only {there}; {index.task} takes at least {kind.count(kind.fewest)}")
     if "classes" in (options or {}):
         raise ClipzooError("options: classes are those of the clips; leave them out, or take index.only(...) of some")
-    recipe, folder = recipe or Recipe(), Path(out)
-    with _claimed(folder, overwrite=overwrite):
-        return _train(index, model, recipe, folder, options or {}, cache, workers, callbacks, say)
+    number("checkpoint_minutes", checkpoint_minutes, least=0)
+    recipe, run = recipe or Recipe(), Path(out)
+    with claimed(run, overwrite=overwrite):
+        return _train(
+            index, model, recipe, run, options or {}, callbacks, say,
+            cache=cache, workers=workers, minutes=checkpoint_minutes,
+        )  # fmt: skip
 
 
 def _train(
@@ -242,18 +264,14 @@ def _train(
     recipe: Recipe,
     folder: Path,
     options: Mapping[str, Any],
-    cache: Any,
-    workers: int,
     callbacks: Sequence[keras.callbacks.Callback],
     say: Callable[[str], object],
+    **how_fed: Any,
 ) -> Run:
     import keras
 
     from zoo.contract import origins, specs
-    from zoo.feeding import feeds
-    from zoo.frozen import freeze
-    from zoo.training import fit
-    from zoo.writing import Writer
+    from zoo.resuming import State, pack_clips
 
     index, how = settle_splits(index, recipe)
     counts = index.counts()
@@ -272,7 +290,6 @@ def _train(
     if augmentation is not None:
         why = f": it would turn {mirrored[0]!r} into {mirrored[1]!r}" if mirrored else ""
         say(f"mirroring: {'on, every second clip' if augmentation.flip else 'off'}{why}")
-    frozen = freeze(network, recipe.train_from)
     record: dict[str, Any] = {
         "model": network.name,
         "options": {name: _absolute(value) for name, value in options.items() if name != "spec"},
@@ -291,20 +308,54 @@ def _train(
         "command": sys.argv[1:],
     }
     say(f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(contract.values())).shape}")
-    writer = Writer(Run(folder), record, index, whole=network, frozen=frozen)
+    state = State(record=record, recipe=dataclasses.replace(recipe, augmentation=augmentation), epoch=0)
+    return learn(Run(folder), network, index, state, pack_clips(index), callbacks, say, **how_fed)
+
+
+def learn(
+    run: Run,
+    network: keras.Model,
+    index: ClipIndex,
+    state: State,
+    packed: bytes,
+    callbacks: Sequence[keras.callbacks.Callback],
+    say: Callable[[str], object],
+    *,
+    cache: Any,
+    workers: int,
+    minutes: float,
+) -> Run:
+    """Trains from a state on, the first or one that was kept, in a folder that is claimed; see `train`, `resume`."""
+    from zoo.feeding import feeds
+    from zoo.frozen import freeze
+    from zoo.resuming import stops
+    from zoo.training import LossError, fit
+    from zoo.writing import Checkpoints, Writer
+
+    recipe = state.recipe
+    frozen = freeze(network, recipe.train_from)
+    name = str(cache if cache == "memory" else Path(cache).resolve()) if isinstance(cache, str | Path) else None
+    state = dataclasses.replace(state, cache=name)
+    checkpoints = Checkpoints(run, state, packed, whole=network, frozen=frozen, minutes=minutes)
+    writer = Writer(run, index, checkpoints)
     weights = index.only("train").class_weights() if recipe.class_weights else None
-    # The writer goes first: what a callback of the user does then finds the files of the epoch.
     try:
         learner, trained, checked = feeds(network, index, recipe, cache=cache, workers=workers, say=say)
-        fit(learner, trained, checked, recipe=recipe, class_weight=weights, callbacks=[writer, *callbacks])
-    except KeyboardInterrupt:
-        onward = f"; to go on: clipzoo train VIDEOS --weights {folder} --out ANOTHER" if writer.written else ""
-        say(f"interrupted; {writer.kept}{onward}")
+        with stops() as checkpoints.asked:
+            # The writer goes first: what a callback of the user does then finds the files of the epoch.
+            fit(
+                learner, trained, checked, recipe=recipe, class_weight=weights,
+                callbacks=[writer, checkpoints, *callbacks], state=state if state.arrays else None,
+            )  # fmt: skip
+    except (KeyboardInterrupt, SystemExit):
+        say(f"interrupted; {writer.kept}{checkpoints.onward}")
         raise
     except ClipzooError as error:
-        error.args = (f"{error}; {writer.kept}",)
+        # What has lost its numbers would lose them again.
+        error.args = (f"{error}; {writer.kept}{'' if isinstance(error, LossError) else checkpoints.onward}",)
         raise
-    return Run(folder)
+    run.checkpoint.unlink(missing_ok=True)
+    return run
 
 
 def _absolute(value: Any) -> Any:
@@ -324,54 +375,3 @@ def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping
         what = f"{model}, which is built already" if isinstance(model, Path) else "a model that is built already"
         raise ClipzooError(f"{given}: does not go with {what}; leave it out, or train a model by its name")
     return new_head(load_model(model), index.labels, index.task) if isinstance(model, Path) else model
-
-
-def require_free(out: str | Path, *, overwrite: bool = False, hint: str = "give another --out, or --overwrite") -> None:
-    """Raises ClipzooError where `train` would not write a run: a file, a folder with any file of a run (`hint` says
-    what to do then), or a folder that cannot be written.
-    """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ClipzooError(f"{folder}: is a file; a run is a folder")
-    there = Run(folder).files
-    if there and not overwrite:
-        names = ", ".join(path.name for path in there)
-        raise ClipzooError(f"{folder}: holds a run already ({names}); {hint}")
-    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(folder, "no permission, or a disk that is read-only")
-
-
-@contextmanager
-def _claimed(folder: Path, *, overwrite: bool) -> Iterator[None]:
-    """Holds a folder for one training; whatever ends the process lets it go."""
-    require_free(folder, overwrite=overwrite)
-    fresh = not folder.exists()
-    with _locked(folder):
-        require_free(folder, overwrite=overwrite)  # another training may have ended meanwhile
-        shutil.rmtree(folder / _NEW, ignore_errors=True)  # of a training that ended before its first epoch
-        try:
-            (folder / _NEW).mkdir()  # what cannot be written is known before training
-            (folder / _NEW).rmdir()
-        except OSError as error:
-            raise WriteError(error.filename or folder, error.strerror or str(error)) from None
-        try:
-            yield
-        finally:
-            if fresh and not Run(folder).files:  # a mistake leaves no folder behind
-                shutil.rmtree(folder / _NEW, ignore_errors=True)
-                (folder / _LOCK).unlink(missing_ok=True)
-                with suppress(OSError):
-                    folder.rmdir()
-
-
-def _locked(folder: Path) -> AbstractContextManager[Any]:
-    """The lock of a folder, held; what goes wrong while it is held is not about it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / _LOCK, timeout=0).acquire()
-    except Timeout:
-        raise ClipzooError(
-            f"{folder}: another training writes into it now; give another --out, or wait for it to end"
-        ) from None
-    except OSError as error:
-        raise WriteError(error.filename or folder, error.strerror or str(error)) from None

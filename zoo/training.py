@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
 import keras
 
@@ -18,6 +20,9 @@ from zoo.layers import ClipInput
 from zoo.objectives import MeanClassAccuracy, ScaledSquaredError
 from zoo.precision import set_precision
 from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from zoo.resuming import State
 
 History = list[dict[str, float]]
 
@@ -55,6 +60,7 @@ def fit(
     recipe: Recipe | None = None,
     class_weight: Mapping[int, float] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    state: State | None = None,
 ) -> History:
     """Compiles and trains a model of the zoo; it ends with the weights of the last epoch.
 
@@ -70,6 +76,7 @@ def fit(
             makes the datasets.
         class_weight: how much a clip of each class counts, such as `index.class_weights()`; classification alone.
         callbacks: more of them, called last; `logs` holds all figures of the epoch.
+        state: of a training of this model that was stopped, to go on from; see `zoo.resuming`.
 
     Returns:
         A row of figures for each epoch: loss, val_loss, the task's metric (accuracy, which is top-1 from 0 to 1;
@@ -88,36 +95,63 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     compile_model(model, recipe, index=getattr(train, "index", None))
     pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
-    feed = Feed(train, pixels=pixels)
+    begin, skip, before = (state.epoch, state.batch, state.seconds) if state is not None else (0, 0, 0.0)
+    feed = Feed(train, pixels=pixels, begin=begin, skip=skip)
     checked = Source(validation, pixels=pixels) if validation is not None else None
     model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice, to make these
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
-    record = Record(monitor)
-    every: list[keras.callbacks.Callback] = [Clock(feed), record, *callbacks]
+    record = Record(monitor, feed, state.history if state is not None else ())
+    plateau: list[keras.callbacks.Callback] = []
     if isinstance(model.optimizer.get_config()["learning_rate"], float):  # else a schedule, which falls by itself
         mode = "min" if recipe.monitor == "loss" else "max"
-        every.insert(
-            1, keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience)
+        plateau.append(
+            keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience)
         )
-    # Keras asks once how many batches an epoch has: the rest of a resumed one is a run of its own.
-    ends = [0, 1, recipe.epochs] if feed.resumed and recipe.epochs > 1 else [0, recipe.epochs]
+    restore = [Restore(state, plateau)] if state is not None else []
+    all_of_them = [Clock(feed, before=before), record, *plateau, *restore, *callbacks]
+    every = Once(all_of_them, add_history=True, model=model, epochs=recipe.epochs, steps=feed.num_batches, verbose=0)
     try:
-        for begin, end in pairwise(ends):
-            model.fit(
-                feed,
-                validation_data=checked,
-                initial_epoch=begin,
-                epochs=end,
-                class_weight=dict(class_weight) if class_weight else None,
-                shuffle=False,  # Keras would permute batches; the dataset permutes samples
-                verbose=0,
-                callbacks=every,
-            )
+        every.begin()
+        if state is not None and state.logs is not None:
+            _validate(model, checked, every, state)
+            begin += 1
+        # Keras asks once how many batches an epoch has: the rest of a resumed one is a run of its own.
+        part = (feed.resumed or feed.skip > 0) and begin + 1 < recipe.epochs
+        for start, end in pairwise([begin, begin + 1, recipe.epochs] if part else [begin, recipe.epochs]):
+            if model.stop_training:
+                break
+            every.set_params({"epochs": recipe.epochs, "steps": feed.num_batches, "verbose": 0})
+            # Else an optimizer that averages weights would put the averages in their place in the middle of training.
+            with patch.object(model.optimizer, "finalize_variable_values") if end < recipe.epochs else nullcontext():
+                model.fit(
+                    feed,
+                    validation_data=checked,
+                    initial_epoch=start,
+                    epochs=end,
+                    class_weight=dict(class_weight) if class_weight else None,
+                    shuffle=False,  # Keras would permute batches; the dataset permutes samples
+                    verbose=0,
+                    callbacks=every,
+                )
+        every.end()
     except Exception as error:
         # TensorFlow wraps what a dataset raises into an error of its own, with both tracebacks in its text.
         cause = feed.failed or (checked.failed if checked is not None else None) or error
         raise said(cause, recipe) from None
     return record.history
+
+
+def _validate(model: keras.Model, checked: Source | None, every: Once, state: State) -> None:
+    """What was left of an epoch whose training was over, as Keras ends one."""
+    every.on_epoch_begin(state.epoch)
+    found = model.evaluate(checked, verbose=0, callbacks=every, return_dict=True)
+    every.on_epoch_end(state.epoch, {**(state.logs or {}), **{f"val_{name}": found[name] for name in found}})
+
+
+def seeds(model: keras.Model) -> list[keras.Variable]:
+    """The states of a model's random draws, such as those of dropout, which no `.keras` file holds."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def said(error: Exception, recipe: Recipe) -> Exception:
@@ -151,26 +185,118 @@ def _check_labels(model: keras.Model, index: ClipIndex | None) -> None:
         )
 
 
-class Record(keras.callbacks.Callback):
-    """Keeps the figures of each epoch, says which is the best so far, and ends a training whose loss is no number."""
+class Once(keras.callbacks.CallbackList):
+    """The callbacks of a training that may be several calls of Keras's `fit`: it begins once, and ends once."""
 
-    def __init__(self, monitor: str) -> None:
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Nothing: see `begin`."""
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Nothing: see `end`."""
+
+    def begin(self) -> None:
+        """Called before the first `fit`."""
+        super().on_train_begin()
+
+    def end(self) -> None:
+        """Called behind the last."""
+        super().on_train_end()
+
+
+class Restore(keras.callbacks.Callback):
+    """Gives model, optimizer and callbacks what they had when a training was stopped, but the weights.
+
+    Args:
+        state: of then.
+        plateau: the callbacks before it that forget all when training begins, and learn it from the epochs' figures.
+    """
+
+    def __init__(self, state: State, plateau: Sequence[keras.callbacks.Callback]) -> None:
         super().__init__()
-        self.monitor = monitor
-        self.history: History = []
-        self.best = math.inf
+        self.state, self.plateau = state, plateau
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        for callback in self.plateau:
+            for row in self.state.history:
+                callback.on_epoch_end(int(row["epoch"]), dict(row))
+        self._put(self.model.optimizer.variables, "optimizer")
+        self._put(seeds(self.model), "seeds")
+        # Metrics have no variables before they are asked once, which on TensorFlow the first step does.
+        answer = keras.ops.zeros((1, *self.model.output_shape[1:]))
+        self.model.compute_metrics(None, answer, answer)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if epoch == self.state.epoch and self.state.arrays["metrics"]:
+            self._put(self.model.metrics_variables, "metrics")
+
+    def _put(self, variables: Sequence[keras.Variable], name: str) -> None:
+        values = self.state.arrays[name]
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in values]:
+            raise ClipzooError(
+                f"the checkpoint does not fit: it has {len(values)} values of {name}, of other shapes than the "
+                f"{len(variables)} of this Keras {keras.__version__}; it was made by Keras "
+                f"{self.state.record['versions']['keras']}"
+            )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+class LossError(ClipzooError):
+    """A loss, or what else is watched, that is no number any more."""
+
+
+class Record(keras.callbacks.Callback):
+    """Keeps the figures of each epoch, says which is the best so far, and ends a training whose loss is no number.
+
+    Args:
+        monitor: what it is the best by.
+        feed: that trains.
+        before: the figures of epochs before a stop.
+    """
+
+    async_safe = True  # what threads find, the next step says
+
+    def __init__(self, monitor: str, feed: Feed, before: Sequence[dict[str, float]] = ()) -> None:
+        super().__init__()
+        self.monitor, self.feed = monitor, feed
+        self.history: History = list(before)
+        self.best = min(map(self._value, before), default=math.inf)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch, self.first = epoch, self.feed.skip
+        self.lost: list[int] = []
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self.lost:
+            self._end("the loss", math.nan)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            self.lost.append(batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         for name, what in (("loss", "the loss"), ("val_loss", "the validation loss"), (self.monitor, self.monitor)):
             if not math.isfinite(logs.get(name, 0.0)):
-                raise ClipzooError(
-                    f"{what} is {logs[name]} in epoch {epoch + 1}: a smaller recipe.learning_rate, recipe.clip_norm=1, "
-                    "or broken weights?"
-                )
-        value = -logs[self.monitor] if self.monitor.endswith("accuracy") else logs[self.monitor]
+                self._end(what, logs[name])
+        value = self._value(logs)
         better = value < self.best
         self.best = min(self.best, value)
-        logs["best"] = float(better)  # later callbacks see it
-        logs.setdefault("learning_rate", float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)))
+        logs |= {"learning_rate": self._rate(), "best": float(better)}  # later callbacks see them
         self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
+
+    def _value(self, logs: Mapping[str, float]) -> float:
+        """Less is better."""
+        return -logs[self.monitor] if self.monitor.endswith("accuracy") else logs[self.monitor]
+
+    def _rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _end(self, what: str, value: float) -> NoReturn:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        step = f", step {self.first + min(self.lost) + 1}" if self.lost else ""
+        raise LossError(
+            f"{what} is {value} in epoch {self.epoch + 1}{step}, at a learning rate of {self._rate():.3g}: a smaller "
+            "recipe.learning_rate, recipe.clip_norm=1, or broken weights?"
+        )

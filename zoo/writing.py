@@ -3,23 +3,123 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import keras
+import numpy as np
 
 from loaders.atomic import replacing, write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
 from zoo.frozen import thawed
 from zoo.pictures import draw_curves
+from zoo.resuming import State, stopped
 from zoo.run import Run
 from zoo.saving import save_model
+from zoo.training import seeds
 
 BETWEEN = 10.0  # seconds between two pictures: an epoch behind a frozen network takes less than its picture
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps in one file what a training that is stopped goes on from: after each epoch, every few minutes within one,
+    and when somebody asks for a stop, after which it raises what `zoo.resuming.stopped` gives.
+
+    Args:
+        run: where.
+        state: that the training begins with.
+        packed: the clips, of `pack_clips`.
+        whole: the model to keep, of which what trains may be a part.
+        frozen: its layers that are frozen in this training alone.
+        minutes: between two checkpoints within an epoch.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        state: State,
+        packed: bytes,
+        *,
+        whole: keras.Model,
+        frozen: Sequence[keras.layers.Layer],
+        minutes: float,
+    ) -> None:
+        super().__init__()
+        self.run, self.state, self.packed, self.whole, self.frozen = run, state, packed, whole, frozen
+        self.asked: Sequence[int] = ()  # signals that came
+        self.history: list[dict[str, float]] = list(state.history)
+        self.written = bool(state.arrays)  # whether the checkpoint that is there is of this training
+        self._pause = 60 * minutes
+        self._at = (state.epoch, state.batch)
+        self._logs = state.logs
+        self._epoch = state.epoch
+        self._before = state.seconds
+        self._saved = time.monotonic()
+
+    @property
+    def onward(self) -> str:
+        """What to do next, for people."""
+        return f"; to go on: clipzoo train --resume {shlex.quote(str(self.run.folder))}" if self.written else ""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch, self._began = epoch, time.perf_counter()
+        # The rest of an epoch is counted from 0 again.
+        self._first = self.state.batch if epoch == self.state.epoch else 0
+
+    # At the beginning of a step and not at the end of the one before: for that Keras on JAX would wait for its figures.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._look(self._first + batch)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self._logs is None:  # else they are of before the stop
+            self._logs = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self._look(0)
+
+    def _look(self, batch: int) -> None:
+        if self.asked or time.monotonic() - self._saved >= self._pause:
+            if self._logs is not None or (self._epoch, batch) != self._at:
+                self.save(self._epoch, batch, seconds=self._before + time.perf_counter() - self._began)
+            if self.asked:
+                raise stopped(self.asked[0])
+
+    def end_epoch(self, epoch: int, history: Sequence[dict[str, float]], saved: Path) -> None:
+        """Called when an epoch is over and its model is in a file."""
+        self.history, self._logs, self._before = list(history), None, 0.0
+        self.save(epoch + 1, saved=saved)
+
+    def save(self, epoch: int, batch: int = 0, *, seconds: float = 0.0, saved: Path | None = None) -> None:
+        """Writes the checkpoint, whole or not at all; what holds values that are no numbers is never kept."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        values = [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
+        optimizer = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
+        if not all(np.isfinite(value).all() for value in (*values, *optimizer)):
+            return
+        within = self._logs is None and batch
+        state = dataclasses.replace(
+            self.state, epoch=epoch, batch=batch, logs=self._logs, seconds=seconds, history=self.history,
+            arrays={
+                "optimizer": optimizer,
+                "seeds": [keras.ops.convert_to_numpy(seed) for seed in seeds(self.model)],
+                "metrics": [keras.ops.convert_to_numpy(v) for v in self.model.metrics_variables] if within else [],
+            },
+        )  # fmt: skip
+        with replacing(self.run.checkpoint) as partial:
+            if saved is not None:
+                shutil.copyfile(saved, partial)
+            else:
+                with thawed(self.frozen):
+                    self.whole.save(partial)
+            state.write(partial, self.packed)
+        self.written, self._at, self._saved = True, (epoch, batch), time.monotonic()
 
 
 class Writer(keras.callbacks.Callback):
@@ -31,27 +131,17 @@ class Writer(keras.callbacks.Callback):
 
     Args:
         run: where.
-        record: what `run.json` says.
         index: the clips, with splits.
-        whole: the model to keep, of which what trains may be a part.
-        frozen: its layers that are frozen in this training alone.
+        checkpoints: of the same training.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        record: Mapping[str, Any],
-        index: ClipIndex,
-        *,
-        whole: keras.Model,
-        frozen: Sequence[keras.layers.Layer] = (),
-    ) -> None:
+    def __init__(self, run: Run, index: ClipIndex, checkpoints: Checkpoints) -> None:
         super().__init__()
-        self.run, self.whole, self.frozen = run, whole, frozen
-        self.record = dict(record)
-        self.index = index
-        self.history: list[dict[str, float]] = []
-        self.written = 0  # epochs whose files are there
+        self.run, self.index, self.checkpoints = run, index, checkpoints
+        state = checkpoints.state
+        self.record = state.record
+        self.history: list[dict[str, float]] = list(state.history)
+        self.written = len(self.history)  # epochs whose files are there
         self._drawn = -BETWEEN
 
     @property
@@ -59,24 +149,34 @@ class Writer(keras.callbacks.Callback):
         """What there is, for people."""
         if self.written:
             return f"the best of {self.written} epochs is kept in {self.run.model}"
+        before = set(self.run.files) - {self.run.checkpoint}
         done = "written" if self.history else "finished"
-        return f"no epoch was {done}{', what was there before is kept' if self.run.files else ''}"
+        return f"no epoch was {done}{', what was there before is kept' if before else ''}"
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        state = self.checkpoints.state
+        if self.history and not state.batch and state.logs is None:  # a kill may have come before all was written
+            self._write_epoch(kept=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})
+        self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}})
+        self._write_epoch()
+        self.written = len(self.history)
+
+    def _write_epoch(self, *, kept: bool = False) -> None:
         if len(self.history) > 1:
-            self._write(self.run, best=bool(logs["best"]))
+            self._write(self.run, best=bool(self.history[-1]["best"]), kept=kept)
         else:
             with self.run.replacing_all() as new:
                 write_csv(self.index, new.clips)
                 write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
-                self._write(new, best=True)
-        self.written = len(self.history)
+                self._write(new, best=True, kept=kept)
 
-    def _write(self, run: Run, *, best: bool) -> None:
-        with thawed(self.frozen):
-            save_model(self.whole, run.last)
+    def _write(self, run: Run, *, best: bool, kept: bool) -> None:
+        with thawed(self.checkpoints.frozen):
+            save_model(self.checkpoints.whole, run.last)
+        if not kept:  # before the rest: what a kill leaves out of that, `resume` writes
+            self.checkpoints.end_epoch(int(self.history[-1]["epoch"]), self.history, run.last)
         if best:
             with replacing(run.model) as partial:
                 shutil.copyfile(run.last, partial)
