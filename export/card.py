@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from export.apart import working_folder
+from export.folders import entries
 from export.metadata import PREFIX, Metadata, Precision
 from export.seal import read_props, verify
 from loaders.atomic import replacing, write_text
@@ -25,6 +26,7 @@ from zoo.evaluation import Result
 from zoo.run import Run
 from zoo.scores import Scores
 
+REPO = "USER/NAME"  # until it has a name
 SCORES = "scores.npz"  # in a run: what `clipzoo evaluate RUN VIDEOS --scores RUN/scores.npz` writes
 _SUFFIXES = {"float32": "", "float16": "_fp16"}  # as the Hub's own libraries name the files of a folder `onnx`
 _PICTURES = ("curves.png", "confusion.png")
@@ -74,12 +76,17 @@ class Facts:
         """Of the float32 file."""
         return self.models["float32"]
 
+    @property
+    def title(self) -> str:
+        """The model's name on the Hub, or else its own."""
+        return self.metadata.model if self.repo == REPO else self.repo.partition("/")[2]
+
 
 def write_card(
     run: str | Path,
     out: str | Path,
     *,
-    repo: str = "USER/NAME",
+    repo: str = REPO,
     dataset: str | None = None,
     license: str | None = None,
     overwrite: bool = False,
@@ -109,9 +116,7 @@ def write_card(
 
     owner, out = Run(Path(run)), Path(out)
     record = owner.read_record()
-    if out.exists() and not out.is_dir():
-        raise ClipzooError(f"{out}: is a file; give the name of a folder")
-    if not overwrite and out.is_dir() and any(out.iterdir()):
+    if entries(out) and not overwrite:
         raise ClipzooError(f"{out}: is not empty; give another folder, or --overwrite to replace the files of a card")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ClipzooError(f"repo ({repo!r}) must be OWNER/NAME, as it will be on the Hub")

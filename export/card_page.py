@@ -64,7 +64,6 @@ def card_page(facts: Facts) -> str:
 
 
 def _front_matter(facts: Facts) -> ModelCardData:
-    name = facts.repo.partition("/")[2]
     results = None
     if facts.result is not None:
         result, split = facts.result
@@ -86,7 +85,7 @@ def _front_matter(facts: Facts) -> ModelCardData:
         pipeline_tag="video-classification" if facts.metadata.kind.classes else None,
         tags=["clipzoo", "onnx", "keras", "video", "action-recognition"],
         eval_results=results,
-        model_name=name if results else None,
+        model_name=facts.title if results else None,
     )
 
 
@@ -126,7 +125,7 @@ def _head(facts: Facts) -> list[str]:
         name = onnx_name(precision)
         rows.append((f"[{name}]({name})", f"{precision}, {facts.sizes[precision] / 2**20:.1f} MiB"))
     return [
-        f"# {_text(facts.repo.partition('/')[2])}",
+        f"# {_text(facts.title)}",
         "",
         "Names actions in video." if kind.classes else "Tells numbers from video.",
         "One ONNX file takes clips as uint8 pixels; scaling is inside. Its metadata and [config.json](config.json)"
@@ -196,8 +195,8 @@ def _without(facts: Facts) -> list[str]:
         return [
             *lines,
             f"{', '.join(f'`{name}`' for name in strange)} is more than frames as they are. `loaders.read_inputs` of "
-            "clipzoo makes it; the contract in clipzoo's `export/README.md`, rules 5 to 10, says how. `config.json` has "
-            "all settings.",
+            "clipzoo makes it; the contract in clipzoo's `export/README.md`, rules 5 to 10, says how, and "
+            "`config.json` has all settings.",
         ]
     answer = metadata.kind.answer
     return [
@@ -226,7 +225,7 @@ def _training(facts: Facts) -> list[str]:
     if isinstance(record.get("clips"), dict):
         rows.append(("splits", ", ".join(f"{count} {split}" for split, count in record["clips"].items())))
     if isinstance(record.get("best"), dict) and "epoch" in record["best"]:
-        rows.append(("best epoch", str(record["best"]["epoch"] + 1)))
+        rows.append(("best epoch", f"{record['best']['epoch'] + 1:g}"))
     used = [f"{name} {versions[name]}" for name in ("clipzoo", "keras") if name in versions]
     rows.append(("trained with", ", ".join([*used, *([record["backend"]] if "backend" in record else [])])))
     lines = ["## Training", "", *_table(("", ""), rows)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from export.folders import entries
 from export.metadata import Metadata
 from loaders import check
 from loaders.atomic import replacing, write_text
@@ -195,15 +196,12 @@ def _tensorrt(metadata: Metadata, options: TritonOptions) -> dict[str, Any]:
 
 def _versions(folder: Path) -> list[int]:
     """Numbers of the versions that are there."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return [int(entry.name) for entry in found if re.fullmatch("[1-9][0-9]*", entry.name)]
+    return [int(name) for name in entries(folder) if re.fullmatch("[1-9][0-9]*", name)]
 
 
 def _require_same(folder: Path, shared: Mapping[str, str], *, overwrite: bool) -> None:
     """Raises ClipzooError where a model is there that another configuration would change, or something else."""
-    if folder.exists() and not folder.is_dir():
-        raise ClipzooError(f"{folder}: is a file; a model of a repository is a folder")
-    if overwrite or not folder.is_dir() or not any(folder.iterdir()):
+    if overwrite or not entries(folder):
         return
     for file, text in shared.items():
         if not _holds(folder / file, text):

@@ -161,6 +161,7 @@ def test_a_run_that_was_not_measured_has_no_figure(tmp_path: Path) -> None:
     assert card.data.eval_results is None and "model-index" not in card.content
     assert "was not measured" in card.text and "%" not in card.text.partition("## Use")[0]
     assert card.data.license is None and "none is stated" in card.text
+    assert card.text.lstrip().startswith("# levels\n") and "best epoch | 3 |" in card.text
     assert not (out / "confusion.png").exists()
 
 
@@ -298,7 +299,10 @@ def test_a_run_of_the_command_is_carded_with_the_figures_of_evaluate(
     run: Path, onnx_file: Path, videos: Path, tmp_path: Path
 ) -> None:
     mine = Path(shutil.copytree(run, tmp_path / "run"))
-    done = invoke("evaluate", mine, videos, "--scores", mine / SCORES, "--json", tmp_path / "figures.json")
+    done = invoke(
+        "evaluate", mine / "model.onnx", videos, "--list", mine / "split.csv", "--split", "test",
+        "--scores", mine / SCORES, "--json", tmp_path / "figures.json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert invoke("card", mine, tmp_path / "hub").returncode == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
