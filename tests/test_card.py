@@ -28,7 +28,7 @@ from zoo.evaluation import wilson
 from zoo.scores import Scores
 
 TEST = [f"c{number}.mp4" for number in range(8)]
-TARGETS, SAID = np.array([0, 0, 0, 0, 1, 1, 1, 1]), [0, 0, 0, 1, 1, 1, 1, 1]  # 7 of 8 are right
+TARGETS, SAID = np.array([0, 0, 0, 1, 1, 1, 1, 1]), [0, 0, 1, 1, 1, 1, 1, 1]  # 7 of 8 are right
 
 
 def keep_scores(run: Path, *, files: list[str] = TEST, labels: tuple[str, ...] = LABELS, **other: Any) -> None:
@@ -208,7 +208,7 @@ def test_names_are_text_and_origins_are_told(tmp_path: Path) -> None:
     write_card(run, tmp_path / "hub")
     card = ModelCard.load(tmp_path / "hub" / "README.md")
     assert "<script>" not in card.text and not re.search(r"(?<!\\)\]\(http", card.text)
-    assert r"| a\|b \<script\>alert()\</script\> | 4 | 75.0% |" in card.text
+    assert r"| a\|b \<script\>alert()\</script\> | 3 | 66.7% |" in card.text
     assert "| i3d kinetics400 | DeepMind | Apache-2.0 | not known | not known |" in card.text
     assert json.loads((tmp_path / "hub" / "config.json").read_text())["id2label"]["1"] == labels[1]
 
