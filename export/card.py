@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,15 +18,13 @@ from export.metadata import PREFIX, Metadata, Precision
 from export.seal import read_props, verify
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError, WriteError
-from loaders.lists import index_csv
 from loaders.spec import ClipSpec
-from loaders.split import SPLITS, Split
+from loaders.split import Split
 from zoo.evaluation import Result
 from zoo.run import Run
-from zoo.scores import Scores
+from zoo.run_scores import kept
 
 REPO = "USER/NAME"  # until it has a name
-SCORES = "scores.npz"  # in a run: what `clipzoo evaluate RUN VIDEOS --scores RUN/scores.npz` writes
 _SUFFIXES = {"float32": "", "float16": "_fp16"}  # as the Hub's own libraries name the files of a folder `onnx`
 _PICTURES = ("curves.png", "confusion.png")
 
@@ -93,7 +90,7 @@ def write_card(
 ) -> HubFolder:
     """Makes a folder of a run that can be uploaded to the Hugging Face Hub as it is.
 
-    It holds `README.md`, the model card, with figures if the run keeps the scores that they come from (`scores.npz`);
+    It holds `README.md`, the model card, with figures if the run keeps the scores that they come from (`Run.scores`);
     `config.json`, with the labels and the input contract; `onnx/model.onnx`, and the other precisions that lie in the
     run's folder (`onnx/model_fp16.onnx`); and the pictures of the run. A float32 file that is not there is exported.
     No path of this machine stands in any of them.
@@ -212,17 +209,12 @@ def _evaluation(run: Run, metadata: Metadata) -> tuple[Result, Split] | None:
     Raises:
         ClipzooError: they are not of this model, or not of the clips of one split.
     """
-    path = run.folder / SCORES
-    if not path.is_file():
+    if not run.scores.is_file():
         return None
-    scores = Scores.load(path)
-    clips = index_csv(run.clips, root=run.folder, label=None)  # the list alone: the videos may be far away
-    wanted = Counter(scores.files)
-    for split in reversed(SPLITS):
-        held = Counter(clip.file for clip in clips if clip.split == split)
-        if (scores.labels, scores.task) == (metadata.labels, metadata.task) and wanted and wanted <= held:
-            return scores.evaluate(), split
-    raise ClipzooError(
-        f"{path}: is not of this model and the clips of one split of the run; measure again: "
-        f"clipzoo evaluate {run.folder} VIDEOS --scores {path}"
-    )
+    found = kept(run, run.index(root=run.folder))  # the list alone is needed: the videos may be far away
+    if found is None or found.scores.labels != metadata.labels:
+        raise ClipzooError(
+            f"{run.scores}: is not of this model and the clips of one split of the run; measure again: "
+            f"clipzoo evaluate {run.folder} VIDEOS"
+        )
+    return found.scores.evaluate(), found.split

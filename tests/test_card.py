@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import shutil
 import socket
 import sys
 from importlib.metadata import entry_points
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ from huggingface_hub import ModelCard, ModelCardData
 
 import export.convert
 from export import Classifier, Metadata, write_card
-from export.card import SCORES
 from loaders import ClipIndex, ClipzooError
+from loaders.tasks import task_kind
 from tests.support.commands import ROOT, invoke, refused
 from tests.support.marks import not_the_backend_s
 from tests.support.onnx_files import LABELS, SPEC, write_model
@@ -33,7 +36,7 @@ TARGETS, SAID = np.array([0, 0, 0, 1, 1, 1, 1, 1]), [0, 0, 1, 1, 1, 1, 1, 1]  # 
 
 def keep_scores(run: Path, *, files: list[str] = TEST, labels: tuple[str, ...] = LABELS, **other: Any) -> None:
     fields: dict[str, Any] = {"logits": 4.0 * np.eye(2)[SAID], "targets": TARGETS, "task": "classification", **other}
-    Scores(**fields, labels=labels, files=tuple(files)).save(run / SCORES)
+    Scores(**fields, labels=labels, files=tuple(files)).save(run / "scores.npz")
 
 
 def make_run(folder: Path, *, labels: tuple[str, ...] = LABELS, task: str = "classification", **props: str) -> Path:
@@ -46,8 +49,12 @@ def make_run(folder: Path, *, labels: tuple[str, ...] = LABELS, task: str = "cla
         "command": ["train", "/secret/place/lamps"],
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(record))
-    rows = [f"{name},dark,test" for name in TEST] + [f"v{n}.mp4,dark,validation" for n in range(4)]
-    (folder / "split.csv").write_text("\n".join(["file,label,split", *rows]) + "\n")
+    kind = task_kind(task)
+    with (folder / "split.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", *kind.columns(labels), "split"])
+        for name, split, target in [*zip(TEST, repeat("test"), TARGETS), ("v0.mp4", "validation", 0)]:
+            rows.writerow([name, *([labels[target]] if task == "classification" else [1, 0]), split])
     (folder / "curves.png").write_bytes(b"\x89PNG curves")
     write_model(folder / "model.onnx", labels=labels, sealed=True, props={"clipzoo.task": json.dumps(task), **props})
     return folder
@@ -193,7 +200,7 @@ def test_other_tasks_have_their_own_figures(
 
 def test_figures_of_other_splits_say_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    keep_scores(run, files=[f"v{n}.mp4" for n in range(4)], logits=np.eye(2)[SAID[:4]], targets=TARGETS[:4])
+    keep_scores(run, files=["v0.mp4"], logits=np.eye(2)[:1], targets=np.array([0]))
     write_card(run, tmp_path / "hub", dataset="lamps at night")
     card = ModelCard.load(tmp_path / "hub" / "README.md")
     assert card.data.eval_results[0].dataset_split == "validation"
@@ -219,7 +226,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(lamps: Path, tmp_path: Path) -
     write_card(lamps, out)
     (out / "notes.txt").write_text("mine")
     half.unlink()
-    (lamps / SCORES).unlink()
+    (lamps / "scores.npz").unlink()
     before = texts(out)
     refused(invoke("card", lamps, out), "hub: is not empty", "--overwrite")
     assert texts(out) == before
@@ -251,6 +258,11 @@ def test_mistakes_are_said_and_write_nothing(lamps: Path, tmp_path: Path) -> Non
     model.write_bytes(whole)
     keep_scores(lamps, files=["elsewhere.mp4", *TEST[1:]])
     refused(invoke("card", lamps, out), "is not of this model and the clips of one split", "clipzoo evaluate")
+    (lamps / "model.keras").write_bytes(b"trained again")
+    os.utime(lamps / "model.keras", (0, 0))
+    keep_scores(lamps, model=hashlib.sha256(b"trained once").hexdigest())
+    refused(invoke("card", lamps, out), "is not of this model and the clips of one split")
+    (lamps / "model.keras").unlink()
     keep_scores(lamps, labels=("bright", "dark"))
     refused(invoke("card", lamps, out), "is not of this model and the clips of one split")
     assert not out.exists()
@@ -301,7 +313,7 @@ def test_a_run_of_the_command_is_carded_with_the_figures_of_evaluate(
     mine = Path(shutil.copytree(run, tmp_path / "run"))
     done = invoke(
         "evaluate", mine / "model.onnx", videos, "--list", mine / "split.csv", "--split", "test",
-        "--scores", mine / SCORES, "--json", tmp_path / "figures.json",
+        "--scores", mine / "scores.npz", "--json", tmp_path / "figures.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert invoke("card", mine, tmp_path / "hub").returncode == 0
