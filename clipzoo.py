@@ -30,12 +30,15 @@ COMMANDS = {
     "export": "export.cli",
     "predict": "export.cli",
     "features": "export.cli_features",
+    "card": "export.cli_deploy",
+    "triton": "export.cli_deploy",
     "bench": "benchmarks.cli",
     "report": "benchmarks.cli",
 }
 # What an installation to run files alone does not have.
 EXTRAS = {
     "keras": '"clipzoo[tensorflow]" or "clipzoo[jax]"',
+    "huggingface_hub": '"clipzoo[hub]"',
     "matplotlib": '"clipzoo[train]"',
     "jinja2": '"clipzoo[train]"',
     "pebble": '"clipzoo[train]"',

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from loaders.lazy import lazily
 
 if TYPE_CHECKING:
+    from export.card import write_card
     from export.convert import to_onnx
     from export.features import Features, extract_features
     from export.metadata import Metadata
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from export.scoring import score
     from export.segments import Segment
     from export.timeline import Timeline, predict_timeline
+    from export.triton import TritonOptions, write_triton_model
 
 __all__ = [
     "Classifier",
@@ -23,10 +25,13 @@ __all__ = [
     "Prediction",
     "Segment",
     "Timeline",
+    "TritonOptions",
     "extract_features",
     "predict_timeline",
     "score",
     "to_onnx",
+    "write_card",
+    "write_triton_model",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -39,9 +44,12 @@ __getattr__, __dir__ = lazily(
         "Prediction": "prediction",
         "Segment": "segments",
         "Timeline": "timeline",
+        "TritonOptions": "triton",
         "extract_features": "features",
         "predict_timeline": "timeline",
         "score": "scoring",
         "to_onnx": "convert",
+        "write_card": "card",
+        "write_triton_model": "triton",
     },
 )

@@ -54,6 +54,15 @@ assert len(labels) == 6 and not {"keras", "tensorflow", "jax"} & set(sys.modules
 
 clipzoo evaluate "$fixtures/old.onnx" clips > /dev/null
 refused "clipzoo[train]" clipzoo evaluate "$fixtures/old.onnx" clips --picture confusion.png
+clipzoo triton "$fixtures/old.onnx" models > /dev/null
+"$uv" pip install --quiet --python runtime/bin/python "tritonclient[grpc]"  # what Triton's own clients read it with
+python -c '
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+with open("models/old/config.pbtxt") as file:
+    config = text_format.Parse(file.read(), ModelConfig())
+assert [list(each.dims) for each in config.input] == [[2, 16, 16, 3]], config.input
+'
 
 install jax jax
 clipzoo scan clips > /dev/null
@@ -63,6 +72,7 @@ clipzoo evaluate jax-run clips > /dev/null
 clipzoo report jax-run > /dev/null
 grep -q "top-1 on" jax-run/report.html
 refused "clipzoo[export,runtime]" clipzoo export jax-run jax.onnx --force
+refused "clipzoo[hub]" clipzoo card jax-run hub
 
 install tensorflow tensorflow
 clipzoo train clips "${train[@]}" --out tensorflow-run > /dev/null
@@ -76,6 +86,11 @@ for backend in jax tensorflow; do  # README's lines
   clipzoo export "$backend-run" "$backend.onnx" --force > /dev/null
   clipzoo evaluate "$backend.onnx" clips --list "$backend-run/split.csv" --split test > /dev/null
 done
+
+install hub "train,hub"
+cp jax.onnx jax-run/model.onnx
+clipzoo card jax-run hub-folder > /dev/null
+hf upload --help > /dev/null  # the command that `card` prints
 
 # A GPU host's: gigabytes of CUDA that have no use here. That their versions go together is asked, nothing is downloaded.
 for extra in runtime-gpu jax-cuda tensorflow-cuda jax-cuda,runtime-gpu tensorflow-cuda,export,runtime; do

@@ -1,0 +1,78 @@
+"""`clipzoo card` and `clipzoo triton`: a model where others find it, and where a server runs it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.cli import Verify
+from export.triton import Kind
+from loaders.terminal import text_console
+
+app = typer.Typer()
+
+
+@app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    repo: Annotated[
+        str, typer.Option(metavar="OWNER/NAME", help="What it will be on the Hub; stands in the card's commands.")
+    ] = "USER/NAME",
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the clips, for the card; that of their folder if left out.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Of the model, as the Hub names it: apache-2.0, mit, cc-by-4.0, other ...")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the card's files in a folder that is not empty.")
+    ] = False,
+) -> None:
+    """Make a folder for the Hugging Face Hub of a run: the model card, config.json, the ONNX files, the pictures."""
+    from export.card import write_card
+
+    console = text_console()
+    with console.status("writing") if console.is_terminal else nullcontext():
+        made = write_card(run, out, repo=repo, dataset=dataset, license=license, overwrite=overwrite)
+    for line in made.evaluation or ("the run keeps no scores, so the card has no figure",):
+        console.print(line)
+    console.print("wrote " + ", ".join(str(out / file) for file in made.files))
+    console.print(f"to upload: {made.upload}")
+
+
+@app.command()
+def triton(
+    model: Annotated[Path, typer.Argument(help="The .onnx file.")],
+    repository: Annotated[Path, typer.Argument(help="The model repository, a folder; made if need be.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; the file's if left out.")] = None,
+    batch: Annotated[int, typer.Option(help="Clips that go through the network together, at most.")] = 8,
+    preferred: Annotated[
+        list[int], typer.Option(help="A batch size to aim at; several times for more. As many as wait, if left out.")
+    ] = [],  # noqa: B006  Typer copies it
+    queue_delay: Annotated[int, typer.Option(help="Microseconds that a request waits for others.")] = 0,
+    instances: Annotated[int, typer.Option(help="Copies of the model, on each GPU or on the CPU.")] = 1,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Where they run; gpu with --tensorrt, else cpu, if left out.")
+    ] = None,
+    tensorrt: Annotated[bool, typer.Option("--tensorrt", help="Have TensorRT compute it, from 1 to --batch.")] = False,
+    warm_up: Annotated[bool, typer.Option(help="Answer random clips before the model is ready.")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a configuration that is there and differs.")
+    ] = False,
+    verify: Verify = True,
+) -> None:
+    """Put an ONNX file into a model repository of Triton; a model that is there gets the next version."""
+    from export.triton import TritonOptions, write_triton_model
+
+    console = text_console()
+    options = TritonOptions(
+        max_batch_size=batch, preferred_batch_sizes=tuple(preferred), queue_delay=queue_delay, instances=instances,
+        kind=kind, tensorrt=tensorrt, warm_up=warm_up,
+    )  # fmt: skip
+    file = write_triton_model(model, repository, options, name=name, overwrite=overwrite, verify=verify)
+    config, version = file.parents[1] / "config.pbtxt", file.parent.name
+    console.print(f"wrote {file}, with {config}" if version == "1" else f"wrote {file}: version {version}, by {config}")

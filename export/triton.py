@@ -1,0 +1,244 @@
+"""An exported file as a model of NVIDIA's Triton Inference Server: its folder, its `config.pbtxt`, its labels.
+
+The configuration is protobuf text of `model_config.proto` (github triton-inference-server/common). The contract of the
+file goes along as `parameters`, which the server gives to whoever asks for the configuration: a client needs no file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from export.folders import entries
+from export.metadata import Metadata
+from loaders import check
+from loaders.atomic import replacing, write_text
+from loaders.errors import ClipzooError, WriteError
+from loaders.tasks import FEATURES
+
+if TYPE_CHECKING:
+    from export.runtime import Classifier
+
+Kind = Literal["cpu", "gpu"]
+LABELS = "labels.txt"
+_TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TritonOptions:
+    """How a server runs a model.
+
+    Attributes:
+        max_batch_size: clips that go through the network together, >= 1; 1 turns dynamic batching off.
+        preferred_batch_sizes: that the dynamic batcher aims at, each from 1 to `max_batch_size`; none: as many as wait.
+        queue_delay: how long it lets a request wait for others, microseconds, >= 0.
+        instances: copies of the model, on each GPU or on the CPU, >= 1.
+        kind: where they run: `cpu` or `gpu`. Left out: `gpu` with TensorRT, else `cpu`.
+        tensorrt: whether ONNX Runtime hands the graph to TensorRT. It builds one engine for all batch sizes from 1 to
+            `max_batch_size`, fastest at the largest of the preferred ones: without that profile it builds another for
+            each size that comes (onnxruntime#18272). The server must know `trt_profile_min_shapes`; 24.03 does not
+            (triton-inference-server/server#7156).
+        warm_up: whether a model answers random clips, one and a full batch, before it is said to be ready.
+
+    Raises:
+        ClipzooError: a value is out of its range.
+    """
+
+    max_batch_size: int = 8
+    preferred_batch_sizes: tuple[int, ...] = ()
+    queue_delay: int = 0
+    instances: int = 1
+    kind: Kind | None = None
+    tensorrt: bool = False
+    warm_up: bool = True
+
+    def __post_init__(self) -> None:
+        check.whole("max_batch_size", self.max_batch_size)
+        for size in self.preferred_batch_sizes:
+            check.whole("a preferred batch size", size, most=self.max_batch_size)
+        check.whole("queue_delay", self.queue_delay, least=0)
+        check.whole("instances", self.instances)
+        if self.kind is not None:
+            check.choice("kind", self.kind, get_args(Kind))
+        if self.tensorrt and self.kind == "cpu":
+            raise ClipzooError("kind ('cpu') does not go with TensorRT, which computes on GPUs; leave one of them out")
+
+
+def write_triton_model(
+    model: str | Path,
+    repository: str | Path,
+    options: TritonOptions | None = None,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    verify: bool = True,
+) -> Path:
+    """Puts an exported file into a model repository: `<name>/config.pbtxt`, `<name>/labels.txt`, `<name>/1/model.onnx`.
+
+    A model that is there already gets the next version, which a server then takes, if its configuration stays as it is.
+    A server that watches the repository sees each version whole or not at all.
+
+    Args:
+        model: the ONNX file.
+        repository: the folder that `tritonserver --model-repository` is given; it is made if need be.
+        options: how the server runs it.
+        name: of the model; the file's name without its suffix if left out.
+        overwrite: replace a configuration, or labels, that are there and differ. All versions share them.
+        verify: whether the file must be, byte for byte, what was exported.
+
+    Returns:
+        The file of the version, `<repository>/<name>/<version>/model.onnx`.
+
+    Raises:
+        ClipzooError: as `Classifier`; a name that is none; a model of that name with another configuration.
+        WriteError: the repository cannot be written.
+    """
+    from export.runtime import Classifier
+
+    model, options = Path(model), options or TritonOptions()
+    name = model.stem if name is None else name
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise ClipzooError(
+            f"{name!r} is no name of a model, which stands in URLs: letters, digits, '_', '-' and '.'; give another"
+        )
+    classifier = Classifier(model, verify=verify)
+    folder = Path(repository) / name
+    shared = {"config.pbtxt": config(classifier, name, options), LABELS: "\n".join(classifier.labels) + "\n"}
+    _require_same(folder, shared, overwrite=overwrite)
+    version = 1 + max(_versions(folder), default=0)
+    for file, text in shared.items():
+        if not _holds(folder / file, text):
+            write_text(folder / file, text)
+    fresh = folder / f".{version}"  # Triton takes numbers alone for versions
+    with replacing(fresh / "model.onnx") as partial:
+        shutil.copyfile(model, partial)
+    try:
+        return fresh.rename(folder / str(version)) / "model.onnx"
+    except OSError as error:
+        raise WriteError(folder / str(version), error.strerror or str(error)) from None
+
+
+def config(classifier: Classifier, name: str, options: TritonOptions) -> str:
+    """The text of `config.pbtxt`; dims are without the batch."""
+    session, metadata, most = classifier.session, classifier.metadata, options.max_batch_size
+    inputs = [
+        {"name": value.name, "data_type": _Word(_TYPES[value.type]), "dims": _Numbers(value.shape[1:])}
+        for value in session.get_inputs()
+    ]
+    fields: dict[str, Any] = {
+        "name": name,
+        "platform": "onnxruntime_onnx",
+        "max_batch_size": most,
+        "input": inputs,
+        "output": [
+            {
+                "name": value.name,
+                "data_type": _Word(_TYPES[value.type]),
+                "dims": _Numbers(value.shape[1:]),
+                **({"label_filename": LABELS} if metadata.kind.classes and value.name != FEATURES else {}),
+            }
+            for value in session.get_outputs()
+        ],
+        "instance_group": {
+            "count": options.instances,
+            "kind": _Word(f"KIND_{(options.kind or ('gpu' if options.tensorrt else 'cpu')).upper()}"),
+        },
+    }
+    if most > 1:
+        preferred = _Numbers(sorted(set(options.preferred_batch_sizes)))
+        fields["dynamic_batching"] = {
+            **({"preferred_batch_size": preferred} if preferred else {}),
+            "max_queue_delay_microseconds": options.queue_delay,
+        }
+    if options.tensorrt:
+        fields["optimization"] = {
+            "execution_accelerators": {"gpu_execution_accelerator": _tensorrt(metadata, options)},
+        }
+    if options.warm_up:
+        fields["model_warmup"] = [
+            {
+                "name": f"batch of {size}",
+                "batch_size": size,
+                "inputs": [
+                    {
+                        "key": each["name"],
+                        "value": {"data_type": each["data_type"], "dims": each["dims"], "random_data": True},
+                    }
+                    for each in inputs
+                ],
+            }
+            for size in sorted({1, most})
+        ]
+    # What may differ from version to version stays with the versions: they share this file.
+    contract = replace(metadata, parity={}, versions={}, origins=())
+    fields["parameters"] = [{"key": key, "value": {"string_value": text}} for key, text in contract.to_props().items()]
+    return "\n".join(_lines(fields)) + "\n"
+
+
+def _tensorrt(metadata: Metadata, options: TritonOptions) -> dict[str, Any]:
+    """The accelerator, with a profile of the shapes from one clip to a full batch."""
+    sizes = {
+        "min": 1,
+        "opt": max(options.preferred_batch_sizes, default=options.max_batch_size),
+        "max": options.max_batch_size,
+    }
+    parameters = {"precision_mode": "FP16" if metadata.precision == "float16" else "FP32"}
+    for end, size in sizes.items():
+        shapes = (f"{name}:{'x'.join(map(str, (size, *spec.shape)))}" for name, spec in metadata.specs.items())
+        parameters[f"trt_profile_{end}_shapes"] = ",".join(shapes)
+    return {"name": "tensorrt", "parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
+
+
+def _versions(folder: Path) -> list[int]:
+    """Numbers of the versions that are there."""
+    return [int(name) for name in entries(folder) if re.fullmatch("[1-9][0-9]*", name)]
+
+
+def _require_same(folder: Path, shared: Mapping[str, str], *, overwrite: bool) -> None:
+    """Raises ClipzooError where a model is there that another configuration would change, or something else."""
+    if overwrite or not entries(folder):
+        return
+    for file, text in shared.items():
+        if not _holds(folder / file, text):
+            raise ClipzooError(
+                f"{folder}: holds a model already, and its {file} is not what this file and these options give; give "
+                "the options that it has, another name (--name), or replace what its versions share (--overwrite)"
+            )
+
+
+def _holds(file: Path, text: str) -> bool:
+    try:
+        return file.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+class _Word(str):
+    """A name of an enumeration: it has no quotes."""
+
+
+class _Numbers(list[int]):
+    """Numbers on one line."""
+
+
+def _lines(fields: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
+    """Fields as protobuf text; a list of messages is the field again and again."""
+    for name, value in fields.items():
+        for each in value if isinstance(value, list) and not isinstance(value, _Numbers) else [value]:
+            if isinstance(each, Mapping):
+                yield f"{'  ' * depth}{name} {{"
+                yield from _lines(each, depth + 1)
+                yield f"{'  ' * depth}}}"
+            else:
+                yield f"{'  ' * depth}{name}: {_scalar(each)}"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, _Word):
+        return value
+    return json.dumps(value, ensure_ascii=False)  # text, true and false, numbers and lists of them are JSON's
