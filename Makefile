@@ -3,8 +3,8 @@
 # All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
-# Two processes: what Keras traces and compiles keeps one core busy. A file's tests stay together and share what they made.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Two processes: what Keras traces and compiles keeps one core busy. tests/conftest.py says which tests share one.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 VIDEO ?= $(firstword $(wildcard ../shared/data/clips/abseiling_k400.mp4))
 EXTRAS := tensorflow,jax,export,runtime,dev
 

@@ -36,11 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What no backend changes is of the long suite on JAX, which is the slower one on a CPU."""
-    if os.environ.get("KERAS_BACKEND") == "jax":
-        for item in items:
-            if item.get_closest_marker("either"):
-                item.add_marker("slow")
+    """What no backend changes is of the long suite on JAX, which is the slower one on a CPU.
+
+    One process runs the tests of a file, and one those that use the run that is trained and exported for all of them.
+    """
+    for item in items:
+        if os.environ.get("KERAS_BACKEND") == "jax" and item.get_closest_marker("either"):
+            item.add_marker("slow")
+        group = "run" if "run" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,7 +8,7 @@ folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python=$folder/bin/python
 "$uv" venv --quiet --clear --seed --python 3.11 "$folder"
 "$uv" pip install --quiet --python "$python" --resolution lowest-direct --editable ".[tensorflow,jax,export,runtime,dev]"
-pytest=("$python" -m pytest -n 2 --dist loadfile)
+pytest=("$python" -m pytest -n 2 --dist loadgroup)
 "${pytest[@]}" -m "not keras and not slow"
 KERAS_BACKEND=jax "${pytest[@]}" -m "keras and not slow"
 KERAS_BACKEND=tensorflow "${pytest[@]}" -m "keras and not slow"

@@ -84,6 +84,7 @@ def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, video
     assert [row.batch for row in Results.load(tmp_path / "b.json").rows] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 @not_the_backend_s
 def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path: Path) -> None:

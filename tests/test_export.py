@@ -112,6 +112,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     assert (operators.count("GRU"), operators.count("LSTM")) == (1, 2)
 
 
+@pytest.mark.slow
 @not_the_backend_s
 def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
@@ -123,6 +124,7 @@ def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path)
     assert "Loop" in {node.op_type for node in onnx.load(tmp_path / "odd.onnx").graph.node}
 
 
+@pytest.mark.slow
 @not_the_backend_s
 def test_a_model_whose_answers_hardly_vary_is_exported_only_by_force(tmp_path: Path) -> None:
     model = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
@@ -139,6 +141,7 @@ def test_a_model_whose_answers_hardly_vary_is_exported_only_by_force(tmp_path: P
         to_onnx(lively("convnet_gru"), tmp_path / "same.onnx", clips=same)
 
 
+@pytest.mark.slow
 @not_the_backend_s
 def test_a_model_made_for_mixed_precision_is_exported_in_float32(tmp_path: Path) -> None:
     before = keras.config.dtype_policy()
@@ -153,6 +156,7 @@ def test_a_model_made_for_mixed_precision_is_exported_in_float32(tmp_path: Path)
     assert [node.type for node in session.get_outputs()] == ["tensor(float)"] * 2
 
 
+@pytest.mark.slow
 def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
     model = lively("convnet_gru")
     metadata = to_onnx(model, tmp_path / "m.onnx", clips=clips_for(model, count=2))

@@ -204,6 +204,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.either
 def test_a_file_of_one_backend_gives_the_same_on_the_other(elsewhere: Path) -> None:
     answers, expected = (json.loads((elsewhere / f"{name}.json").read_text()) for name in ("answers", "expected"))

@@ -98,6 +98,7 @@ def test_joined_keeps_the_statistics_beside_the_recurrent_layer() -> None:
             zoo.create_model("convnet_gru", classes=3, **TINY, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.either
 def test_the_command_says_what_was_chosen_and_tells_learning_from_luck(motion: ClipIndex, tmp_path: Path) -> None:
     tiny = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]

@@ -114,6 +114,7 @@ def test_overwriting_keeps_the_old_run_until_there_is_a_new_one(motion: ClipInde
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_replacement_that_was_cut_short_is_ended_by_whoever_looks(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +244,7 @@ def numbers(motion: ClipIndex) -> ClipIndex:
     return ClipIndex(motion.root, clips, ("height", "share"), "regression")
 
 
+@pytest.mark.slow
 def test_numbers_are_scaled_inside_and_given_back(motion: ClipIndex, tmp_path: Path) -> None:
     index, said = numbers(motion), list[str]()
     recipe = zoo.Recipe(epochs=2, augmentation="none")

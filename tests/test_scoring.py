@@ -108,6 +108,7 @@ def test_keras_is_scored_the_same_way(motion: ClipIndex) -> None:
     np.testing.assert_allclose(scores.probabilities, outputs["probabilities"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 @pytest.mark.either
 def test_a_run_of_the_first_version_still_loads_goes_on_and_is_scored(motion: ClipIndex, tmp_path: Path) -> None:

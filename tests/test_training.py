@@ -227,6 +227,7 @@ def test_train_writes_best_and_last_model_figures_and_curves(motion: ClipIndex, 
     assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 @pytest.mark.either
 def test_mixed_precision_is_that_of_training_not_of_the_files(motion: ClipIndex, tmp_path: Path) -> None:
     model = zoo.create_model("convnet_gru", classes=motion.labels, frames=4, size=16, width=0.125, units=8)

@@ -90,6 +90,7 @@ def test_pooling_is_level_by_level_and_bin_by_bin(mode: Any) -> None:
 # === BN-Inception ===
 
 
+@pytest.mark.slow
 @not_the_backend_s
 def test_bn_inception_is_the_table_of_the_specification() -> None:
     network = backbone("bn_inception").build((224, 224, 3), None)
@@ -345,6 +346,7 @@ def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
     assert fresh.get_layer("flow_logits").output.shape == (None, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.either
 def test_numbers_are_fused_in_their_own_unit(tmp_path: Path) -> None:
     streams = [lively(f"dtpp_{m}", classes=("metres", "share"), task="regression") for m in ("rgb", "flow")]

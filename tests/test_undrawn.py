@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,13 +44,15 @@ def test_what_is_loaded_is_not_drawn_and_the_head_is(tmp_path: Path, monkeypatch
     first.set_weights([rng.random(weight.shape, np.float32) for weight in first.weights])
     first.save(tmp_path / "trunk.keras")
     drawn: list[tuple[int, ...]] = []
-    draw = keras.initializers.VarianceScaling.__call__
+    for kind in (keras.initializers.VarianceScaling, keras.initializers.RandomNormal):
 
-    def watch(initializer: object, shape: tuple[int, ...], dtype: object = None, **options: object) -> object:
-        drawn.append(tuple(shape))
-        return draw(initializer, shape, dtype, **options)
+        def watch(
+            initializer: Any, shape: tuple[int, ...], *args: Any, draw: Any = kind.__call__, **options: Any
+        ) -> Any:
+            drawn.append(tuple(shape))
+            return draw(initializer, shape, *args, **options)
 
-    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", watch)
+        monkeypatch.setattr(kind, "__call__", watch)
     model = zoo.create_model("i3d", classes=3, backbone_weights=str(tmp_path / "trunk.keras"), **SMALL["i3d"])
     assert drawn == [(128, 3)]  # the head
     for ours, theirs in zip(model.get_layer("trunk").get_weights(), first.get_weights(), strict=True):
