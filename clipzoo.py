@@ -31,6 +31,7 @@ COMMANDS = {
     "predict": "export.cli",
     "features": "export.cli_features",
     "bench": "benchmarks.cli",
+    "explain": "zoo.cli_explain",
     "report": "benchmarks.cli",
 }
 # What an installation to run files alone does not have.
