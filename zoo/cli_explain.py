@@ -33,7 +33,9 @@ def explain(
     if model.suffix.lower() == ".onnx":
         raise ClipzooError(f"{model}: holds no gradients; give the run, or the .keras file, that it was exported from")
     specs = saved_specs(model)
-    require_writable(out / "any.png")
+    if out.exists() and not out.is_dir():
+        raise ClipzooError(f"--out {out}: is a file; give a folder")
+    require_writable(out / f"{video.stem}.png")
     clips = read_inputs(video, specs)  # a file that cannot be read is said before Keras starts, which takes seconds
     console.print(start_backend())
     from zoo.explained import draw_strip, explain_clip, write_film

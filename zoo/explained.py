@@ -186,6 +186,7 @@ def write_film(explained: Explained, path: str | Path) -> None:
         rows.append(both[np.arange(count) * len(both) // count])
     wide = max(row.shape[2] for row in rows)
     film = np.concatenate([np.pad(row, ((0, 0), (0, 0), (0, wide - row.shape[2]), (0, 0))) for row in rows], axis=1)
+    film = np.pad(film, ((0, 0), (0, film.shape[1] % 2), (0, film.shape[2] % 2), (0, 0)))  # OpenCV drops an odd row
     with replacing(path) as partial:
         write_motion_jpeg(partial, list(film[..., ::-1]), _rate(panels[0]), named=path)
 
