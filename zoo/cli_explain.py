@@ -40,12 +40,16 @@ def explain(
     console.print(start_backend())
     from zoo.explained import draw_strip, explain_clip, write_film
 
+    taken: set[str] = set()
     for found in explain_clip(load_model(model), clips, label=label, seconds=step_seconds(video, specs)):
         console.print(found.title)
         if found.cold:
             stderr.print(f"note: nothing in these frames speaks for {found.label}: its heat is 0 everywhere")
-        label_in_name = re.sub(r"[^\w-]+", "_", found.label)
-        strip, film = (out / f"{video.stem}-{label_in_name}{suffix}" for suffix in (".png", ".avi"))
+        name = f"{video.stem}-" + re.sub(r"[^\w-]+", "_", found.label)
+        while name in taken:  # by `a b`, where there is `a/b` too
+            name += "_"
+        taken.add(name)
+        strip, film = out / f"{name}.png", out / f"{name}.avi"
         draw_strip(found, strip)
         write_film(found, film)
         console.print(f"wrote {strip}, {film}")
