@@ -75,12 +75,11 @@ def test_a_trained_model_looks_at_the_square_that_it_was_trained_on(trained: ker
     heat = zoo.explain(trained, clips)
     assert heat.dtype == np.float32 and heat.shape == there.shape
     assert squares.pointing(heat, there) > 0.9  # 1.0 was seen; by chance it is 0.14
-    named = zoo.explain(trained, clips[classes == 1], label="green")
-    np.testing.assert_allclose(named, heat[classes == 1], atol=1e-6)
     other = zoo.explain(trained, clips[classes == 1], label="red")
     assert squares.pointing(other, there[classes == 1]) < 0.5
 
 
+@pytest.mark.either
 def test_with_random_weights_it_looks_anywhere(name: str) -> None:
     clips, _, there = colored(96)
     seeds = [enliven(zoo.create_model(name, classes=squares.LABELS), seed) for seed in range(6)]
@@ -123,7 +122,7 @@ def test_every_kind_of_model_has_heat_and_it_is_the_same_on_both_backends(kind: 
 
 
 def test_the_gradient_is_what_the_logit_changes_by_and_its_mean_the_weight() -> None:
-    model = lively("convnet_gru")
+    model = lively("dtpp_rgb")
     cam = GradCam(model)
     seen = cam.look(clips_for(model, count=2))
     maps = keras.ops.convert_to_numpy(seen.maps[0])
@@ -139,7 +138,7 @@ def test_the_gradient_is_what_the_logit_changes_by_and_its_mean_the_weight() -> 
     assert change[clip, [1, 2][clip]] == pytest.approx(gradient[place], rel=0.02)
     assert np.abs(change[1 - clip]).max() == 0  # the other clip of the batch has no part in it
     warm = np.maximum(0, np.einsum("bthwc,btc->bthw", maps, gradient.mean(axis=(2, 3))))
-    for each, found in zip(warm, cam.heat(seen, [1, 2])["video"], strict=True):
+    for each, found in zip(warm, cam.heat(seen, [1, 2])["rgb"], strict=True):
         full = np.stack([cv2.resize(frame, found.shape[1:], interpolation=cv2.INTER_LINEAR) for frame in each])
         np.testing.assert_allclose(found, full / full.max(), atol=1e-4)
 
@@ -150,6 +149,7 @@ def numbers(name: str, task: Any, bias: tuple[float, float]) -> keras.Model:
     return model
 
 
+@pytest.mark.either
 @pytest.mark.parametrize(("bias", "said"), [((90, 90), [0, 1]), ((-90, 90), [1]), ((-90, -60), [1])])
 def test_of_several_labels_each_that_is_there_is_explained_or_the_highest(
     name: str, bias: tuple[float, float], said: list[int]
@@ -166,11 +166,10 @@ def test_of_numbers_it_is_the_gradient_of_the_number(name: str) -> None:
     model = numbers(name, "regression", (0, 0))
     model.get_layer("values").scale.assign([1.0, 1.0])
     clips = colored(3)[0]
-    before = GradCam(model)
-    wanted = np.eye(2, dtype=np.float32)[[1] * len(clips)]
-    (plain,) = before.gradients(before.look(clips).maps, wanted)
-    model.get_layer("values").scale.assign([3.0, 5.0])
     cam = GradCam(model)
+    wanted = np.eye(2, dtype=np.float32)[[1] * len(clips)]
+    (plain,) = cam.gradients(cam.look(clips).maps, wanted)
+    model.get_layer("values").scale.assign([3.0, 5.0])
     (scaled,) = cam.gradients(cam.look(clips).maps, wanted)
     np.testing.assert_allclose(scaled, 5 * plain, rtol=1e-5)
     assert [each.label for each in explain_clip(model, {"video": clips[0]})] == ["left", "right/wrong"]
@@ -206,6 +205,7 @@ def test_a_model_of_one_s_own_needs_a_map_and_no_more() -> None:
     )
 
 
+@pytest.mark.either
 def test_what_cannot_be_explained_is_said_in_one_sentence(name: str) -> None:
     flat = own(keras.layers.Flatten())
     with pytest.raises(ClipzooError, match="'own' has no feature map over time and space"):
@@ -243,6 +243,7 @@ def test_where_it_is_cold_the_frame_is_gray_and_heat_has_color() -> None:
     assert not Explained(label="a", title="a", panels={"": Panel(frames=frames, heat=heat)}).cold
 
 
+@pytest.mark.either
 def test_gray_inputs_and_several_of_unequal_length_are_drawn(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     panels = {
