@@ -33,6 +33,7 @@ COMMANDS = {
     "card": "export.cli_deploy",
     "triton": "export.cli_deploy",
     "bench": "benchmarks.cli",
+    "explain": "zoo.cli_explain",
     "report": "benchmarks.cli",
 }
 # What an installation to run files alone does not have.

@@ -9,6 +9,8 @@ from numbers import Integral, Real
 
 from loaders.errors import ClipzooError
 
+_MANY = 40  # names in a sentence; a model may have hundreds of classes
+
 
 def whole(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
     """Raises ClipzooError unless `value` is a whole number (NumPy's too) from `least` to `most`; True is none."""
@@ -68,10 +70,13 @@ def choice(what: str, value: object, choices: Iterable[str], *, renamed: Mapping
 
 
 def near(name: str, names: Iterable[str]) -> str:
-    """`did you mean a or b?`, or, where nothing is near, `there are ...`."""
+    """`did you mean a or b?`, or, where nothing is near, `there are ...`, the first of them where they are many."""
     known = list(names)
     found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(found)}?" if found else f"there are {', '.join(known)}"
+    if found:
+        return f"did you mean {' or '.join(found)}?"
+    more = f" and {len(known) - _MANY} more" if len(known) > _MANY else ""
+    return f"there are {', '.join(known[:_MANY])}{more}"
 
 
 def names(what: str, given: Iterable[str], known: Iterable[str], *, noun: str = "field") -> None:

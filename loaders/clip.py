@@ -15,6 +15,7 @@ from loaders.augment import Augmentation, Draw, centre_crop, ten_crops
 from loaders.cache import Cache
 from loaders.canvas import Track, frames_of, read_canvases
 from loaders.check import choice, whole
+from loaders.decode import frame_count
 from loaders.errors import ClipzooError, VideoError
 from loaders.flow import wheel
 from loaders.index import OnError
@@ -93,6 +94,22 @@ def read_inputs(
             clip = centre_crop(canvas, spec)
         clips[name] = finish(clip, spec)
     return clips
+
+
+def step_seconds(path: str | Path, specs: Mapping[str, ClipSpec]) -> dict[str, np.ndarray]:
+    """Where in its file each step begins of the clip that `read_inputs` reads to test.
+
+    Returns:
+        Input name -> float64 (frames,), seconds; nothing for a file that does not say its frame rate.
+
+    Raises:
+        VideoError: no clip can be read; the message names the file.
+    """
+    count, fps = frame_count(path)
+    if not fps > 0:
+        return {}
+    steps = {name: sample(count, spec, fps=fps) for name, spec in specs.items()}
+    return {name: np.array([min(step[0]) for step in taken]) / fps for name, taken in steps.items()}
 
 
 def read_crops(

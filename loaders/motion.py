@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,6 +14,7 @@ from loaders.check import whole
 from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.lists import index_folder
+from loaders.motion_jpeg import motion_jpeg_bytes, write_motion_jpeg
 from loaders.spec import MOST
 
 # Shares of the frame: how near the middle of a bar comes to the edges, and half its length.
@@ -80,7 +81,9 @@ def draw_motion_clips(
             for number, file in enumerate(files):
                 rng = np.random.default_rng((seed, number))
                 pictures = motion_frames(MOTIONS[number % len(MOTIONS)], frames=frames, size=size, rng=rng)
-                _write(Path(folder, file), pictures, fps, named=root / file)
+                path = Path(folder, file)
+                path.parent.mkdir(exist_ok=True)
+                write_motion_jpeg(path, pictures, fps, named=root / file)
                 advance()
             for motion in MOTIONS:
                 (root / motion).mkdir(exist_ok=True)
@@ -99,31 +102,12 @@ def _drawn_before(root: Path) -> set[Path]:
     for path in (p for p in root.rglob("*") if not any(part.startswith(".") for part in p.relative_to(root).parts)):
         if path.parent == root and path.name in MOTIONS and path.is_dir():
             continue
-        if path.parent.parent != root or not re.fullmatch(r"\d{4,}\.avi", path.name) or not _motion_jpeg(path):
+        if path.parent.parent != root or not re.fullmatch(r"\d{4,}\.avi", path.name) or not motion_jpeg_bytes(path):
             raise ClipzooError(
                 f"{root}: holds {path.relative_to(root)}, which was not drawn here; give a folder that is empty, or new"
             )
         found.add(path)
     return found
-
-
-def _write(path: Path, pictures: Sequence[np.ndarray], fps: int, *, named: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    height, width = pictures[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
-    for picture in pictures:
-        writer.write(picture)
-    writer.release()
-    if _motion_jpeg(path) != path.stat().st_size:  # OpenCV says nothing of a disk that is full
-        raise WriteError(named, "the disk took only a part of it")
-
-
-def _motion_jpeg(path: Path) -> int:
-    """How many bytes a Motion JPEG file of OpenCV says it has; 0 for any other file."""
-    with path.open("rb") as file:
-        start = file.read(116)
-    ours = (start[:4], start[8:12], start[112:]) == (b"RIFF", b"AVI ", b"MJPG")
-    return int.from_bytes(start[4:8], "little") + 8 if ours else 0
 
 
 def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import loaders.motion
+import loaders.motion_jpeg
 from loaders import ClipIndex, ClipSpec, ClipzooError, clip_from_frames, draw_motion_clips, read_clip
 from loaders.motion import MOTIONS, motion_frames
 from loaders.pictures import draw_clips
@@ -93,7 +94,7 @@ def test_what_was_not_drawn_here_is_never_deleted(tmp_path: Path, name: str) -> 
 def test_a_draw_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_motion_clips(tmp_path, clips=8, frames=2)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.avi")}
-    real = loaders.motion._motion_jpeg
+    real = loaders.motion_jpeg.motion_jpeg_bytes
     drawn: list[int] = []
 
     def stops() -> None:
@@ -103,7 +104,7 @@ def test_a_draw_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(KeyboardInterrupt):
         draw_motion_clips(tmp_path, clips=6, frames=2, seed=9, advance=stops)
-    monkeypatch.setattr(loaders.motion, "_motion_jpeg", lambda path: real(path) + (".drawing" in str(path)))
+    monkeypatch.setattr(loaders.motion_jpeg, "motion_jpeg_bytes", lambda path: real(path) + (".drawing" in str(path)))
     with pytest.raises(ClipzooError, match=r"down/0000\.avi: cannot be written \(the disk took only a part"):
         draw_motion_clips(tmp_path, clips=6, frames=2, seed=9)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.avi")} == before

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
     from zoo.embedding import feature_layer, with_features
+    from zoo.explanation import explain
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.recipes import plan
@@ -28,6 +29,7 @@ __all__ = [
     "card",
     "choose_backend",
     "create_model",
+    "explain",
     "feature_layer",
     "fit",
     "labels",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazily(
         "card": "registry",
         "choose_backend": "backend",
         "create_model": "registry",
+        "explain": "explanation",
         "feature_layer": "embedding",
         "fit": "training",
         "labels": "contract",

@@ -11,7 +11,7 @@ from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.tasks import FEATURES, task_kind
 from zoo.contract import task, with_logits
-from zoo.frozen import call_of, holders, network_of
+from zoo.frozen import call_of, holders, inputs_of, network_of
 from zoo.layers import Answer, FrameWise, Fusion
 
 JOINED = "+"  # between the names of two layers, one of each stream
@@ -58,9 +58,9 @@ def _given_to_head(model: keras.Model) -> list[tuple[str, Any]]:
                 f"model {model.name!r} does not end in a dense layer, so nothing says what its features are; name a "
                 "layer (--layer)"
             )
-        (given,) = _inputs(dense)
+        (given,) = inputs_of(dense)
         while isinstance(given._keras_history.operation, keras.layers.Dropout):  # does nothing here
-            (given,) = _inputs(given)
+            (given,) = inputs_of(given)
         found.append((given._keras_history.operation.name, given))
     return found
 
@@ -68,15 +68,10 @@ def _given_to_head(model: keras.Model) -> list[tuple[str, Any]]:
 def _heads(tensor: Any) -> Iterator[Any]:
     """The logits behind an answer, those of each stream where two are fused."""
     if isinstance(tensor._keras_history.operation, Answer | Fusion):
-        for given in _inputs(tensor):
+        for given in inputs_of(tensor):
             yield from _heads(given)
     else:
         yield tensor
-
-
-def _inputs(tensor: Any) -> list[Any]:
-    operation, node, _ = tensor._keras_history
-    return list(operation._inbound_nodes[node].input_tensors)
 
 
 def _named(model: keras.Model, name: str) -> list[Any]:

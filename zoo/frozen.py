@@ -14,6 +14,7 @@ from loaders.errors import ClipzooError
 from zoo.layers import FrameWise
 
 HEAD, ALL = "head", "all"
+Place = tuple[Any, Any]  # a layer that holds a network and a tensor inside it, or None and a tensor of the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ def freeze(model: keras.Model, train_from: str) -> list[keras.layers.Layer]:
     if train_from == ALL:
         return found
     for wrapper in _wrappers(model, train_from):
-        before = network_of(wrapper) if train_from == HEAD else _before(wrapper, train_from)
+        network = network_of(wrapper)
+        before = network if train_from == HEAD else _before(wrapper, _input_of(network, train_from))
         for layer in before._flatten_layers(include_self=False):
             # Of a wrapper the backends think differently.
             if layer.trainable and not list(layer._flatten_layers(include_self=False)):
@@ -78,26 +80,41 @@ def cut(model: keras.Model, train_from: str) -> Parts:
     Raises:
         ClipzooError: as `freeze`; or the layer stands in a branch, beside others that it would have to wait for.
     """
-    tensors, inner = [], []
-    for wrapper in _wrappers(model, train_from):
-        if train_from == HEAD:
-            tensors.append(_further(model, call_of(wrapper).output_tensors[0]))
-            continue
-        before = _before(wrapper, train_from)
-        apart = FrameWise(before, name=f"{wrapper.name}_before") if isinstance(wrapper, FrameWise) else before
-        tensors.append(apart(call_of(wrapper).input_tensors[0]))
-        inner.append(wrapper)
-    frozen = keras.Model(model.inputs, _one_or_all(tensors), name=f"{model.name}_frozen")
+    wrappers = _wrappers(model, train_from)
     if train_from == HEAD:
-        return Parts(frozen=frozen, rest=_from(model, tensors))
-    features, behind = [], []
-    for wrapper, tensor in zip(inner, tensors, strict=True):
-        given = keras.Input(tensor.shape[1:], name=f"{wrapper.name}_features")
-        after = _after(wrapper, train_from)
-        apart = FrameWise(after, name=f"{wrapper.name}_after") if isinstance(wrapper, FrameWise) else after
-        features.append(given)
-        behind.append(apart(given))
-    end = _from(model, [call_of(wrapper).output_tensors[0] for wrapper in inner])
+        return cut_at(model, [(None, _further(model, call_of(wrapper).output_tensors[0])) for wrapper in wrappers])
+    for wrapper in wrappers:
+        _require_alone(wrapper, train_from)
+    return cut_at(model, [(wrapper, _input_of(network_of(wrapper), train_from)) for wrapper in wrappers])
+
+
+def cut_at(model: keras.Model, places: Sequence[Place]) -> Parts:
+    """Cuts a model at tensors that part its inputs from its answer.
+
+    Args:
+        model: of the zoo.
+        places: where, in the order that the features are to have.
+    """
+    tensors, features, behind = [], [], []
+    for wrapper, tensor in places:
+        if wrapper is None:
+            tensors.append(tensor)
+            features.append(keras.Input(tensor.shape[1:], name=f"{tensor._keras_history.operation.name}_features"))
+            behind.append(features[-1])
+            continue
+        before, after = _before(wrapper, tensor), _after(wrapper, tensor)
+        if isinstance(wrapper, FrameWise):
+            before = FrameWise(before, name=f"{wrapper.name}_before")
+            after = FrameWise(after, name=f"{wrapper.name}_after")
+        tensors.append(before(call_of(wrapper).input_tensors[0]))
+        features.append(keras.Input(tensors[-1].shape[1:], name=f"{wrapper.name}_features"))
+        behind.append(after(features[-1]))
+    frozen = keras.Model(model.inputs, _one_or_all(tensors), name=f"{model.name}_frozen")
+    end = _from(
+        model, [tensor if wrapper is None else call_of(wrapper).output_tensors[0] for wrapper, tensor in places]
+    )
+    if all(wrapper is None for wrapper, _ in places):
+        return Parts(frozen=frozen, rest=end)
     answer = end.call(_one_or_all(behind))  # not end(...): the Answer is to stay a layer of its own
     return Parts(frozen=frozen, rest=keras.Model(_one_or_all(features), answer, name=model.name))
 
@@ -140,24 +157,35 @@ def network_of(wrapper: Any) -> keras.Model:
     return wrapper.layer if isinstance(wrapper, FrameWise) else wrapper
 
 
-def _before(wrapper: Any, name: str) -> keras.Model:
-    network = network_of(wrapper)
-    return keras.Model(network.input, _input_of(network, name), name=f"{network.name}_before")
+def inputs_of(tensor: Any) -> list[Any]:
+    """What the layer was given that made a tensor."""
+    operation, node, _ = tensor._keras_history
+    return list(operation._inbound_nodes[node].input_tensors)
 
 
-def _after(wrapper: Any, name: str) -> keras.Model:
+def _before(wrapper: Any, tensor: Any) -> keras.Model:
     network = network_of(wrapper)
+    return keras.Model(network.input, tensor, name=f"{network.name}_before")
+
+
+def _after(wrapper: Any, tensor: Any) -> keras.Model:
+    network = network_of(wrapper)
+    return keras.Model(tensor, network.output, name=f"{network.name}_after")
+
+
+def _require_alone(wrapper: Any, name: str) -> None:
+    """Raises ClipzooError where what comes after a layer needs more than what that layer is given."""
+    tensor = _input_of(network_of(wrapper), name)
     try:
-        after = keras.Model(_input_of(network, name), network.output, name=f"{network.name}_after")
+        after = _after(wrapper, tensor)
         around = {id(layer) for layer in after.layers if layer.weights}
     except ValueError:  # Keras since 3.13 or so; before, it goes around the cut, back to the input
-        around = {id(layer) for layer in network.layers}
-    if around & {id(layer) for layer in _before(wrapper, name).layers}:
+        around = {id(layer) for layer in network_of(wrapper).layers}
+    if around & {id(layer) for layer in _before(wrapper, tensor).layers}:
         raise ClipzooError(
             f"train_from {name!r}: other layers stand beside it, which what comes after needs too; name the first "
             "layer of a block, or what stands between two"
         )
-    return after
 
 
 def _input_of(network: keras.Model, name: str) -> Any:

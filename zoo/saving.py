@@ -100,15 +100,20 @@ def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
     try:
         with zipfile.ZipFile(file) as archive:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
-        found = [layer["config"] for layer in layers if layer["class_name"] == "ClipInput"]
-        specs = {config["name"]: ClipSpec.from_dict(config["spec"]) for config in found}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        found = [layer for layer in layers if layer["class_name"] == "ClipInput"]
+        specs = {_given(layer): ClipSpec.from_dict(layer["config"]["spec"]) for layer in found}
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, ClipzooError):
             raise
         raise ClipzooError(f"{file}: cannot be read as a Keras model ({error})") from None
     if not specs:
         raise ClipzooError(f"{file}: is no model of clipzoo's: none of its layers is a ClipInput")
     return specs
+
+
+def _given(layer: dict[str, Any]) -> str:
+    """Name of the layer that another is given the output of, as Keras writes both."""
+    return str(layer["inbound_nodes"][0]["args"][0]["config"]["keras_history"][0])
 
 
 def load_keras(file: Path, *, compile: bool = False) -> keras.Model:

@@ -1,0 +1,42 @@
+"""Motion JPEG in AVI: the one kind of video that every OpenCV writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from loaders.errors import WriteError
+
+
+def write_motion_jpeg(
+    path: str | Path, pictures: Sequence[np.ndarray], fps: float, *, named: str | Path | None = None
+) -> None:
+    """Writes a video.
+
+    Args:
+        path: the file to write, `.avi`.
+        pictures: its frames, uint8 (height, width, 3), BGR, all of one size; at least one.
+        fps: frames a second.
+        named: the file as messages are to name it, if not `path`.
+
+    Raises:
+        WriteError: the disk does not take it all.
+    """
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+    if motion_jpeg_bytes(path) != Path(path).stat().st_size:  # OpenCV says nothing of a disk that is full
+        raise WriteError(named or path, "the disk took only a part of it")
+
+
+def motion_jpeg_bytes(path: str | Path) -> int:
+    """How many bytes a Motion JPEG file of OpenCV says it has; 0 for any other file."""
+    with Path(path).open("rb") as file:
+        start = file.read(116)
+    ours = (start[:4], start[8:12], start[112:]) == (b"RIFF", b"AVI ", b"MJPG")
+    return int.from_bytes(start[4:8], "little") + 8 if ours else 0
