@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ from benchmarks.runners import (
 from benchmarks.workers import Worker, WorkerError
 from export.runtime import Classifier
 from export.session import PROVIDERS, Provider
+from loaders.digest import sha256
 
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"
 MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
@@ -204,12 +204,6 @@ def own_row(classifier: Classifier, provider: Provider) -> Row:
 def provider_name(provider: Provider) -> str:
     """As people write it: CPU, CUDA, Tensorrt."""
     return PROVIDERS[provider].removesuffix("ExecutionProvider")
-
-
-def sha256(path: Path) -> str:
-    """Of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from rich.table import Column, Table
 
-from benchmarks.contestants import OURS, sha256
+from benchmarks.contestants import OURS
 from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup
 from benchmarks.models import Prepared, matrix_file, stored_answers
 from benchmarks.onnx_runners import OnnxRuntimeRunner
@@ -23,6 +23,7 @@ from export.metadata import Precision
 from export.parity import Parity, compare
 from export.runtime import Classifier
 from export.session import Provider, onnxruntime, open_session, require_provider
+from loaders.digest import sha256
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.backend import versions

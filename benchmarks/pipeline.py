@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contestants import sha256
 from benchmarks.groups import Contestant, Limits, measure
 from benchmarks.machine import default_path, setup
 from benchmarks.models import Prepared, motion_clips, prepare
@@ -21,6 +20,7 @@ from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recordin
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches
+from loaders.digest import sha256
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import text_console

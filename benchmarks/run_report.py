@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from benchmarks.contestants import sha256
 from benchmarks.results import Results
 from export.scoring import score
 from loaders.atomic import require_writable
+from loaders.digest import sha256
 from loaders.errors import ClipzooError
 from loaders.lists import existing_folder
 from zoo.backend import start_backend

@@ -13,7 +13,6 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from benchmarks.contestants import sha256
 from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision
 from benchmarks.machine import VERSIONED
 from benchmarks.results import FOLDER, require_new
@@ -23,6 +22,7 @@ from export.segments import Segment
 from export.timeline import OFF, ON, Timeline, predict_timeline
 from loaders.atomic import write_text
 from loaders.decode import frame_count, read_frames
+from loaders.digest import sha256
 from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv

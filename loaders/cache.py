@@ -19,6 +19,7 @@ import numpy as np
 
 from loaders.atomic import replacing
 from loaders.check import number
+from loaders.digest import content
 from loaders.errors import ClipzooError
 from loaders.schema import worded_first
 from loaders.spec import ClipSpec
@@ -45,9 +46,6 @@ class Cache(Protocol):
     def put(self, key: str, entry: Entry) -> None: ...
 
 
-_PART = 1 << 20  # bytes
-
-
 def entry_key(
     path: str | Path, spec: ClipSpec, *, span: tuple[float, float] | None, split: str, by_content: bool = False
 ) -> str:
@@ -62,7 +60,7 @@ def entry_key(
             where an entry takes seconds to compute.
     """
     try:
-        identity = _content(Path(path)) if by_content else _place(Path(path))
+        identity = content(Path(path)) if by_content else _place(Path(path))
     except (OSError, ValueError):  # reading it will say so
         identity = os.fspath(path)
     text = f"{identity}\0{_digest(spec)}\0{span}\0{split}"
@@ -72,16 +70,6 @@ def entry_key(
 def _place(path: Path) -> str:
     stat = path.stat()
     return f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-
-
-def _content(path: Path) -> str:
-    """Its bytes and their digest; of a large file, of three parts: another recording differs in each of them."""
-    size, digest = path.stat().st_size, hashlib.sha256()
-    with path.open("rb") as file:
-        for start in (0, size // 2, size - _PART) if size > 4 * _PART else (0,):
-            file.seek(start)
-            digest.update(file.read(_PART if size > 4 * _PART else size))
-    return f"{size}\0{digest.hexdigest()}"
 
 
 @lru_cache(maxsize=64)

@@ -59,6 +59,11 @@ def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
     return clip[..., ::-1] if spec.colors and spec.color_order == "bgr" else clip
 
 
+def spread(count: int, most: int) -> list[int]:
+    """Positions of at most `most` of `count` frames, evenly spread, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+
+
 def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path | None) -> Figure:
     """Draws clips as a grid.
 

@@ -47,7 +47,7 @@ def choose_backend() -> str:
             )
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages are no news to a user
-    # TensorFlow turns oneDNN on by itself on some processors alone; I3D took 2.5 times as long without it on another.
+    # TensorFlow turns oneDNN on by itself on some processors alone; 3-D convolutions are slow without it on the others.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if asked:
         return f"backend: {backend} (KERAS_BACKEND)"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from loaders.atomic import replacing
 from loaders.motion_jpeg import write_motion_jpeg
-from loaders.pictures import readable
+from loaders.pictures import readable, spread
 from zoo.explanation import GradCam
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def draw_strip(explained: Explained, path: str | Path) -> None:
         for name, panel in explained.panels.items()
         for pictures in (panel.frames, panel.overlay)
     ]
-    columns = max(len(_spread(panel)) for panel in explained.panels.values())
+    columns = max(len(spread(len(panel.frames), _MOST)) for panel in explained.panels.values())
     tall = [_SIDE * pictures.shape[1] / pictures.shape[2] for _, _, pictures in rows]
     width = 0.3 + _SIDE * max(columns, 3) + 0.6
     title = textwrap.wrap(explained.title, int(11 * width))  # about so many letters an inch
@@ -146,7 +146,7 @@ def draw_strip(explained: Explained, path: str | Path) -> None:
     grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=tall)
     for axes_row, (name, panel, pictures) in zip(grid, rows, strict=True):
         heated = pictures is not panel.frames
-        for axes, place in zip_longest(axes_row, _spread(panel)):
+        for axes, place in zip_longest(axes_row, spread(len(panel.frames), _MOST)):
             axes.set(xticks=[], yticks=[])
             if place is None:
                 axes.set_visible(False)
@@ -197,9 +197,3 @@ def _rate(panel: Panel) -> float:
     if panel.seconds is None or len(panel.seconds) < 2 or panel.seconds[-1] <= panel.seconds[0]:
         return 5.0
     return float(np.clip((len(panel.seconds) - 1) / (panel.seconds[-1] - panel.seconds[0]), slow, fast))
-
-
-def _spread(panel: Panel) -> list[int]:
-    """Positions of at most `_MOST` frames, evenly spread, the first and the last among them."""
-    count = len(panel.frames)
-    return np.unique(np.linspace(0, count - 1, min(_MOST, count)).round().astype(int)).tolist()

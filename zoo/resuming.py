@@ -68,9 +68,7 @@ class State:
 
     def write(self, file: Path, clips: bytes) -> None:
         """Adds all this to a `.keras` file, which stays one; `clips` is of `pack_clips`."""
-        plain = {
-            name: getattr(self, name) for name in ("record", "cache", "epoch", "batch", "logs", "seconds", "history")
-        }
+        plain = {name: getattr(self, name) for name in _PLAIN}
         arrays = {f"{name}.{n}": array for name in _GROUPS for n, array in enumerate(self.arrays.get(name, ()))}
         packed = io.BytesIO()
         np.savez(packed, allow_pickle=False, **arrays)

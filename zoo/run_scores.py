@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from loaders.digest import sha256
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.split import SPLITS, Split
@@ -44,7 +43,7 @@ def kept(run: Run, index: ClipIndex) -> RunScores | None:
     if not run.scores.is_file():
         return None
     scores = Scores.load(run.scores)
-    if scores.model and run.model.is_file() and scores.model != _digest(run.model):
+    if scores.model and run.model.is_file() and scores.model != sha256(run.model):
         return None
     try:
         return matched(scores, index)
@@ -54,7 +53,7 @@ def kept(run: Run, index: ClipIndex) -> RunScores | None:
 
 def keep(run: Run, scores: Scores) -> None:
     """Writes scores that the run's model gave for the clips of one of its splits into the run's folder."""
-    replace(scores, model=_digest(run.model)).save(run.scores)
+    replace(scores, model=sha256(run.model)).save(run.scores)
 
 
 def matched(scores: Scores, index: ClipIndex) -> RunScores:
@@ -84,8 +83,3 @@ def _clips(scores: Scores, clips: list[Clip]) -> tuple[Clip | None, ...]:
     scored = Counter(scores.files)
     left = {file: iter(held if scored[file] == len(held) else ()) for file, held in parts.items()}
     return tuple(next(left[file], None) for file in scores.files)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ import numpy as np
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip
-from loaders.pictures import readable
+from loaders.pictures import readable, spread
 from loaders.spec import ClipSpec
 from loaders.tasks import task_kind
 from zoo.run_scores import RunScores
@@ -102,7 +102,7 @@ def _strips(clip: Clip, root: Path, specs: Mapping[str, ClipSpec]) -> list[Strip
     found = []
     for name, pixels in read_inputs(root / clip.file, specs, span=clip.span).items():
         frames = readable(pixels, specs[name])
-        places = np.unique(np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype(int))
+        places = spread(len(frames), _FRAMES)
         small = frames.shape[1] < _TALL // 2
         found.append(Strip(name, [_address(frames[place]) for place in places], len(frames), small))
     return found
