@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +21,12 @@ from export.runtime import Classifier
 from export.segments import Segment
 from export.timeline import OFF, ON, Timeline, predict_timeline
 from loaders.atomic import write_text
-from loaders.decode import frame_count, read_frames
+from loaders.decode import read_frames
 from loaders.digest import sha256
-from loaders.errors import ClipzooError, WriteError
+from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
+from loaders.motion_jpeg import write_motion_jpeg
 from loaders.terminal import bar, text_console
 from zoo.backend import versions
 
@@ -120,21 +121,20 @@ def join(index: ClipIndex, order: Sequence[int], path: Path) -> list[Segment]:
         VideoError: a clip cannot be read.
         WriteError: the disk is full.
     """
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE)
     truth: list[Segment] = []
-    written = 0
-    for place in order:
-        clip = read_frames(index.path(place), _Whole)
-        start, label = written / FPS, str(index[place].label)
-        for number in clip.shown:
-            writer.write(clip.frames[number])
-        written += len(clip.shown)
-        if truth and truth[-1].label == label:
-            start = truth.pop().start
-        truth.append(Segment(start, written / FPS, label, 1.0))
-    writer.release()
-    if not path.is_file() or frame_count(path)[0] != written:  # OpenCV says nothing of a disk that is full
-        raise WriteError(path, "the disk took only a part of it")
+
+    def frames() -> Iterator[np.ndarray]:
+        written = 0
+        for place in order:
+            clip = read_frames(index.path(place), _Whole)
+            yield from (clip.frames[number] for number in clip.shown)
+            start, label = written / FPS, str(index[place].label)
+            written += len(clip.shown)
+            if truth and truth[-1].label == label:
+                start = truth.pop().start
+            truth.append(Segment(start, written / FPS, label, 1.0))
+
+    write_motion_jpeg(path, frames(), FPS)
     return truth
 
 

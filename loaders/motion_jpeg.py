@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from loaders.errors import WriteError
 
 
 def write_motion_jpeg(
-    path: str | Path, pictures: Sequence[np.ndarray], fps: float, *, named: str | Path | None = None
+    path: str | Path, pictures: Iterable[np.ndarray], fps: float, *, named: str | Path | None = None
 ) -> None:
     """Writes a video.
 
@@ -25,9 +26,11 @@ def write_motion_jpeg(
     Raises:
         WriteError: the disk does not take it all.
     """
-    height, width = pictures[0].shape[:2]
+    given = iter(pictures)
+    first = next(given)
+    height, width = first.shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
-    for picture in pictures:
+    for picture in chain([first], given):
         writer.write(picture)
     writer.release()
     if motion_jpeg_bytes(path) != Path(path).stat().st_size:  # OpenCV says nothing of a disk that is full
