@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +19,8 @@ from zoo.presets import SOURCES, list_presets, preset
 from zoo.registry import card, input_specs, list_models
 
 if TYPE_CHECKING:
-    from zoo.progress import RichProgress
+    import keras
+
     from zoo.run import Run
 
 app = typer.Typer()
@@ -132,6 +133,9 @@ def train(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Between two checkpoints within an epoch; there is one after each.")
     ] = 10.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write figures for `tensorboard --logdir RUN/tensorboard` too.")
+    ] = False,
 ) -> None:
     """Train a model on a folder of clips. KERAS_BACKEND chooses JAX or TensorFlow.
 
@@ -151,7 +155,7 @@ def train(
     console, stderr = text_console(), text_console(stderr=True)
     if resume is not None:
         _refuse_beside_resume(context)
-        _resume(resume, videos, cache, workers, checkpoint_minutes, console)
+        _resume(resume, videos, cache, workers, checkpoint_minutes, console, tensorboard=tensorboard)
         return
     if videos is None:
         raise ClipzooError("give VIDEOS, a folder of clips with one sub-folder per action; or --resume RUN to go on")
@@ -189,14 +193,15 @@ def train(
     what: str | Path = weights if weights is not None else str(name)
     _finish(
         console,
-        lambda progress: train_run(
+        lambda watching: train_run(
             index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
-            checkpoint_minutes=checkpoint_minutes, overwrite=overwrite, callbacks=[progress], say=console.print,
+            checkpoint_minutes=checkpoint_minutes, overwrite=overwrite, callbacks=watching, say=console.print,
         ),
+        board=out if tensorboard else None,
     )  # fmt: skip
 
 
-_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes")
+_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes", "tensorboard")
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
@@ -212,7 +217,14 @@ def _refuse_beside_resume(context: typer.Context) -> None:
 
 
 def _resume(
-    run: Path, videos: Path | None, cache: str | None, workers: int, checkpoint_minutes: float, console: Console
+    run: Path,
+    videos: Path | None,
+    cache: str | None,
+    workers: int,
+    checkpoint_minutes: float,
+    console: Console,
+    *,
+    tensorboard: bool,
 ) -> None:
     from zoo.backend import choose_backend, start_backend
     from zoo.resuming import read_state
@@ -225,22 +237,38 @@ def _resume(
     start_backend(training=True)
     _finish(
         console,
-        lambda progress: resume_run(
+        lambda watching: resume_run(
             run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes,
-            callbacks=[progress], say=console.print,
+            callbacks=watching, say=console.print,
         ),
+        board=run if tensorboard else None,
+        onward=True,
     )  # fmt: skip
 
 
-def _finish(console: Console, trained: Callable[[RichProgress], Run]) -> None:
-    """Trains, and says what came of it."""
+def _finish(
+    console: Console,
+    trained: Callable[[Sequence[keras.callbacks.Callback]], Run],
+    *,
+    board: Path | None,
+    onward: bool = False,
+) -> None:
+    """Trains, and says what came of it.
+
+    Args:
+        console: where.
+        trained: callbacks that watch -> the run.
+        board: of which run TensorBoard's files are written.
+        onward: behind those that are there.
+    """
     from loaders.tasks import task_kind
     from zoo.chance import learnt_nothing
-    from zoo.progress import RichProgress
+    from zoo.progress import Board, RichProgress
 
     progress = RichProgress(console)
+    boards = [Board(board, onward=onward)] if board is not None else []
     try:
-        run = trained(progress)
+        run = trained([progress, *boards])
     except KeyboardInterrupt:  # said already, with what is kept
         raise typer.Exit(130) from None
     finally:

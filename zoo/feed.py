@@ -71,6 +71,7 @@ class Feed(Source):
         self.epoch = -1  # between epochs Keras reads to throw away: nothing is read ahead then
         self.ready: dict[int, float] = {}
         self.took: dict[int, float] = {}
+        self.clips: dict[int, int] = {}
 
     @property
     def num_batches(self) -> int | None:
@@ -82,6 +83,7 @@ class Feed(Source):
         item = super().__getitem__(batch)
         self.ready[batch] = time.perf_counter()
         self.took[batch] = self.ready[batch] - asked
+        self.clips[batch] = len(item[1])
         return item
 
     def read(self, batch: int) -> Any:
@@ -94,6 +96,7 @@ class Feed(Source):
         self.epoch = epoch
         self.ready.clear()
         self.took.clear()
+        self.clips.clear()
         if hasattr(self.dataset, "epoch"):
             self.dataset.epoch = self.first + epoch
         elif epoch:
@@ -152,7 +155,7 @@ class Clock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.trained[batch] = time.perf_counter()
         if logs is not None:
-            logs["data_wait"] = self.wait()
+            logs |= {"data_wait": self.wait(), "clips_per_second": self.rate()}
 
     def seconds(self, *, skip: int = 0) -> float:
         """Of the epoch's training so far, without its first `skip` steps."""
@@ -170,9 +173,14 @@ class Clock(keras.callbacks.Callback):
         waited = sum(seconds for batch, seconds in waits.items() if batch >= skip)
         return min(1.0, waited / max(1e-9, self.seconds(skip=skip)))
 
+    def rate(self) -> float:
+        """Clips trained on in each of the `seconds` so far."""
+        clips = sum(self.feed.clips.get(batch, 0) for batch in dict(self.trained))
+        return clips / max(1e-9, self.seconds())
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.feed.end()
         if logs is not None:
-            logs["data_wait"] = self.wait()
+            logs |= {"data_wait": self.wait(), "clips_per_second": self.rate()}
             logs["seconds"] = self.before + time.perf_counter() - self.began
         self.before = 0.0

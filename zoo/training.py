@@ -81,8 +81,8 @@ def fit(
     Returns:
         A row of figures for each epoch: loss, val_loss, the task's metric (accuracy, which is top-1 from 0 to 1;
         label_accuracy; or mean_absolute_error) and that of validation, class_accuracy (classification), learning_rate,
-        seconds, data_wait, the share of the training time in which the model waited for clips, and best, 1 where the
-        epoch was the best so far.
+        seconds, clips_per_second, data_wait, the share of the training time in which the model waited for clips, and
+        best, 1 where the epoch was the best so far.
 
     Raises:
         ClipzooError: the datasets' labels are not those of the model, the clips are not uint8, the loss of training or
