@@ -125,7 +125,10 @@ def export(
         list[str], typer.Option("--import", help="Module, or .py file, that registers layers of one's own.")
     ] = [],  # noqa: B006  Typer copies it
     opset: Annotated[int, typer.Option(help="ONNX operator set, 17 or 18.")] = 17,
-    precision: Annotated[Precision, typer.Option(help="float16 is for GPUs.")] = "float32",
+    precision: Annotated[Precision, typer.Option(help="float16 is for GPUs, int8 for processors.")] = "float32",
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Videos for int8; a run has its training clips.")
+    ] = None,
     features: Annotated[
         bool, typer.Option("--features", help="An output `features` too: what the head is given.")
     ] = False,
@@ -144,14 +147,22 @@ def export(
         given["labels"] = _names(labels)
     with console.status("converting in a clean process") if console.is_terminal else nullcontext():
         metadata = to_onnx(
-            run, out, modules=modules, opset=opset, precision=precision, features=features, force=force, **given
-        )
+            run, out, modules=modules, opset=opset, precision=precision, features=features, calibrate=calibrate,
+            force=force, **given,
+        )  # fmt: skip
     parity = metadata.parity
     console.print(
         f"parity on {parity['clips']} clips ({parity['source']}): "
         + "".join(f"{name} {parity[name]:.1g}, " for name in (*metadata.kind.outputs, FEATURES) if name in parity)
         + f"allowed {parity['tolerance']:g} (of the spread; of probabilities as they are)"
     )
+    if metadata.quantization:
+        made = metadata.quantization
+        floating = f"; float32: {', '.join(made['floating'])}" if made["floating"] else ""
+        console.print(
+            f"int8: decides as float32 on {made['agreement']:.1%} of {made['clips']} clips ({made['source']}), "
+            f"probabilities within {made['difference']:.2g}{floating}"
+        )
     if force:
         console.print(f"the answers differ from clip to clip by {parity['variation']:.1g}")
     if metadata.features:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -17,10 +17,11 @@ from export.apart import convert_apart, working_folder, writing
 from export.custom import find_modules, modules_of
 from export.describe import Scale, describe
 from export.metadata import Metadata, Precision
-from export.parity import TOLERANCES
 from loaders import check
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError
+from loaders.index import ClipIndex
+from loaders.lists import existing_folder, index_files
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import keras
 
 PARITY_CLIPS = 16
+CALIBRATION, COMPARED_AT_LEAST, COMPARED = 64, 100, 200  # clips, for int8
+Where = list[tuple[str, Span | None]]
 NEEDED = {"tensorflow": "export", "tf2onnx": "export", "onnx": "export", "onnxruntime": "runtime"}
 
 
@@ -49,6 +52,7 @@ def to_onnx(
     opset: int = 17,
     precision: Precision = "float32",
     features: bool = False,
+    calibrate: str | Path | None = None,
     force: bool = False,
 ) -> Metadata:
     """Writes a model as one ONNX file, if that file computes what the model computes.
@@ -81,17 +85,22 @@ def to_onnx(
             random ones of every brightness and motion.
         opset: of the ONNX operators, 17 or 18.
         precision: `float32`, or `float16`, whose answers are held against Keras's in float32: within 2e-2, and every
-            top-1 the same.
+            top-1 the same; or `int8`, for processors: convolutions in 8 bits, held against the float32 graph, which is
+            held against Keras: the same top-1 on 98 % of at least 100 clips. See `export.quantization`.
         features: give the file an output `features` too, float32 (batch, D): what the head of a model of the zoo is
             given; see `zoo.with_features`.
-        force: write the file though the answers hardly differ from clip to clip, so that equal answers prove nothing.
+        calibrate: a folder of videos like those that the file will see, for int8; a run has its training clips. A
+            third of them, 64 at the most, give the ranges of activations. Where the model is no run, the others are
+            compared on.
+        force: write the file though the answers hardly differ from clip to clip, so that equal answers prove nothing;
+            an int8 file with fewer clips to compare on, or less agreement.
 
     Returns:
         The file's metadata, parity included.
 
     Raises:
-        ParityError: the answers differ by more than 1e-4 (2e-2 in float16, or another top-1), or hardly vary; no file
-            is written.
+        ParityError: the answers differ by more than 1e-4 (2e-2 in float16, or another top-1; in int8, more than 2 % of
+            the decisions), or hardly vary; no file is written.
         ClipzooError: a part is not installed, the model cannot be loaded, or it has what cannot be exported.
     """
     missing = [name for name in NEEDED if not find_spec(name)]
@@ -100,7 +109,9 @@ def to_onnx(
         raise ClipzooError(f'export needs {", ".join(missing)}: pip install "clipzoo[{extras}]"')
     if not 17 <= opset <= 18:
         raise ClipzooError(f"opset ({opset}) must be 17 or 18")
-    check.choice("precision", precision, TOLERANCES)
+    check.choice("precision", precision, get_args(Precision))
+    if calibrate is not None and precision != "int8":
+        raise ClipzooError(f"calibrate ({str(calibrate)!r}) is for precision 'int8', not for {precision!r}")
     described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
     out = Path(out)
     require_writable(out)
@@ -117,6 +128,8 @@ def to_onnx(
             "force": force,
             "clips": str(folder / "clips.npz") if clips is not None else None,
         }
+        if precision == "int8":
+            request |= _for_int8(Path(model) if isinstance(model, str | Path) else None, calibrate)
         if isinstance(model, str | Path):
             path = Path(model).resolve()
             request |= {"model": str(path), "trusted": False, "files": [] if clips is not None else _validation(path)}
@@ -161,15 +174,61 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _validation(path: Path) -> list[tuple[str, Span | None]]:
     """Some of a run's validation clips, evenly over the list; none if `path` is not a run or its clips are gone."""
+    index = _clips_of(path)
+    return _some(_where(index.only("validation")), PARITY_CLIPS) if index is not None else []
+
+
+def _for_int8(model: Path | None, calibrate: str | Path | None) -> dict[str, Any]:
+    """What calibrates, and what is compared: none of it calibrates.
+
+    Raises:
+        ClipzooError: there are no clips, and `calibrate` gives none.
+    """
+    own = _clips_of(model) if model is not None else None
+    if calibrate is not None:
+        given = _where(index_files(existing_folder(Path(calibrate))))
+        calibration, rest = _parted(given, len(given) // 3)
+        gate, source = rest, f"clips of {calibrate}"
+    elif own is None:
+        raise ClipzooError(
+            "precision 'int8' needs clips like those that the file will see: give calibrate=FOLDER (--calibrate), or "
+            "export a run whose clips are still there"
+        )
+    else:
+        calibration, rest = _parted(_where(own.only("train")), CALIBRATION)
+    if own is not None:
+        gate = _where(own.only("validation"))
+        source = f"{len(gate)} validation clips of the run"
+        more = _some(rest, COMPARED_AT_LEAST - len(gate)) if calibrate is None else []
+        if more:
+            gate, source = gate + more, f"{source} and {len(more)} training clips that calibrated nothing"
+    return {"calibration": calibration, "gate": _some(gate, COMPARED), "source": source}
+
+
+def _parted(clips: Where, count: int) -> tuple[Where, Where]:
+    """So many of them at the most, evenly over the list; and the others."""
+    chosen = _some(clips, min(CALIBRATION, count))
+    return chosen, [clip for clip in clips if clip not in chosen]
+
+
+def _clips_of(path: Path) -> ClipIndex | None:
+    """The clips of a run; None if it is none, or they are gone."""
     from zoo.run import Run
 
     run = Run(path)
     if not run.record.is_file():
-        return []
+        return None
     try:
-        index = run.index().only("validation")
+        return run.index()
     except ClipzooError:
-        return []
-    count = min(len(index), PARITY_CLIPS)
-    places = [number * len(index) // count for number in range(count)]
-    return [(str(index.path(place).resolve()), index[place].span) for place in places]
+        return None
+
+
+def _where(index: ClipIndex) -> Where:
+    return [(str(path.resolve()), clip.span) for path, clip in zip(index.paths, index, strict=True)]
+
+
+def _some(clips: Where, count: int) -> Where:
+    """So many of them at the most, evenly over the list."""
+    count = max(0, min(len(clips), count))
+    return [clips[number * len(clips) // count] for number in range(count)]

@@ -7,7 +7,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,7 @@ from loaders.tasks import FEATURES, TASKS, Task, TaskKind, task_kind
 
 PREFIX = "clipzoo."
 SCHEMA = 1
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,10 @@ class Metadata:
         specs: input name -> ClipSpec, in the order of the inputs.
         labels: names of the classes, in the order of the outputs.
         task: what the outputs are: classification, multilabel or regression.
-        precision: what the graph computes in; inputs are uint8 and outputs float32 in both.
-        parity: how far ONNX Runtime was from Keras when the file was written, and on which clips.
+        precision: what the graph computes in, of `int8` its convolutions; inputs are uint8 and outputs float32 in all.
+        parity: how far ONNX Runtime was from Keras when the file was written, and on which clips; of `int8`, the
+            float32 graph that it was made of.
+        quantization: of `int8`: how far it decides as that graph; see `export.quantization.Quantization`.
         versions: of what wrote the file.
         origins: where its weights began, and under which license; see `zoo.origins`.
         features: the layer, or one of each stream, whose output the file gives as `features`; empty: it has no such
@@ -46,6 +48,7 @@ class Metadata:
     parity: dict[str, Any]
     versions: dict[str, str]
     precision: Precision = "float32"
+    quantization: dict[str, Any] = field(default_factory=dict)
     origins: tuple[dict[str, str], ...] = ()
     features: str = ""
 
@@ -65,6 +68,7 @@ class Metadata:
             "precision": self.precision,
             "parity": self.parity,
             "versions": self.versions,
+            **({"quantization": self.quantization} if self.quantization else {}),
             "origins": list(self.origins),
             **({FEATURES: self.features} if self.features else {}),
         }
@@ -113,6 +117,7 @@ class Metadata:
                 parity=dict(values["parity"]),
                 versions=dict(values["versions"]),
                 precision=values["precision"],
+                quantization=dict(values.get("quantization", {})),
                 origins=tuple(dict(each) for each in values.get("origins", ())),
                 features=values[FEATURES],
             )

@@ -26,6 +26,7 @@ from export.metadata import Metadata, Precision
 from export.native import OP_HANDLERS, is_native, native_layers
 from export.parity import LEAST_VARIATION, Parity, ParityError, compare, require, variation
 from export.precision import to_float16
+from export.quantization import to_int8
 from export.seal import UNSEALED, seal
 from export.session import said_by
 from export.subject import Subject, load
@@ -141,6 +142,13 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     if precision == "float16":
         proto = to_float16(proto)
         parity = _compared(proto, clips, reference, source, precision, subject, force=request["force"])
+    quantization: dict[str, Any] = {}
+    if precision == "int8":
+        proto, made_of = to_int8(
+            proto, subject.specs, subject.task, calibration=request["calibration"], gate=request["gate"],
+            source=request["source"], force=request["force"],
+        )  # fmt: skip
+        quantization = made_of.to_dict()
     metadata = Metadata(
         model=subject.name,
         specs=subject.specs,
@@ -148,6 +156,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         task=subject.task,
         precision=precision,
         parity=parity.to_dict(),
+        quantization=quantization,
         origins=tuple(subject.origins),
         features=subject.features,
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},

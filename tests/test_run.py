@@ -17,6 +17,8 @@ from filelock import FileLock
 import zoo
 from loaders import Clip, ClipDataset, ClipIndex, ClipzooError, VideoError
 from loaders.compat import VideoFrameGenerator
+from loaders.lists import write_csv
+from tests.support.commands import invoke
 from zoo.run import Run
 from zoo.settings import read_settings
 
@@ -88,6 +90,24 @@ def test_one_function_makes_a_run_that_can_be_done_again(motion: ClipIndex, tmp_
     again = zoo.train(motion, settings.model["name"], planned.recipe, out=tmp_path / "again", options=planned.options)
     assert again.read_history()[0]["loss"] == pytest.approx(run.read_history()[0]["loss"], rel=1e-4)
     assert again.read_record()["specs"] == record["specs"]
+
+
+def test_without_validation_clips_all_train_and_the_last_epoch_is_the_model(motion: ClipIndex, tmp_path: Path) -> None:
+    listed = motion.split(test=0.25, validation=0, seed=0)
+    command = ["train", motion.root, "--list", tmp_path / "list.csv", "--model", "stripes_average", "--epochs", 3]
+    command += ["--out", tmp_path / "run", "--recipe", "article", "--set", "recipe.validation=0"]
+    command += ["--set", "recipe.learning_rate=0.3"]  # the loss goes up and down
+    write_csv(listed, tmp_path / "list.csv")
+    done = invoke(*command, *(part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")))
+    assert done.returncode == 0, done.stderr
+    assert "36 train, 0 validation, 12 test (as listed, none to validate on)" in done.stdout
+    assert "note: no validation clips; the last epoch is the model" in done.stdout
+    assert "model: epoch 3, training top-1" in done.stdout
+    run = Run(tmp_path / "run")
+    history = run.read_history()
+    assert not any(name.startswith("val_") for name in history[0]) and run.read_record()["best"] == history[-1]
+    assert min(history, key=lambda row: row["loss"])["epoch"] < 2  # else any rule would do
+    assert run.model.read_bytes() == run.last.read_bytes()
 
 
 @pytest.mark.parametrize("file", ["model.keras", "history.csv", "run.json", "split.csv"])

@@ -275,8 +275,10 @@ def _finish(
         progress.stop()
     record = run.read_record()
     best, kind = record["best"], task_kind(record["task"])
-    figure = f"{kind.title} {kind.show(best['val_' + kind.metric]).strip()}"
-    console.print(f"best: epoch {int(best['epoch']) + 1}, validation {figure}")
+    judged = f"val_{kind.metric}" in best
+    figure = f"{kind.title} {kind.show(best[f'val_{kind.metric}' if judged else kind.metric]).strip()}"
+    name = "best" if judged else "model"
+    console.print(f"{name}: epoch {int(best['epoch']) + 1}, {'validation' if judged else 'training'} {figure}")
     nothing = learnt_nothing(run)
     if nothing:
         console.print(f"note: {nothing}")

@@ -48,7 +48,8 @@ class FeatureDataset(keras.utils.PyDataset):
         draws: how often each clip is drawn; each epoch takes one of them. 0: once, as a test clip.
         augmentation: of a draw.
         shuffle: a new order each epoch.
-        seed: of draws and order.
+        seed: of the order, and of which draw an epoch takes. The draws themselves are of the file alone: another seed
+            finds them on the disk.
         workers: threads that read clips.
         say: called with a line of progress now and then.
 
@@ -80,7 +81,7 @@ class FeatureDataset(keras.utils.PyDataset):
         self._targets = index.encode()
         self._one = not isinstance(frozen.output, list)
         self._values = _values(
-            frozen, specs, index, cache, self.draws, augmentation if draws else None, split, seed, workers, say
+            frozen, specs, index, cache, self.draws, augmentation if draws else None, split, workers, say
         )
 
     @property
@@ -114,13 +115,12 @@ def _values(
     draws: int,
     augmentation: Augmentation | None,
     split: Split,
-    seed: int,
     workers: int,
     say: Callable[[str], object],
 ) -> list[list[list[np.ndarray]]]:
     """For each tensor of `frozen`: draw -> clip -> features."""
     shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)]
-    way = _way(frozen, augmentation, split, seed)
+    way = _way(frozen, augmentation, split)
     names = [_names(index, clip, specs, split) for clip in index]
     wanted = [
         _Wanted(clip, draw, hashlib.sha256(f"{name}{draw}{way}".encode()).hexdigest()[:40])
@@ -140,7 +140,7 @@ def _values(
         clip, draw, _key = missing[place]
         # Of the file alone, not of its place among others: a clip that is added changes no other's features.
         rng = np.random.default_rng(
-            (seed, draw, int(hashlib.sha256(f"{clip.file}{clip.span}".encode()).hexdigest()[:8], 16))
+            (_SEED, draw, int(hashlib.sha256(f"{clip.file}{clip.span}".encode()).hexdigest()[:8], 16))
         )
         return read_inputs(
             index.root / clip.file, specs, span=clip.span, split=split, rng=rng, augmentation=augmentation
@@ -172,6 +172,7 @@ def _values(
     ]
 
 
+_SEED = 0  # of all draws
 _TOGETHER = 8  # clips that go through the network at once
 _TELL = 20.0  # seconds between lines of progress
 
@@ -182,7 +183,7 @@ def _names(index: ClipIndex, clip: Clip, specs: Mapping[str, ClipSpec], split: S
     return keys + (clip.file if split == "train" else "")  # draws are of its name too
 
 
-def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, seed: int) -> str:
+def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split) -> str:
     """What else decides on features: the network with its weights, and how clips are drawn."""
     digest = hashlib.sha256()
     for weight in frozen.weights:
@@ -198,7 +199,7 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split, s
         for layer in frozen._flatten_layers(include_self=False)
         if isinstance(layer, TemporalShift)
     }
-    return f"{digest.hexdigest()}{layers}{shifts or ''}{drawn}{split}{seed if split == 'train' else ''}"
+    return f"{digest.hexdigest()}{layers}{shifts or ''}{drawn}{split}{_SEED if split == 'train' else ''}"
 
 
 def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:

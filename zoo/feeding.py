@@ -18,7 +18,7 @@ from zoo.fetching import kept_in
 from zoo.frozen import cut
 from zoo.recipe import Recipe
 
-Feeds = tuple[keras.Model, keras.utils.PyDataset, keras.utils.PyDataset]
+Feeds = tuple[keras.Model, keras.utils.PyDataset, keras.utils.PyDataset | None]
 
 
 def feeds(
@@ -42,7 +42,8 @@ def feeds(
         say: called with lines of progress.
 
     Returns:
-        The model, or its part behind the frozen one; the two sets.
+        The model, or its part behind the frozen one; the two sets, of which the second is None without validation
+        clips.
 
     Raises:
         VideoError: a clip cannot be read.
@@ -50,21 +51,22 @@ def feeds(
     """
     contract = specs(model)
     augmentation = recipe.augmentation_for(contract, index.labels)
-    train, validation = index.only("train"), index.only("validation")
+    train, validation = index.only("train"), index.only("validation") if index.counts()["validation"] else None
     common: dict[str, Any] = {"batch_size": recipe.batch, "workers": workers}
     if not recipe.draws:
         trained = ClipDataset(
             train, contract, shuffle=True, augmentation=augmentation, mixup=recipe.mixup, seed=recipe.seed,
             split="train", cache=cache, **common,
         )  # fmt: skip
-        return model, trained, ClipDataset(validation, contract, split="validation", cache=trained.cache, **common)
+        common |= {"split": "validation", "cache": trained.cache}
+        return model, trained, ClipDataset(validation, contract, **common) if validation else None
     parts = cut(model, recipe.train_from)
     common |= {"cache": _features(cache, say), "say": say}
     drawn = FeatureDataset(
         parts.frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
         **common,
     )  # fmt: skip
-    return parts.rest, drawn, FeatureDataset(parts.frozen, contract, validation, **common)
+    return parts.rest, drawn, FeatureDataset(parts.frozen, contract, validation, **common) if validation else None
 
 
 def _features(cache: Any, say: Callable[[str], object]) -> Cache:

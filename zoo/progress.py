@@ -78,7 +78,11 @@ class RichProgress(keras.callbacks.Callback):
         )
         left = self._left(epoch + 1)
         self.progress.update(self._whole, completed=epoch + 1, figures="  ".join(filter(None, (self._best, left))))
-        line = [f"epoch {epoch + 1:3d}/{self.params['epochs']}", *figures, *(["best"] if logs.get("best") else [])]
+        line = [
+            f"epoch {epoch + 1:3d}/{self.params['epochs']}",
+            *figures,
+            *(["best"] if self._best and logs.get("best") else []),
+        ]
         self.console.print("  ".join(line))
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:

@@ -50,8 +50,9 @@ class Recipe:
         patience: epochs without a better value of `monitor` after which the learning rate falls; a schedule falls by
             itself.
         factor: what it is multiplied by then, between 0 and 1.
-        monitor: what decides on the best model and on the learning rate, on the validation clips (on the training
-            clips where there are none): `loss`, or `class_accuracy`, the mean of the per-class accuracies.
+        monitor: what decides on the best model and on the learning rate, on the validation clips: `loss`, or
+            `class_accuracy`, the mean of the per-class accuracies. Where there are no validation clips, the last epoch
+            is the model.
         clip_norm: what the norm of all gradients together, of the mean over the accumulated batches, is cut to; None:
             as the optimizer has it.
         accumulate: batches whose gradients make one step.
@@ -64,7 +65,8 @@ class Recipe:
         draws: how many augmented draws of each training clip the frozen part is asked for, once, before training; each
             epoch takes one of them, and only the rest is computed again. 0: all is computed in every epoch.
         mixup: alpha by which clips and labels are mixed, see ClipDataset; 0 for none.
-        validation: share of the clips for validation where the index has no splits, 0 < validation < 1.
+        validation: share of the clips for validation where the index has none, 0 <= validation < 1. 0: all of them
+            train, as many epochs as the recipe says: for a recipe that has proved itself.
         test: share kept apart for testing, likewise, 0 <= test < 1.
         seed: of the split, first weights, order, augmentation and dropout.
 
@@ -107,7 +109,7 @@ class Recipe:
             raise ClipzooError(
                 f"Recipe mixup ({self.mixup}) mixes pixels, and draws ({self.draws}) keeps features of each clip"
             )
-        number("Recipe validation", self.validation, above=0, below=1)  # it decides on the best epoch
+        number("Recipe validation", self.validation, least=0, below=1)
         number("Recipe test", self.test, least=0, below=1)
         if isinstance(self.learning_rate, int | float | str):
             number("Recipe learning_rate", self.learning_rate, above=0)

@@ -214,7 +214,7 @@ def train(
 
     Args:
         index: the clips. Where they have no splits, the recipe's shares and seed split them; where they have no
-            validation clips, these are taken from the training clips.
+            validation clips, these are taken from the training clips, unless the recipe's share of them is 0.
         model: a name of the zoo; a run, a `.keras` file or a preset's name (a Path) to go on from, with a head for
             these labels; or a model of the zoo.
         recipe: how to train.
@@ -229,7 +229,8 @@ def train(
         say: called with each line that a person should read: splits, mirroring, size.
 
     Returns:
-        The run: `model.keras` is its best epoch by the recipe's `monitor`, `last.keras` the last. Both, history and
+        The run: `model.keras` is its best epoch by the recipe's `monitor` (the last, without validation clips),
+        `last.keras` the last. Both, history and
         curves are written after each epoch, each file whole or not at all. What ends before its last epoch leaves a
         checkpoint, from which `resume` goes on. Ctrl-C and SIGTERM end it after the step that is under way, with a
         checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a second one at once.
@@ -282,6 +283,8 @@ def _train(
     )
     if not counts["test"]:
         say("note: no test clips; `clipzoo evaluate RUN VIDEOS --split validation` is all there is")
+    if not counts["validation"]:
+        say("note: no validation clips; the last epoch is the model, and nothing says how good it is before a test")
     keras.utils.set_random_seed(recipe.seed)  # of the first weights; `fit` sets it again
     network = _network(model, index, options)
     contract = specs(network)

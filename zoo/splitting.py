@@ -12,7 +12,7 @@ def settle_splits(index: ClipIndex, recipe: Recipe) -> tuple[ClipIndex, str]:
     """Every clip in a split, as `train` takes them, and how it got there.
 
     Raises:
-        ClipzooError: a class without a clip to train on, or no clip to validate on.
+        ClipzooError: a class without a clip to train on, or no clip to validate on though the recipe wants some.
     """
     how = "as listed"
     if not index.is_split:
@@ -24,7 +24,9 @@ def settle_splits(index: ClipIndex, recipe: Recipe) -> tuple[ClipIndex, str]:
     index = dataclasses.replace(index, clips=tuple(clip for clip in index if clip.split))
     index.require_every_class("train")
     counts = index.counts()
-    if not counts["validation"]:
+    if not counts["validation"] and not recipe.validation:
+        how += ", none to validate on"
+    elif not counts["validation"]:
         inner = iter(index.only("train").split(validation=recipe.validation, seed=recipe.seed))
         clips = tuple(next(inner) if clip.split == "train" else clip for clip in index)
         index = dataclasses.replace(index, clips=clips)

@@ -71,7 +71,8 @@ def fit(
             called between epochs. A ClipDataset that was resumed goes on from there. More than one worker are threads,
             never processes, and never Keras's queue (ReadAhead). A generator of `loaders.compat` gives its pixels
             unscaled here.
-        validation: likewise, never shuffled; it decides on the best epoch and on the learning rate.
+        validation: likewise, never shuffled; it decides on the best epoch and on the learning rate. None: the training
+            loss decides on the rate, and every epoch counts as the best so far.
         recipe: how to train; its batch, augmentation, splits, mixup and class weights are for `zoo.run.train`, which
             makes the datasets.
         class_weight: how much a clip of each class counts, such as `index.class_weights()`; classification alone.
@@ -100,7 +101,7 @@ def fit(
     checked = Source(validation, pixels=pixels) if validation is not None else None
     model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice, to make these
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
-    record = Record(monitor, feed, state.history if state is not None else ())
+    record = Record(monitor, feed, before=state.history if state is not None else (), judged=checked is not None)
     plateau: list[keras.callbacks.Callback] = []
     if isinstance(model.optimizer.get_config()["learning_rate"], float):  # else a schedule, which falls by itself
         mode = "min" if recipe.monitor == "loss" else "max"
@@ -252,13 +253,14 @@ class Record(keras.callbacks.Callback):
         monitor: what it is the best by.
         feed: that trains.
         before: the figures of epochs before a stop.
+        judged: whether clips that are not trained on say which is the best; else the last is.
     """
 
     async_safe = True  # what threads find, the next step says
 
-    def __init__(self, monitor: str, feed: Feed, before: Sequence[dict[str, float]] = ()) -> None:
+    def __init__(self, monitor: str, feed: Feed, *, before: Sequence[dict[str, float]], judged: bool) -> None:
         super().__init__()
-        self.monitor, self.feed = monitor, feed
+        self.monitor, self.feed, self.judged = monitor, feed, judged
         self.history: History = list(before)
         self.best = min(map(self._value, before), default=math.inf)
 
@@ -280,7 +282,7 @@ class Record(keras.callbacks.Callback):
             if not math.isfinite(logs.get(name, 0.0)):
                 self._end(what, logs[name])
         value = self._value(logs)
-        better = value < self.best
+        better = value < self.best or not self.judged
         self.best = min(self.best, value)
         logs |= {"learning_rate": self._rate(), "best": float(better)}  # later callbacks see them
         self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in logs.items()}})

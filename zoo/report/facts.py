@@ -50,14 +50,16 @@ def recipe_facts(record: Mapping[str, Any], epochs: int) -> Rows:
     best = record.get("best") or {}
     if "epoch" in best:
         done = f"{epochs} epochs" if epochs else f"{recipe.get('epochs', '?')} epochs planned"
-        rows.append(("epochs", f"{done}; the best was epoch {int(best['epoch']) + 1}, and is the model of this page"))
+        judged = any(name.startswith("val_") for name in best)
+        which = f"the best was epoch {int(best['epoch']) + 1}, and" if judged else "the last"
+        rows.append(("epochs", f"{done}; {which} is the model of this page"))
     rows.append(("optimizer", f"{_named(recipe.get('optimizer'))}, learning rate {_rate(recipe)}"))
     rows.append(("batch", f"{recipe.get('batch', record.get('batch', '?'))} clips"))
     train_from = recipe.get("train_from", "all")
     part = {"all": "all of the model", "head": "the head alone; the backbone is frozen"}
     rows.append(("what trained", part.get(train_from, f"layer {train_from} and all after it")))
     rows.append(("augmentation", _augmentation(record)))
-    if "monitor" in recipe:
+    if "monitor" in recipe and recipe.get("validation") != 0:
         rows.append(("best by", f"{recipe['monitor'].replace('_', ' ')} on the validation clips"))
     rows.append(("seed", str(recipe.get("seed", "?"))))
     versions = record.get("versions") or {}
