@@ -8,8 +8,6 @@ another project saw a depthwise Keras model at 0.09 % top-1 with it (ability-dra
 from __future__ import annotations
 
 import copy
-import platform
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +27,7 @@ from onnxruntime.quantization import (
 )
 
 from export.parity import ParityError, compare
+from export.processor import has, is_x86
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
 from loaders.spans import Span
@@ -142,12 +141,7 @@ def to_int8(
 
 def narrow() -> bool:
     """Whether this processor adds products of 8 bits in 16, where those of full range overflow: x86 without VNNI."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    flags = ""
-    with suppress(OSError):
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    return re.search(r"\bavx(512)?_vnni\b", flags) is None
+    return is_x86() and not has("avx512_vnni", "avx_vnni")
 
 
 def _named(proto: onnx.ModelProto) -> onnx.ModelProto:

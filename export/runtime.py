@@ -15,7 +15,7 @@ import numpy as np
 from export.metadata import Metadata
 from export.prediction import Prediction, predicted
 from export.seal import verify as verify_file
-from export.session import PROVIDERS, Provider, open_session, said_by
+from export.session import ON_CPU, Provider, open_session, said_by
 from loaders.clip import clip_from_frames, read_batches
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import OnError
@@ -33,7 +33,8 @@ class Classifier:
 
     Args:
         path: the ONNX file.
-        provider: `cpu`, `cuda` or `tensorrt`; what is asked for is in use, or it is an error.
+        provider: `cpu`, `cuda`, `tensorrt`, `openvino` or `openvino-bfloat16`; what is asked for is in use, or it is an
+            error.
         threads: of ONNX Runtime on the CPU; its own choice if left out.
         provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`.
         verify: whether the file must be, byte for byte, what was exported. Say False for one that another tool changed.
@@ -175,7 +176,7 @@ class Classifier:
     @property
     def _at_once(self) -> int:
         """Clips that go through the network together: on a CPU, no more than stay in its cache."""
-        if self.provider != PROVIDERS["cpu"]:
+        if self.provider not in ON_CPU:
             return sys.maxsize
         return max(1, _CPU_PIXELS // sum(math.prod(spec.shape) for spec in self.specs.values()))
 

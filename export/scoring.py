@@ -109,7 +109,7 @@ def score(
         workers: threads that read clips.
         crops: 1: the centre; 10: corners, centre and mirrors, averaged.
         views: places in time, averaged; for dense and segment sampling.
-        provider: of ONNX Runtime, for an `.onnx` file: `cpu`, `cuda` or `tensorrt`.
+        provider: of ONNX Runtime, for an `.onnx` file; see `Classifier`.
         on_error: `skip` leaves out clips that cannot be read, and names them in `Scores.left_out`.
         advance: called after each clip, to show progress.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
@@ -12,14 +13,23 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
+from export.processor import has
 from loaders.errors import ClipzooError
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bfloat16"]
 PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "openvino-bfloat16": "OpenVINOExecutionProvider",
 }
+# OpenVINO left alone computes in bfloat16 where the processor has units for it.
+_OPENVINO = {"openvino": "f32", "openvino-bfloat16": "bf16"}
+ON_CPU = (PROVIDERS["cpu"], PROVIDERS["openvino"])
+# They all write the one folder `onnxruntime`.
+_PACKAGES = {"runtime": "onnxruntime", "runtime-gpu": "onnxruntime-gpu", "runtime-openvino": "onnxruntime-openvino"}
+_EXTRAS = {"CUDAExecutionProvider": "runtime-gpu", "TensorrtExecutionProvider": "runtime-gpu"}
 
 
 def onnxruntime() -> Any:
@@ -30,24 +40,29 @@ def onnxruntime() -> Any:
         raise ClipzooError(
             'ONNX Runtime is not installed: pip install "clipzoo[runtime]", or "clipzoo[runtime-gpu]" for NVIDIA GPUs'
         ) from None
-    if _installed_twice():
-        warnings.warn(_TWICE, stacklevel=2)
+    twice = _installed_twice()
+    if twice:
+        warnings.warn(twice, stacklevel=2)
     return module
 
 
-_TWICE = (
-    "onnxruntime and onnxruntime-gpu are both installed and write into one folder, so the CPU one wins silently "
-    "(onnxruntime#26996); uninstall both, then install the one that you want"
-)
+def _installed_twice() -> str:
+    """What to do where several packages share one folder; in two folders the path decides, and nobody overwrites any.
 
-
-def _installed_twice() -> bool:
-    """Both packages, in one folder; in two, the path decides, and nobody overwrites anybody."""
-    try:
-        folders = {distribution(name).locate_file("onnxruntime") for name in ("onnxruntime", "onnxruntime-gpu")}
-    except PackageNotFoundError:
-        return False
-    return len(folders) == 1
+    Returns:
+        An empty string where all is well.
+    """
+    found: dict[Any, list[str]] = {}
+    for name in _PACKAGES.values():
+        with suppress(PackageNotFoundError):
+            found.setdefault(distribution(name).locate_file("onnxruntime"), []).append(name)
+    twice = next((names for names in found.values() if len(names) > 1), [])
+    if not twice:
+        return ""
+    return (
+        f"{' and '.join(twice)} are installed together and write into one folder, so that one wins silently "
+        "(onnxruntime#26996); uninstall them all, then install the one that you want"
+    )
 
 
 def require_provider(provider: str) -> str:
@@ -60,7 +75,8 @@ def require_provider(provider: str) -> str:
         raise ClipzooError(f"provider ({provider!r}) must be one of {', '.join(PROVIDERS)}")
     runtime = onnxruntime()
     if PROVIDERS[provider] not in runtime.get_available_providers():
-        why = _TWICE if _installed_twice() else 'pip install "clipzoo[runtime-gpu]" in an environment of its own'
+        extra = _EXTRAS.get(PROVIDERS[provider], "runtime-openvino")
+        why = _installed_twice() or f'pip install "clipzoo[{extra}]" in an environment of its own'
         raise ClipzooError(f"provider {provider!r} is not in this ONNX Runtime {runtime.__version__}: {why}")
     return PROVIDERS[provider]
 
@@ -77,7 +93,7 @@ def open_session(
 
     Args:
         path: the file.
-        provider: `cpu`, `cuda` or `tensorrt`.
+        provider: one of `PROVIDERS`. `openvino` computes in float32 on the CPU, `openvino-bfloat16` in bfloat16.
         threads: on the CPU.
         provider_options: of the provider.
         profile: a prefix; `session.end_profiling()` then names the file with what every node took.
@@ -88,7 +104,7 @@ def open_session(
     runtime, wanted = onnxruntime(), require_provider(provider)
     if not path.is_file():
         raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
-    if provider != "cpu":
+    if wanted not in ON_CPU:
         preload_cuda()
     runtime.set_default_logger_severity(4)  # what it says is said again, in our error
     options = runtime.SessionOptions()
@@ -100,9 +116,16 @@ def open_session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+    given = dict(provider_options or {})
+    if provider in _OPENVINO:
+        if _OPENVINO[provider] == "bf16" and not has("amx_bf16", "avx512_bf16"):  # OpenVINO would say nothing
+            raise ClipzooError(f"provider {provider!r}: this processor has no units for bfloat16; say 'openvino'")
+        settings = {"INFERENCE_PRECISION_HINT": _OPENVINO[provider]}
+        settings |= {"INFERENCE_NUM_THREADS": str(threads)} if threads is not None else {}
+        given = {"device_type": "CPU", "load_config": json.dumps({"CPU": settings}), **given}
     # What TensorRT cannot compute, CUDA does.
     chain = [wanted, *([PROVIDERS["cuda"]] if provider == "tensorrt" else [])]
-    providers = [(name, dict(provider_options or {}) if name == wanted else {}) for name in chain]
+    providers = [(name, given if name == wanted else {}) for name in chain]
     try:
         session = runtime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
@@ -111,10 +134,12 @@ def open_session(
         reason = f"{missing}; ONNX Runtime says: {reason}" if missing else reason
         raise ClipzooError(f"{path}: cannot be loaded by ONNX Runtime ({reason})") from None
     if session.get_providers()[0] != wanted:
-        missing = missing_library(provider) or "CUDA or cuDNN cannot be loaded"
+        extra = _EXTRAS.get(wanted, "runtime-openvino")
+        what, fits = ("CUDA or cuDNN", "driver fits") if wanted in _EXTRAS else ("OpenVINO", "options are OpenVINO's")
+        missing = missing_library(provider) or f"{what} cannot be loaded"
         raise ClipzooError(
             f"provider {provider!r} was asked for, but {session.get_providers()[0]} is in use: {missing}; see that the "
-            'driver fits, and install "clipzoo[runtime-gpu]"'
+            f'{fits}, and install "clipzoo[{extra}]"'
         )
     return session
 
@@ -155,7 +180,7 @@ def missing_library(provider: str) -> str:
         An empty string where all can be loaded, or the provider has no library of its own.
     """
     folder = Path(onnxruntime().__file__).parent / "capi"
-    library = folder / f"libonnxruntime_providers_{provider}.so"
+    library = folder / f"libonnxruntime_providers_{provider.partition('-')[0]}.so"
     if not library.is_file():
         return ""
     try:

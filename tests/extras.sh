@@ -87,6 +87,14 @@ for backend in jax tensorflow; do  # README's lines
   clipzoo evaluate "$backend.onnx" clips --list "$backend-run/split.csv" --split test > /dev/null
 done
 
+install openvino runtime-openvino
+clipzoo predict "$fixtures/old.onnx" clips --provider openvino --json openvino.json > /dev/null
+python -c '
+import json
+cpu, openvino = (json.load(open(f"{name}.json")) for name in ("answers", "openvino"))
+assert all(abs(a["probability"] - b["probability"]) < 1e-5 for a, b in zip(cpu, openvino, strict=True))
+'
+
 install hub "train,hub"
 cp jax.onnx jax-run/model.onnx
 clipzoo card jax-run hub-folder > /dev/null

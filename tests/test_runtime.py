@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from benchmarks import bench
 from export import Classifier
 from export import runtime as runtime_module
 from export import session as session_module
+from export.session import open_session
 from loaders import ClipIndex, ClipzooError, VideoError, read_clip
 from tests.support.onnx_files import LABELS, SPEC, by_hand, write_model
 
@@ -116,8 +118,37 @@ def test_clips_that_do_not_fit_the_spec_are_refused(file: Path) -> None:
 def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(file: Path) -> None:
     with pytest.raises(ClipzooError, match="provider 'cuda' is not in this ONNX Runtime"):
         Classifier(file, provider="cuda")
-    with pytest.raises(ClipzooError, match="must be one of cpu, cuda, tensorrt"):
+    with pytest.raises(ClipzooError, match=r"pip install \"clipzoo\[runtime-openvino\]\""):
+        Classifier(file, provider="openvino")
+    with pytest.raises(ClipzooError, match="must be one of cpu, cuda, tensorrt, openvino"):
         Classifier(file, provider="gpu")  # type: ignore[arg-type]
+
+
+def test_openvino_computes_in_the_precision_that_was_asked_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = session_module.onnxruntime()
+    asked: list[dict[str, str]] = []
+
+    class Session:
+        def __init__(self, path: str, options: object, *, providers: list[Any], enable_fallback: int) -> None:
+            asked.append(providers[0][1])
+
+        def get_providers(self) -> list[str]:
+            return ["OpenVINOExecutionProvider" if "broken" not in str(asked[-1]) else "CPUExecutionProvider"]
+
+    monkeypatch.setattr(module, "get_available_providers", lambda: ["OpenVINOExecutionProvider"])
+    monkeypatch.setattr(module, "InferenceSession", Session)
+    monkeypatch.setattr(session_module, "has", lambda *names: True)
+    open_session(file, provider="openvino", threads=3)
+    open_session(file, provider="openvino-bfloat16")
+    settings = [json.loads(given["load_config"])["CPU"] for given in asked]
+    assert settings == [
+        {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "3"}, {"INFERENCE_PRECISION_HINT": "bf16"},
+    ]  # fmt: skip
+    with pytest.raises(ClipzooError, match="OpenVINO cannot be loaded"):
+        open_session(file, provider="openvino", provider_options={"load_config": "{broken"})
+    monkeypatch.setattr(session_module, "has", lambda *names: False)
+    with pytest.raises(ClipzooError, match="this processor has no units for bfloat16"):
+        open_session(file, provider="openvino-bfloat16")
 
 
 def test_a_provider_that_does_not_come_up_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +167,7 @@ def test_two_runtimes_at_once_are_said(file: Path, monkeypatch: pytest.MonkeyPat
             return Path(self.folder, name)
 
     monkeypatch.setattr(session_module, "distribution", lambda name: Installed("site"))
-    with pytest.warns(UserWarning, match="both installed"):
+    with pytest.warns(UserWarning, match="onnxruntime-openvino are installed together"):
         Classifier(file)
     monkeypatch.setattr(session_module, "distribution", Installed)  # a folder each: the path decides
     with warnings.catch_warnings():
