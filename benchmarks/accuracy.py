@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from benchmarks.machine import cores, default_path, setup
-from benchmarks.results import Row
-from benchmarks.runners import BACKENDS, keras_device, keras_environment
-from benchmarks.script import Quick, ResultFile, recording, run_script
-from benchmarks.trainers import PRECISIONS
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.machine import cores, default_path, setup
+from benchmarks.harness.records import Row
+from benchmarks.harness.runners import BACKENDS, keras_device, keras_environment
+from benchmarks.harness.script import Quick, ResultFile, recording, run_script
+from benchmarks.harness.trainers import PRECISIONS
+from benchmarks.harness.workers import Worker, WorkerError
 from loaders.errors import ClipzooError
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.terminal import text_console
@@ -35,7 +35,7 @@ class Learner:
     """Trains one model on made motion clips, in a process of its own.
 
     Args:
-        precision: of `benchmarks.trainers.PRECISIONS`.
+        precision: of `benchmarks.harness.trainers.PRECISIONS`.
         gpu: whether the backend must be on a GPU.
     """
 

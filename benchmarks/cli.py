@@ -47,9 +47,9 @@ def bench(
     json_file: JsonFile = None,
 ) -> None:
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
+    from benchmarks.harness.machine import setup
+    from benchmarks.harness.script import recording
     from benchmarks.inference import bench as measure
-    from benchmarks.machine import setup
-    from benchmarks.script import recording
 
     console = text_console()
     found = setup("inference", on_gpu=provider != "cpu", threads=threads)

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.results import Row
-from benchmarks.script import run_script
-from benchmarks.trainers import TrainingRunner, Way
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.records import Row
+from benchmarks.harness.script import run_script
+from benchmarks.harness.trainers import TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import card

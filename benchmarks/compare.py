@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from benchmarks.results import Results, Row
-from benchmarks.script import run_script
-from benchmarks.statistics import LEVEL, Interval, unpaired_ratio
+from benchmarks.harness.records import Results, Row
+from benchmarks.harness.script import run_script
+from benchmarks.harness.statistics import LEVEL, Interval, unpaired_ratio
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 

@@ -12,13 +12,13 @@ import numpy as np
 import typer
 from rich.table import Column, Table
 
-from benchmarks.contestants import OURS
-from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup
-from benchmarks.models import Prepared, matrix_file, stored_answers
-from benchmarks.onnx_runners import OnnxRuntimeRunner
-from benchmarks.results import Row
-from benchmarks.script import ResultFile, recording, run_group
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.contestants import OURS
+from benchmarks.harness.machine import CUDA_LIBRARIES, default_path, gpu, setup
+from benchmarks.harness.models import Prepared, matrix_file, stored_answers
+from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.records import Row
+from benchmarks.harness.script import ResultFile, recording, run_group
+from benchmarks.harness.workers import Worker, WorkerError
 from export.metadata import Precision
 from export.parity import Parity, compare
 from export.runtime import Classifier

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmarks.contestants import (
+from benchmarks.harness.contestants import (
     MATRIX,
     OURS,
     Subject,
@@ -22,12 +22,12 @@ from benchmarks.contestants import (
     peers,
     share_of_matrix_rate,
 )
-from benchmarks.groups import Limits, measure
-from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
-from benchmarks.onnx_runners import OnnxRuntimeRunner
-from benchmarks.results import Row, times_as_fast
-from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.groups import Limits, measure
+from benchmarks.harness.machine import default_path, setup
+from benchmarks.harness.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
+from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError

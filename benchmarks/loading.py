@@ -22,8 +22,8 @@ from rich.console import Console
 
 import loaders.decode
 import loaders.packets
-from benchmarks import decoders
-from benchmarks.decoders import Reader
+from benchmarks.harness import decoders
+from benchmarks.harness.decoders import Reader
 from loaders.atomic import write_text
 from loaders.clip import read_clip
 from loaders.lists import index_csv, index_folder

@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, motion_clips, prepare
-from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import Round, Runner
-from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.machine import default_path, setup
+from benchmarks.harness.models import Prepared, motion_clips, prepare
+from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.runners import Round, Runner
+from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches

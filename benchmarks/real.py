@@ -13,9 +13,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from benchmarks.machine import cores
-from benchmarks.results import FOLDER
-from benchmarks.script import run_script
+from benchmarks.harness.machine import cores
+from benchmarks.harness.records import FOLDER
+from benchmarks.harness.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex

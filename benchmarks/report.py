@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import real, tables
-from benchmarks.machine import in_checkout
-from benchmarks.results import KINDS, newest, side_by_side
-from benchmarks.script import run_script
+from benchmarks import real
+from benchmarks.harness import tables
+from benchmarks.harness.machine import in_checkout
+from benchmarks.harness.records import KINDS, newest, side_by_side
+from benchmarks.harness.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
 from zoo.cards import CARDS
@@ -201,7 +202,7 @@ def main(
     ] = None,
 ) -> None:
     """Write the tables of every page and the pictures beside the result files anew."""
-    from benchmarks.plots import draw
+    from benchmarks.harness.plots import draw
 
     if results is not None:
         by_kind = [side_by_side(kind, results) for kind in KINDS]

@@ -13,10 +13,10 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision
-from benchmarks.machine import VERSIONED
-from benchmarks.results import FOLDER, require_new
-from benchmarks.script import run_script
+from benchmarks.harness.localization import OVERLAPS, average_precisions, mean_average_precision
+from benchmarks.harness.machine import VERSIONED
+from benchmarks.harness.records import FOLDER, require_new
+from benchmarks.harness.script import run_script
 from export.runtime import Classifier
 from export.segments import Segment
 from export.timeline import OFF, ON, Timeline, predict_timeline

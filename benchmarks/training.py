@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.machine import cores, default_path, gpu, setup
-from benchmarks.models import CLASSES, motion_clips
-from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import BACKENDS, keras_environment
-from benchmarks.script import WATCH, Quick, ResultFile, recording, run_script
-from benchmarks.trainers import (
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.machine import cores, default_path, gpu, setup
+from benchmarks.harness.models import CLASSES, motion_clips
+from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.runners import BACKENDS, keras_environment
+from benchmarks.harness.script import WATCH, Quick, ResultFile, recording, run_script
+from benchmarks.harness.trainers import (
     CPU_STEPS,
     GPU_STEPS,
     GPU_WAYS,
@@ -29,7 +29,7 @@ from benchmarks.trainers import (
     TrainingRunner,
     Way,
 )
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.workers import Worker, WorkerError
 from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder

@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import training
 from benchmarks.compare import compare
-from benchmarks.plots import draw
-from benchmarks.results import Results
+from benchmarks.harness.plots import draw
+from benchmarks.harness.records import Results
 from loaders import ClipSpec, ClipzooError
 from tests.support.commands import HANG, ROOT, invoke_script, refused, script, wait_for
 from tests.support.onnx_files import write_model

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import prepared_models
-from benchmarks.machine import Gpu, gpu
-from benchmarks.models import Prepared, prepare, write_matrices
-from benchmarks.results import Results
-from benchmarks.runners import BACKENDS
-from benchmarks.trainers import WAYS
+from benchmarks.harness.machine import Gpu, gpu
+from benchmarks.harness.models import Prepared, prepare, write_matrices
+from benchmarks.harness.records import Results
+from benchmarks.harness.runners import BACKENDS
+from benchmarks.harness.trainers import WAYS
 from export import Classifier
 from loaders import ClipzooError
 from tests.support.commands import HANG, bash, clipzoo, invoke_script, refused, script

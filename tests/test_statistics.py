@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.compare import compare
-from benchmarks.results import Results
-from benchmarks.statistics import median_interval, unpaired_ratio
+from benchmarks.harness.records import Results
+from benchmarks.harness.statistics import median_interval, unpaired_ratio
 from tests.support.results import a_row, a_setup
 
 

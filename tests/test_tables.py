@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import plots, tables
-from benchmarks.contestants import MATRIX
-from benchmarks.plots import draw
-from benchmarks.results import Results, newest
-from benchmarks.runners import BACKENDS
-from benchmarks.trainers import WAYS
+from benchmarks.harness import plots, tables
+from benchmarks.harness.contestants import MATRIX
+from benchmarks.harness.plots import draw
+from benchmarks.harness.records import Results, newest
+from benchmarks.harness.runners import BACKENDS
+from benchmarks.harness.trainers import WAYS
 from tests.support.results import a_row, a_setup
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import export.timeline
 import loaders.onepass
-from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision, overlap
+from benchmarks.harness.localization import OVERLAPS, average_precisions, mean_average_precision, overlap
 from benchmarks.timeline import join
 from export import Classifier, Segment, Timeline, predict_timeline
 from export.pictures import clock

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import benchmarks.accuracy
-import benchmarks.groups
+import benchmarks.harness.groups
 import benchmarks.training
 import zoo
 from benchmarks.accuracy import OPTIONS
-from benchmarks.groups import Limits
-from benchmarks.models import enliven
-from benchmarks.results import Results, Row
-from benchmarks.runners import BACKENDS, KerasRunner
-from benchmarks.trainers import Way
+from benchmarks.harness.groups import Limits
+from benchmarks.harness.models import enliven
+from benchmarks.harness.records import Results, Row
+from benchmarks.harness.runners import BACKENDS, KerasRunner
+from benchmarks.harness.trainers import Way
 from benchmarks.training import training
 from loaders import ClipIndex
 from tests.support.clock import WorkerHere
@@ -34,7 +34,7 @@ WAYS = (Way(time="TimeDistributed", precision="mixed bfloat16"), Way(source="dis
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runners live in this process."""
-    for module in (benchmarks.groups, benchmarks.accuracy, benchmarks.training):
+    for module in (benchmarks.harness.groups, benchmarks.accuracy, benchmarks.training):
         monkeypatch.setattr(module, "Worker", WorkerHere)
 
 

@@ -42,7 +42,7 @@ def clipzoo(*arguments: object, **environment: str) -> Done:
 
 def invoke_script(module: str, *arguments: object) -> Done:
     """Runs `python -m benchmarks.MODULE ...` in this process."""
-    from benchmarks.script import run_group, run_script
+    from benchmarks.harness.script import run_group, run_script
 
     found = getattr(import_module(f"benchmarks.{module}"), SCRIPTS[module])
     run = run_group if module == "gpu" else run_script

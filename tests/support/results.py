@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.contestants import OURS
-from benchmarks.machine import setup
-from benchmarks.results import Row, Setup
+from benchmarks.harness.contestants import OURS
+from benchmarks.harness.machine import setup
+from benchmarks.harness.records import Row, Setup
 
 
 def a_setup(**changes: Any) -> Setup:

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.contestants import MATRIX, OURS
-from benchmarks.results import Results, Row, of_batch, times_as_fast
-from benchmarks.trainers import Way
+from benchmarks.harness.contestants import MATRIX, OURS
+from benchmarks.harness.records import Results, Row, of_batch, times_as_fast
+from benchmarks.harness.trainers import Way
 from loaders.atomic import replacing
 
 # Okabe and Ito's colours, told apart by the colour-blind too; markers say it again.

@@ -8,18 +8,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.groups import Contestant
-from benchmarks.models import Prepared, matrix_file
-from benchmarks.onnx_runners import DeviceMatrixRunner, FileRunner, OnnxRuntimeRunner
-from benchmarks.results import Row
-from benchmarks.runners import (
+from benchmarks.harness.groups import Contestant
+from benchmarks.harness.models import Prepared, matrix_file
+from benchmarks.harness.onnx_runners import DeviceMatrixRunner, FileRunner, OnnxRuntimeRunner
+from benchmarks.harness.records import Row
+from benchmarks.harness.runners import (
     BACKENDS,
     KerasRunner,
     MatrixRunner,
     OpenVinoRunner,
     keras_environment,
 )
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.workers import Worker, WorkerError
 from export.runtime import Classifier
 from export.session import PROVIDERS, Provider
 from loaders.digest import sha256

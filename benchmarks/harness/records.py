@@ -11,12 +11,12 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from benchmarks.statistics import Interval, median_interval, percentiles
+from benchmarks.harness.statistics import Interval, median_interval, percentiles
 from loaders.errors import ClipzooError
 
 SCHEMA = 2  # of 1, whose `summary` has clips over the median round, all figures are made anew from its turns
 READABLE = (1, SCHEMA)
-FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = Path(__file__).resolve().parents[1] / "results"
 Kind = Literal["inference", "training", "pipeline", "correctness", "accuracy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.results import Results, Setup, require_new
+from benchmarks.harness.records import Results, Setup, require_new
 from loaders.errors import ClipzooError
 from loaders.terminal import echo_json, text_console
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from benchmarks.models import CLASSES, model_input, random_clips, with_time_distributed
-from benchmarks.runners import Round, Runner, keras_device
+from benchmarks.harness.models import CLASSES, model_input, random_clips, with_time_distributed
+from benchmarks.harness.runners import Round, Runner, keras_device
 from loaders.lists import index_folder
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
-from benchmarks.results import FOLDER, Kind, Results, Row, newest, of_batch, times_as_fast
-from benchmarks.statistics import FEWEST, SETTLED
-from benchmarks.trainers import Way
+from benchmarks.harness.contestants import KERAS_EXPORT, MATRIX, OURS, share_of_matrix_rate
+from benchmarks.harness.records import FOLDER, Kind, Results, Row, newest, of_batch, times_as_fast
+from benchmarks.harness.statistics import FEWEST, SETTLED
+from benchmarks.harness.trainers import Way
 
 PEERS = (
     ("Keras TensorFlow", ""),

@@ -1,4 +1,4 @@
-"""The process that makes a model's files: TensorFlow, nothing else. `benchmarks.models.prepare` starts it."""
+"""The process that makes a model's files: TensorFlow, nothing else. `benchmarks.harness.models.prepare` starts it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.models import (
+from benchmarks.harness.models import (
     CLASSES,
     Prepared,
     decoded_clips,

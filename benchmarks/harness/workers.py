@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.results import Status
+from benchmarks.harness.records import Status
 from loaders.errors import ClipzooError
 
 _SIGKILLED = -9  # as `multiprocessing` has it; Windows knows no such signal

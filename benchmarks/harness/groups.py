@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from benchmarks.machine import Gpu, gpu
-from benchmarks.results import Row
-from benchmarks.statistics import FEWEST, SETTLED
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.machine import Gpu, gpu
+from benchmarks.harness.records import Row
+from benchmarks.harness.statistics import FEWEST, SETTLED
+from benchmarks.harness.workers import Worker, WorkerError
 
 STATES = 3  # of the GPU, for each contestant and batch: `nvidia-smi` takes its time
 
@@ -22,7 +22,7 @@ class Contestant:
 
     Attributes:
         row: what its rows have in common; batch, turns and facts are filled in.
-        make: its `benchmarks.runners.Runner`, made in a process of its own.
+        make: its `benchmarks.harness.runners.Runner`, made in a process of its own.
         arguments: of `make`.
         environment: of that process.
         once: whether it is measured with the first batch size alone.

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.results import FOLDER, Kind, Setup
+from benchmarks.harness.records import FOLDER, Kind, Setup
 from zoo.backend import versions
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CUDA_LIBRARIES = (
     "nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-cuda-runtime-cu12", "nvidia-cublas-cu12",
     "nvidia-cudnn-cu12", "tensorrt",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.runners import Round, Runner
+from benchmarks.harness.runners import Round, Runner
 from export.runtime import Classifier
 from export.session import PROVIDERS, onnxruntime, open_session
 from loaders.errors import ClipzooError
@@ -128,7 +128,7 @@ class DeviceMatrixRunner(Runner):
     """The product of two square matrices on the device of an ONNX Runtime provider, where they lie already.
 
     Args:
-        path: the file that multiplies, of `benchmarks.models.matrix_file`.
+        path: the file that multiplies, of `benchmarks.harness.models.matrix_file`.
         provider: of ONNX Runtime.
         options: of the provider.
         size: rows of a matrix.

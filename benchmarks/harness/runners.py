@@ -89,7 +89,7 @@ class KerasRunner(Runner):
         self.facts["session_seconds"] = time.perf_counter() - begun
 
     def prepare(self, batch: int) -> Round:
-        from benchmarks.models import model_input, random_clips
+        from benchmarks.harness.models import model_input, random_clips
         from zoo.contract import specs
 
         given = model_input(random_clips(specs(self.model), batch))
