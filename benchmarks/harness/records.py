@@ -127,8 +127,7 @@ class Row:
 
     def summary(self) -> dict[str, float]:
         """Latency: milliseconds of a round, p50, p90, p95 and p99 of all rounds. Throughput: clips and frames over the
-        time that passed, of the median turn, and the width of its interval. For readers of the file alone: all of it
-        follows from `turns`."""
+        time that passed, of the median turn. For readers of the file alone: all of it follows from `turns`."""
         if not self.measured:
             return {}
         marks = {f"p{p}_ms": 1e3 * value for p, value in percentiles(self.seconds).items()}
@@ -138,7 +137,6 @@ class Row:
             "rounds": len(self.seconds),
             "clips_per_second": rate,
             "frames_per_second": rate * self.frames,
-            "interval_width": self.round_seconds.width,
         }
 
 

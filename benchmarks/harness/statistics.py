@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb, inf
+from math import comb, inf, isnan
+from typing import Any
 
 import numpy as np
+
+from loaders.errors import ClipzooError
 
 LEVEL = 0.95
 SETTLED = 0.03  # width of an interval, as a share of its figure, under which the figure is settled
@@ -34,25 +37,19 @@ class Interval:
 
 
 def median_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
-    """The median, and the order statistics between which it lies with at least this probability.
+    """The median, and the order statistics between which it lies with at least this probability, whatever the values'
+    distribution (`scipy.stats.quantile_test`; Conover, Practical Nonparametric Statistics, 3.2).
 
-    The number of values under the true median is binomial, whatever their distribution. With few values (under FEWEST
-    for 95 %) no pair of them is sure enough: then the bounds are the smallest and the largest.
+    With few values (under FEWEST for 95 %) no pair of them is sure enough: then the bounds are the smallest and the
+    largest.
 
     Args:
         values: at least one, independent.
         level: the probability, 0 to 1.
     """
-    ordered = np.sort(np.asarray(values, float))
-    count = len(ordered)
-    outside, under = 0, 0.0  # values left out at each end, and the chance that the median lies beyond them
-    while outside < (count - 1) // 2:
-        under += comb(count, outside) / 2**count
-        if 2 * under > 1 - level:
-            break
-        outside += 1
-    outside = max(0, outside - 1)
-    return Interval(float(np.median(ordered)), float(ordered[outside]), float(ordered[count - 1 - outside]))
+    found = _scipy().quantile_test(values, p=0.5).confidence_interval(level)
+    low, high = (end if isnan(bound) else bound for bound, end in zip(found, (min(values), max(values)), strict=True))
+    return Interval(float(np.median(values)), float(low), float(high))
 
 
 def unpaired_ratio(own: Sequence[float], other: Sequence[float], *, level: float, draws: int = 20_000) -> Interval:
@@ -67,19 +64,28 @@ def unpaired_ratio(own: Sequence[float], other: Sequence[float], *, level: float
         level: of the interval, 0 to 1.
         draws: of the bootstrap.
     """
+
+    def ratio(own: Any, other: Any, axis: int = -1) -> Any:
+        return np.median(other, axis=axis) / np.median(own, axis=axis)
+
+    value = float(ratio(own, other))
     if 2 / comb(len(own) + len(other), len(own)) > 1 - level:
-        return Interval(float(np.median(other) / np.median(own)), 0.0, inf)
-    rng = np.random.default_rng(0)
-
-    def medians(values: Sequence[float]) -> np.ndarray:
-        given = np.asarray(values, float)
-        return np.asarray(np.median(rng.choice(given, (draws, len(given))), axis=1))
-
-    ratios = medians(other) / medians(own)
-    low, high = np.quantile(ratios, ((1 - level) / 2, (1 + level) / 2))
-    return Interval(float(np.median(other) / np.median(own)), float(low), float(high))
+        return Interval(value, 0.0, inf)
+    found = _scipy().bootstrap(
+        (own, other), ratio, n_resamples=draws, confidence_level=level, method="percentile", random_state=0
+    )
+    return Interval(value, *map(float, found.confidence_interval))
 
 
 def percentiles(values: Sequence[float]) -> Mapping[int, float]:
     """p50, p90, p95 and p99."""
     return dict(zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True))
+
+
+def _scipy() -> Any:
+    """Its statistics, imported when an interval is asked for: `clipzoo bench` needs none."""
+    try:
+        from scipy import stats
+    except ImportError:
+        raise ClipzooError('intervals need scipy, which is not installed: pip install "clipzoo[bench]"') from None
+    return stats
