@@ -64,7 +64,8 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     if provider != "cpu":
         if found is None:
             raise ClipzooError(
-                "nvidia-smi finds no GPU: is the driver installed, and the GPU passed into the container?"
+                "no NVIDIA GPU is found: is the driver installed, the GPU passed into the container, and nvidia-ml-py "
+                'there (pip install "clipzoo[bench]")?'
             )
         console.print(
             f"GPU: {found.name}, driver {found.driver}, {found.used_mib:.0f} of {found.total_mib:.0f} MiB in use"

@@ -152,7 +152,7 @@ def suite(
         raise ClipzooError(f"--provider {provider} must be cpu or cuda: Keras trains on no other")
     on_gpu = provider == "cuda"
     if on_gpu and gpu() is None:
-        raise ClipzooError("provider 'cuda': nvidia-smi finds no GPU on this host")
+        raise ClipzooError("provider 'cuda': no NVIDIA GPU is found on this host (by nvidia-ml-py, of clipzoo[bench])")
     names = models or (["convnet_gru"] if quick else list_models())
     for name in names:
         card(name)

@@ -104,7 +104,7 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refuses("is not an ONNX file", "inference", "--models", tmp_path / "text.onnx", *to)
     refuses("no such file", "inference", "--models", tmp_path / "none.onnx", *to)
     refuses("python -m benchmarks.models", "inference", "--models", "convnet_gru", "--folder", tmp_path, *to)
-    refuses("finds no GPU", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
+    refuses("no NVIDIA GPU is found", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
     refuses("torch", "training", "--backend", "torch", *to)
     refuses("must be one of", "training", "--precision", "half", *to)
     refuses("must be one of", "training", "--clips", "disk", *to)

@@ -13,7 +13,7 @@ from benchmarks.harness.records import Row
 from benchmarks.harness.statistics import FEWEST, SETTLED
 from benchmarks.harness.workers import Worker, WorkerError
 
-STATES = 3  # of the GPU, for each contestant and batch: `nvidia-smi` takes its time
+STATES = 3  # of the GPU, for each contestant and batch
 
 
 @dataclass(frozen=True, kw_only=True)

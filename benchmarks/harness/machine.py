@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -30,7 +31,7 @@ VERSIONED = (
 
 @dataclass(frozen=True)
 class Gpu:
-    """What `nvidia-smi` says of a GPU.
+    """What NVIDIA's management library says of a GPU.
 
     Attributes:
         name: of the GPU.
@@ -54,26 +55,40 @@ class Gpu:
 
 
 def gpu() -> Gpu | None:
-    """The NVIDIA GPU that this process sees first; None where there is none."""
-    if not shutil.which("nvidia-smi"):
+    """The NVIDIA GPU that this process sees first; None where there is none, or no nvidia-ml-py to ask it."""
+    try:
+        import pynvml as nvml
+    except ImportError:
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    asked = "name,driver_version,memory.used,memory.total,utilization.gpu,clocks.sm,power.draw,temperature.gpu"
-    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader,nounits"]
-    command += ["-i", visible] if visible.isdigit() or visible.startswith("GPU-") else []
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not done.stdout.strip():
-        return None
-    name, driver, *figures = (cell.strip() for cell in done.stdout.splitlines()[0].split(","))
-    return Gpu(name, driver, *map(_figure, figures))
-
-
-def _figure(cell: str) -> float:
-    """0 where it says [N/A], as it does for some figures of a GPU that is cut into several."""
     try:
-        return float(cell)
-    except ValueError:
-        return 0.0
+        nvml.nvmlInit()
+        if visible.startswith(("GPU-", "MIG-")):
+            handle = nvml.nvmlDeviceGetHandleByUUID(visible)
+        else:
+            handle = nvml.nvmlDeviceGetHandleByIndex(int(visible) if visible.isdigit() else 0)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    except nvml.NVMLError:
+        return None
+
+    def figure(read: Callable[..., Any], *what: Any) -> Any:
+        """0 where it is not supported, as some figures of a GPU that is cut into several are not."""
+        try:
+            return read(handle, *what)
+        except nvml.NVMLError:
+            return 0
+
+    rates = figure(nvml.nvmlDeviceGetUtilizationRates)
+    return Gpu(
+        name=nvml.nvmlDeviceGetName(handle),
+        driver=nvml.nvmlSystemGetDriverVersion(),
+        used_mib=memory.used / 2**20,
+        total_mib=memory.total / 2**20,
+        busy_percent=rates.gpu if rates else 0,
+        clock_mhz=figure(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
+        power_watts=figure(nvml.nvmlDeviceGetPowerUsage) / 1000,
+        celsius=figure(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
+    )
 
 
 def cores() -> int:
