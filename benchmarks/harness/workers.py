@@ -7,19 +7,19 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.harness.records import Status
 from loaders.errors import ClipzooError
 
-_SIGKILLED = -9  # as `multiprocessing` has it; Windows knows no such signal
 # How the libraries say that memory ran out; they share no exception class.
 _OUT_OF_MEMORY = (
     "out of memory", "failed to allocate", "resource_exhausted", "resource exhausted", "bad_alloc", "alloc_failed",
     "memoryerror", "bfcarena", "cuda failure 2", "resourceexhausted", "oom when allocating",
 )  # fmt: skip
+_held: list[Any] = []  # in a worker's process, its object
 
 
 class WorkerError(ClipzooError):
@@ -53,17 +53,15 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         limit: float | None = None,
     ) -> None:
+        from pebble import ProcessPool  # of an extra; `clipzoo bench` does without
+
         self.limit = limit
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, make, dict(arguments), dict(environment or {})), daemon=True
+        self._pool = ProcessPool(
+            max_workers=1, context=get_context("spawn"), initializer=_enter, initargs=(dict(environment or {}),)
         )
-        self._process.start()
-        theirs.close()
         try:
-            self._receive()
-        except WorkerError:
+            self._run(_make, make, dict(arguments))
+        except BaseException:
             self.close()
             raise
 
@@ -71,59 +69,50 @@ class Worker:
         """Calls a method of the object there and returns what it returned.
 
         Raises:
-            WorkerError: it raised, it took too long, or the process died.
+            WorkerError: it raised, it took too long, or the process died. What lived there is gone, but for the first.
         """
-        try:
-            self._pipe.send((method, arguments, options))
-        except OSError:
-            raise self._dead() from None
-        return self._receive()
+        return self._run(_call, method, arguments, options)
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
+        self._pool.stop()
+        self._pool.join()
 
-    def _receive(self) -> Any:
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        from pebble import ProcessExpired
+
         try:
-            if not self._pipe.poll(self.limit):
-                raise WorkerError(f"not done after {self.limit:g} s", "too slow")
-            error, value = self._pipe.recv()
-        except (EOFError, OSError):
-            raise self._dead() from None
+            error, value = self._pool.schedule(_attempt, (function, *arguments), timeout=self.limit).result()
+        except TimeoutError:
+            raise WorkerError(f"not done after {self.limit:g} s", "too slow") from None
+        except (ProcessExpired, BrokenExecutor) as end:
+            code = getattr(end, "exitcode", None)
+            if code == -getattr(signal, "SIGKILL", 9):  # Windows knows no such signal
+                reason = "its process was killed, as it happens where memory runs out"
+                raise WorkerError(reason, "out of memory") from None
+            raise WorkerError(f"its process died with exit status {code}", "failed") from None
         if error is not None:
             raise WorkerError(error, "out of memory" if _of_memory(error) else "failed")
         return value
 
-    def _dead(self) -> WorkerError:
-        self._process.join(10)
-        status = self._process.exitcode
-        killed = status == _SIGKILLED
-        why = "was killed, as it happens where memory runs out" if killed else f"died with exit status {status}"
-        return WorkerError(f"its process {why}", "out of memory" if killed else "failed")
 
-
-def _serve(pipe: Connection, make: Callable[..., Any], arguments: dict[str, Any], environment: dict[str, str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that holds the results
+def _enter(environment: dict[str, str]) -> None:
     os.environ.update(environment)
     with tempfile.TemporaryFile() as aside:
         os.dup2(aside.fileno(), 2)  # start-up messages of C++ libraries
-        answer = _attempt(make, (), arguments)
-        served = answer[1]
-        pipe.send((answer[0], None))
-        while answer[0] is None or served is not None:
-            try:
-                method, positional, options = pipe.recv()
-            except EOFError:
-                return
-            answer = _attempt(getattr(served, method), positional, options)
-            pipe.send(answer)
 
 
-def _attempt(function: Callable[..., Any], positional: Any, options: dict[str, Any]) -> tuple[str | None, Any]:
+def _make(make: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    _held[:] = [make(**arguments)]
+
+
+def _call(method: str, positional: Any, options: dict[str, Any]) -> Any:
+    return getattr(_held[0], method)(*positional, **options)
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[str | None, Any]:
     try:
-        return None, function(*positional, **options)
+        return None, function(*arguments)
     except Exception as error:  # whatever a library raises is a labelled row, not the end of the run
         sys.stderr.flush()
         lines = str(error).strip().splitlines() or [""]
