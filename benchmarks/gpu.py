@@ -14,8 +14,8 @@ from rich.table import Column, Table
 
 from benchmarks.harness.contestants import OURS
 from benchmarks.harness.machine import CUDA_LIBRARIES, default_path, gpu, setup
-from benchmarks.harness.models import Prepared, matrix_file, stored_answers
 from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.prepared import Prepared, matrix_file, stored_answers
 from benchmarks.harness.records import Row
 from benchmarks.harness.script import ResultFile, recording, run_group
 from benchmarks.harness.workers import Worker, WorkerError

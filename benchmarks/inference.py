@@ -24,8 +24,8 @@ from benchmarks.harness.contestants import (
 )
 from benchmarks.harness.groups import Limits, measure
 from benchmarks.harness.machine import default_path, setup
-from benchmarks.harness.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.harness.records import Row, times_as_fast
 from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.harness.models import prepare, write_matrices
+from benchmarks.harness.prepared import prepare, write_matrices
 from benchmarks.harness.script import run_script
 from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import list_models

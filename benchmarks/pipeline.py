@@ -13,7 +13,8 @@ from rich.table import Table
 
 from benchmarks.harness.groups import Contestant, Limits, measure
 from benchmarks.harness.machine import default_path, setup
-from benchmarks.harness.models import Prepared, motion_clips, prepare
+from benchmarks.harness.models import motion_clips
+from benchmarks.harness.prepared import Prepared, prepare
 from benchmarks.harness.records import Row, times_as_fast
 from benchmarks.harness.runners import Round, Runner
 from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.gpu import prepared_models
 from benchmarks.harness.machine import Gpu, gpu
-from benchmarks.harness.models import Prepared, prepare, write_matrices
+from benchmarks.harness.prepared import Prepared, prepare, write_matrices
 from benchmarks.harness.records import Results
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.trainers import WAYS

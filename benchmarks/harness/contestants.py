@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.groups import Contestant
-from benchmarks.harness.models import Prepared, matrix_file
 from benchmarks.harness.onnx_runners import DeviceMatrixRunner, FileRunner, OnnxRuntimeRunner
+from benchmarks.harness.prepared import Prepared, matrix_file
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import (
     BACKENDS,

@@ -128,7 +128,7 @@ class DeviceMatrixRunner(Runner):
     """The product of two square matrices on the device of an ONNX Runtime provider, where they lie already.
 
     Args:
-        path: the file that multiplies, of `benchmarks.harness.models.matrix_file`.
+        path: the file that multiplies, of `benchmarks.harness.prepared.matrix_file`.
         provider: of ONNX Runtime.
         options: of the provider.
         size: rows of a matrix.

@@ -56,7 +56,7 @@ class Worker:
         from pebble import ProcessPool  # of an extra; `clipzoo bench` does without
 
         self.limit = limit
-        self._pool = ProcessPool(
+        self._pool: Any = ProcessPool(
             max_workers=1, context=get_context("spawn"), initializer=_enter, initargs=(dict(environment or {}),)
         )
         try:
