@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
+from benchmarks.harness import tables
 from benchmarks.harness.machine import cores, default_path, setup
 from benchmarks.harness.records import Row
+from benchmarks.harness.render import table
 from benchmarks.harness.runners import BACKENDS, keras_device, keras_environment
 from benchmarks.harness.script import Quick, ResultFile, recording, run_script
 from benchmarks.harness.trainers import PRECISIONS
@@ -88,9 +89,7 @@ def suite(
     if not installed:
         raise ClipzooError(f"none of {', '.join(backend or BACKENDS)} is installed")
     found = setup("accuracy", on_gpu=on_gpu)
-    columns = ("model", "backend", "precision", "right (top-1)", "95 % interval", "trained in")
     title = f"{clips} motion clips, chance {1 / len(MOTIONS):.1%}, {epochs} epochs, seed {seed}"
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title)
     with (
         recording(json_file or default_path(found, quick=quick), found, console) as results,
         tempfile.TemporaryDirectory() as folder,
@@ -102,10 +101,8 @@ def suite(
                     row = Row(
                         model=name, runner=BACKENDS[keras_backend], settings={"precision": precision}, batch=BATCH
                     )
-                    row = learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu)
-                    results.add(row)
-                    table.add_row(name, keras_backend, precision, *_cells(row))
-    console.print(table)
+                    results.add(learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu))
+        console.print(table(tables.accuracy(results.rows), title=title))
 
 
 def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: bool) -> Row:
@@ -121,13 +118,6 @@ def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: 
         if worker is not None:
             worker.close()
     return replace(row, turns=[[facts["seconds"]]], facts=facts)
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    if not row.measured:
-        return row.status, row.note[:60], ""
-    low, high = row.facts["interval"]
-    return f"{row.facts['top1']:.1%}", f"{low:.1%} to {high:.1%}", f"{row.facts['seconds']:.0f} s"
 
 
 if __name__ == "__main__":

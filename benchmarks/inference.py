@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
+from benchmarks.harness import tables
 from benchmarks.harness.contestants import (
-    MATRIX,
-    OURS,
     Subject,
     missing_exports,
     own,
     own_row,
     peers,
-    share_of_matrix_rate,
 )
 from benchmarks.harness.groups import Limits, measure
 from benchmarks.harness.machine import default_path, setup
 from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
-from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.records import Row
+from benchmarks.harness.render import setting, table
 from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
@@ -159,7 +156,8 @@ def suite(
                 threads=threads,
                 done=results.add,
             )
-            _print(console, results.rows[begun:])
+            console.print(table(tables.inference(results.rows[begun:])))
+        console.print(setting(results))
 
 
 def _subject(name: str, folder: Path | None, provider: str) -> Subject:
@@ -173,36 +171,6 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     half = prepared.half if on_gpu and prepared.half.is_file() else None
     cost = stored_answers(prepared.answers)[2]
     return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
-
-
-def _print(console: Console, rows: Sequence[Row]) -> None:
-    columns = ("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "time", "memory")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=rows[-1].model)
-    for row in rows:
-        if not row.measured:
-            table.add_row(str(row.batch), row.name, row.status, row.note[:60])
-            continue
-        if row.runner == MATRIX:
-            rate = row.facts["floating_point_operations"] / row.round_seconds.value / 1e9
-            table.add_row(str(row.batch), f"{row.runner}, {rate:.0f} GFLOP/s")
-            continue
-        own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)
-        ratio = "1" if own is row else f"{times_as_fast(own, row).value:.2f} times"
-        share = share_of_matrix_rate(row, rows)
-        if own is row and share:
-            ratio = f"1 ({share:.0%} of matrix rate)"
-        figures = row.summary()
-        table.add_row(
-            str(row.batch),
-            row.name,
-            f"{figures['p50_ms']:.2f}",
-            f"{figures['p95_ms']:.2f}",
-            f"{figures['clips_per_second']:.1f}",
-            f"{figures['frames_per_second']:.0f}",
-            ratio,
-            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +18,7 @@ from benchmarks import real
 from benchmarks.harness import tables
 from benchmarks.harness.machine import in_checkout
 from benchmarks.harness.records import KINDS, newest, side_by_side
+from benchmarks.harness.render import markdown, per_machine, setting
 from benchmarks.harness.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
@@ -36,25 +38,25 @@ _ACCURACY = ("| {} | test top-1 | 95 % interval |", "|---|---|---|")
 
 def models() -> str:
     """The models of the zoo, of their cards."""
-    rows = ["| model | input | parameters | multiply-adds | what it is |", "|---|---|---|---|---|"]
+    rows = [("model", "input", "parameters", "multiply-adds", "what it is")]
     for each in CARDS:
         parameters = f"{each.parameters / 1e6:.2f} M" if each.parameters else "not counted"
         cost = f"{each.multiply_adds / 1e9:.2f} G" if each.multiply_adds else "not counted"
         size = f"{each.spec.frames} x {each.spec.height}x{each.spec.width}"
-        rows.append(f"| `{each.name}` | {size} | {parameters} | {cost} | {each.summary} |")
-    return "\n".join(rows)
+        rows.append((f"`{each.name}`", size, parameters, cost, each.summary))
+    return markdown(rows)
 
 
 def zoo() -> str:
     """The models to start with: what each is, its accuracy and its speed."""
     device, rates = tables.speeds()
     shares = real.shares("hmdb21")
-    rows = [f"| model | what it is | top-1, HMDB21 | clips/s on {device or 'a CPU'} |", "|---|---|---|---|"]
+    rows = [("model", "what it is", "top-1, HMDB21", f"clips/s on {device or 'a CPU'}")]
     for each in (card for card in CARDS if card.name in CHOSEN):
         share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
         rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
-        rows.append(f"| `{each.name}` | {each.summary} | {share} | {rate} |")
-    return "\n".join(rows)
+        rows.append((f"`{each.name}`", each.summary, share, rate))
+    return markdown(rows)
 
 
 def real_clips() -> str:
@@ -121,9 +123,9 @@ def ablation() -> str:
     found = _read("two_stream/ablation-tensorflow.json")["rows"]
     settings = dict.fromkeys(name.rpartition(", ")[0] for name in found)
     rows = []
-    for setting in settings:
-        shares = [f"{found[f'{setting}, {stream}']['top1']:.1%}" for stream in ("rgb", "flow", "fused")]
-        rows.append(f"| {setting} | {' | '.join(shares)} |")
+    for each in settings:
+        shares = [f"{found[f'{each}, {stream}']['top1']:.1%}" for stream in ("rgb", "flow", "fused")]
+        rows.append(f"| {each} | {' | '.join(shares)} |")
     return "\n".join(("| pyramid, drawn motion clips | RGB | flow | fused |", "|---|---|---|---|", *rows))
 
 
@@ -148,12 +150,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "motion": motion,
     "ablation": ablation,
     "fights": fights,
-    "inference": tables.inference,
-    "start_up": tables.start_up,
-    "training": tables.training,
-    "correctness": tables.correctness,
-    "pipeline": tables.pipeline,
-    "accuracy": tables.accuracy,
+    **{kind: partial(per_machine, kind, lines) for kind, lines in tables.KINDS.items()},
+    "start_up": partial(per_machine, "inference", tables.start_up),
 }
 
 
@@ -205,12 +203,12 @@ def main(
     from benchmarks.harness.plots import draw
 
     if results is not None:
-        by_kind = [side_by_side(kind, results) for kind in KINDS]
-        if not any(by_kind):
+        by_kind = {kind: side_by_side(kind, results) for kind in KINDS}
+        if not any(by_kind.values()):
             raise ClipzooError(f"{results}: is no folder with result files, named KIND-TIME.jsonl ({', '.join(KINDS)})")
-        for found in by_kind:
+        for kind, found in by_kind.items():
             for file in found:
-                typer.echo(f"{tables.table(file)}\n")
+                typer.echo(f"{setting(file)}\n\n{markdown(tables.KINDS[kind](file.rows))}\n")
             for picture in draw(found):
                 typer.echo(f"wrote {picture}")
         return

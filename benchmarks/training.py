@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
+from benchmarks.harness import tables
 from benchmarks.harness.groups import Contestant, Limits, measure
 from benchmarks.harness.machine import cores, default_path, gpu, setup
 from benchmarks.harness.models import CLASSES, motion_clips
-from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.records import Row
+from benchmarks.harness.render import table
 from benchmarks.harness.runners import BACKENDS, keras_environment
 from benchmarks.harness.script import WATCH, Quick, ResultFile, recording, run_script
 from benchmarks.harness.trainers import (
@@ -192,7 +192,7 @@ def suite(
                     on_gpu=on_gpu,
                     done=results.add,
                 )
-                print_rows(console, results.rows[begun:])
+                console.print(table(tables.training(results.rows[begun:])))
 
 
 class _Maker:
@@ -213,27 +213,6 @@ def _check_options(models: Sequence[str], options: dict[str, Any], *, backend: s
         raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
     finally:
         worker.close()
-
-
-def print_rows(console: Console, rows: Sequence[Row]) -> None:
-    """A table of one model, each row beside the first of its backend."""
-    columns = ("runner", "ms a step", "clips/s", "of the first's speed", "waiting", "compile s", "memory")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=f"{rows[0].model}, batch {rows[0].batch}")
-    for row in rows:
-        if not row.measured:
-            table.add_row(row.name, row.status, row.note[:60])
-            continue
-        first = next((r for r in rows if r.runner == row.runner and r.measured), row)
-        table.add_row(
-            row.name,
-            f"{1e3 * row.round_seconds.value:.1f}",
-            f"{row.clips_per_second:.2f}",
-            f"{times_as_fast(row, first).value:.2f}",
-            f"{row.facts['data_wait']:.0%}",
-            f"{row.facts['compile_seconds']:.1f}",
-            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.harness import groups
-from benchmarks.harness.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
+from benchmarks.harness.contestants import Subject, share_of_matrix_rate
 from benchmarks.harness.groups import Limits
 from benchmarks.harness.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
 from benchmarks.harness.prepared import matrix_file, write_matrices
-from benchmarks.harness.records import Row
+from benchmarks.harness.records import MATRIX, OURS, Row
 from benchmarks.inference import compare_runtimes
 from benchmarks.pipeline import STEPS, pipeline
 from export import Classifier

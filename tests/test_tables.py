@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from io import StringIO
 from pathlib import Path
 
-import pytest
+from rich.console import Console
 
 from benchmarks.harness import plots, tables
-from benchmarks.harness.contestants import MATRIX
 from benchmarks.harness.plots import draw
-from benchmarks.harness.records import Results, newest
+from benchmarks.harness.records import MATRIX, Results
+from benchmarks.harness.render import markdown, per_machine, table
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.trainers import WAYS
 from tests.support.results import a_row, a_setup
 
 
-def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_the_result_files(tmp_path: Path) -> None:
     path = tmp_path / "box" / "inference-1.jsonl"
     results = Results.start(path, a_setup(device="A Box", machine="box"))
     cpu = {"provider": "CPU"}
@@ -26,22 +28,23 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     results.add(a_row(runner="Keras JAX", status="too slow", note="over the limit", turns=[[12.0]]))
     results.add(a_row(runner=MATRIX, batch=1, facts={"floating_point_operations": 10**10}, turns=[[0.1]] * 9))
     results.add(a_row(settings=cpu, batch=8, status="out of memory", note="9 GiB asked for", turns=[]))
-    monkeypatch.setattr(tables, "newest", lambda kind: newest(kind, tmp_path))
-    table = tables.inference()
-    assert table.startswith("A Box, ")
+    inference = partial(per_machine, "inference", tables.inference, tmp_path)
+    start_up = partial(per_machine, "inference", tables.start_up, tmp_path)
+    said = inference()
+    assert said.startswith("A Box, ")
     # 4 clips in 0.2 s; 2 x 10^9 x 20 a second, of 10^11
     row = "| m | 4 | CPU | 200.0 |  | 20.0 | 100 | 40% | 2.50 (2.50 to 2.50) | over 60.0 |  |  |  |"
-    assert row in table.splitlines()
-    assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in table
-    assert "| m | " not in tables.start_up()  # which is of the first batch of 1
+    assert row in said.splitlines()
+    assert "| m | 8 | CPU | out of memory: 9 GiB asked for |" in said
+    assert "| m | " not in start_up()  # which is of the first batch of 1
     results.add(a_row(settings=cpu, batch=1, facts=counted))
     results.add(a_row(runner="Keras TensorFlow", batch=1))
-    assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in tables.start_up()
-    assert tables.training() == tables.pipeline() == ""
+    assert "| m | 7 CPU | 0.10 + 0.20 s, 50 MiB | 0.10 + 0.20 s, 50 MiB |" in start_up()
+    assert per_machine("training", tables.training, tmp_path) == ""
 
     later = Results.start(tmp_path / "box" / "inference-2.jsonl", a_setup(device="A Box", machine="box"))
     later.add(a_row(model="a", settings=cpu, turns=[[0.4]] * 9))
-    lines = tables.inference().splitlines()
+    lines = inference().splitlines()
     assert sum(line.startswith("A Box, ") for line in lines) == 2
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")] == [
         "| model", "| a", "| m", "| m", "| m",
@@ -51,9 +54,22 @@ def test_tables_are_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     other = Results.start(tmp_path / "box" / "inference-3.jsonl", a_setup(device="A Box", machine="box"))
     other.add(a_row(settings={"provider": "CUDA"}, turns=[[0.1]] * 9))
     other.add(a_row(runner="Keras TensorFlow", turns=[[0.9]] * 9))
-    lines = tables.inference().splitlines()
+    lines = inference().splitlines()
     assert row in lines  # each beside the peers of its own file
     assert any(line.startswith("| m | 4 | CUDA |") and "| 9.00 (9.00 to 9.00) |" in line for line in lines)
+
+
+def test_a_console_and_a_page_show_the_same_cells() -> None:
+    lines = [("model", "p95 ms", "clips/s"), ("a [b]", "", "12.0"), ("long --- name", "", "3.5")]
+    assert markdown(lines).splitlines() == [
+        "| model | p95 ms | clips/s |", "|---|---|---|", "| a [b] |  | 12.0 |", "| long --- name |  | 3.5 |",
+    ]  # fmt: skip
+    assert markdown(lines[:1]) == ""
+    console = Console(file=StringIO(), width=80, markup=False)
+    console.print(table(lines, title="both"))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "both" in said and "a [b]" in said and "12.0" in said
+    assert "p95" not in said  # a column without a cell
 
 
 def test_pictures_say_why_there_is_no_figure() -> None:

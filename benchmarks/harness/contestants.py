@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.harness.groups import Contestant
 from benchmarks.harness.onnx_runners import DeviceMatrixRunner, FileRunner, OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file
-from benchmarks.harness.records import Row
+from benchmarks.harness.records import KERAS_EXPORT, MATRIX, OURS, Row
 from benchmarks.harness.runners import (
     BACKENDS,
     KerasRunner,
@@ -24,7 +24,6 @@ from export.runtime import Classifier
 from export.session import PROVIDERS, Provider
 from loaders.digest import sha256
 
-OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"
 MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
 EXACT, TF32, HALF = "float32 without TF32", "TF32", "float16"
 _PROFILE_LIMIT = 300.0

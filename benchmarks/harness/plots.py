@@ -10,8 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.harness.contestants import MATRIX, OURS
-from benchmarks.harness.records import Results, Row, of_batch, times_as_fast
+from benchmarks.harness.records import MATRIX, OURS, Results, Row, of_batch, times_as_fast
 from benchmarks.harness.trainers import Way
 from loaders.atomic import replacing
 

@@ -19,6 +19,7 @@ READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 Kind = Literal["inference", "training", "pipeline", "correctness", "accuracy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 
 

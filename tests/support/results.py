@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.harness.contestants import OURS
 from benchmarks.harness.machine import setup
-from benchmarks.harness.records import Row, Setup
+from benchmarks.harness.records import OURS, Row, Setup
 
 
 def a_setup(**changes: Any) -> Setup:
