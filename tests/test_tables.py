@@ -7,11 +7,12 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from benchmarks.harness import plots, tables
 from benchmarks.harness.plots import draw
-from benchmarks.harness.records import MATRIX, Results
+from benchmarks.harness.records import MATRIX, OURS, Results
 from benchmarks.harness.render import markdown, per_machine, table
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.trainers import WAYS
@@ -84,11 +85,38 @@ def test_pictures_say_why_there_is_no_figure() -> None:
     assert [text.get_text() for text in small.texts] == []
     assert [text.get_text() for text in large.texts] == ["too slow"]
     assert [bars.get_label() for bars in small.containers] == ["Keras JAX", "OpenVINO, default (bfloat16)"]
+    assert small.get_xlabel() == "ONNX Runtime: times as fast as each peer"
 
     ways = [a_row(runner="Keras JAX", settings=way.settings) for way in WAYS]
     ways[1] = replace(ways[1], status="out of memory", turns=[])
     (panel,) = plots._training(ways).axes
     assert [text.get_text() for text in panel.texts] == ["out of memory"]
+
+
+def test_pictures_go_in_the_direction_of_the_table() -> None:
+    slow, fast = [[0.2]] * 6, [[0.1]] * 6
+    graph = {"provider": "CUDA", "binding": "graph"}
+    rows = [
+        a_row(settings={"provider": "CUDA"}, turns=slow), a_row(settings=graph, turns=fast),
+        a_row(runner="Keras JAX", turns=slow),
+    ]  # fmt: skip
+    (panel,) = plots._peers(rows).axes
+    assert panel.get_xlabel() == "ONNX Runtime: times as fast as Keras JAX"
+    assert [bars.get_label() for bars in panel.containers] == [f"{OURS}, CUDA", f"{OURS}, CUDA, graph"]
+    assert [1 + bars[0].get_width() for bars in panel.containers] == pytest.approx([1, 2])
+    _, first, second = tables.inference(rows)
+    assert (first[9], second[9]) == ("1.00 (1.00 to 1.00)", "2.00 (2.00 to 2.00)")
+
+
+def test_a_model_with_fewer_than_three_batch_sizes_has_no_curve(tmp_path: Path) -> None:
+    results = Results.start(tmp_path / "inference-1.jsonl", a_setup())
+    for model, batches in (("a", (1, 2, 3)), ("b", (1, 2))):
+        for batch in batches:
+            results.add(a_row(model=model, batch=batch))
+            results.add(a_row(model=model, batch=batch, runner="Keras JAX"))
+    assert [path.stem for path in draw([results])] == ["peers", "throughput", "latency"]
+    few = replace(results, rows=[row for row in results.rows if row.batch < 3])
+    assert [path.stem for path in draw([few])] == ["peers"]
 
 
 def test_pictures_of_training_are_drawn(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from itertools import product
+from math import ceil, nan
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from benchmarks.harness.records import MATRIX, OURS, Results, Row, of_batch, times_as_fast
+from benchmarks.harness.records import MATRIX, OURS, Results, Row, times_as_fast
+from benchmarks.harness.tables import PEERS, peer_of
 from benchmarks.harness.trainers import Way
 from loaders.atomic import replacing
 
@@ -27,21 +29,22 @@ def draw(files: Sequence[Results]) -> list[Path]:
     """Draws the pictures of the result files of a folder, all of one kind, beside them, and returns their paths."""
     every = [row for results in files for row in results.rows if row.runner != MATRIX]
     rows = [row for row in every if row.measured]
-    if not rows:
-        return []
     setup, folder = files[-1].setup, files[-1].path.parent
-    kind = setup.kind
-    if kind == "inference" and any(row.runner == OURS for row in rows):
-        figures = {"peers": _peers(every)}
-        if len({row.batch for row in rows}) >= CURVE:
-            figures |= {"throughput": _curves(rows, latency=False), "latency": _curves(rows, latency=True)}
-    elif kind == "training":
-        figures = {"training": _training(every)}
-    else:
-        return []
+    title, figures = f"{setup.device}, {setup.cores} cores, {setup.started[:10]}", dict[str, Figure]()
+    if setup.kind == "inference" and any(row.runner == OURS for row in rows):
+        figures["peers"] = _peers(every)
+        curves = [row for row in rows if len({each.batch for each in rows if each.model == row.model}) >= CURVE]
+        if curves:
+            figures |= {"throughput": _curves(curves, latency=False), "latency": _curves(curves, latency=True)}
+    elif setup.kind == "training" and rows:
+        figures["training"] = _training(every)
+    elif setup.kind == "real":
+        for row in (row for row in every if "confusion" in row.facts):  # the newest
+            figures["confusion"] = _confusion(row)
+            title = f"{row.model}, {row.name}"
     drawn: list[Path] = []
     for name, figure in figures.items():
-        figure.suptitle(f"{setup.device}, {setup.cores} cores, {setup.started[:10]}", fontsize=9)
+        figure.suptitle(title, fontsize=9)
         path = folder / f"{name}.png"
         with replacing(path) as partial:
             figure.savefig(partial, dpi=110, facecolor="white")
@@ -50,41 +53,72 @@ def draw(files: Sequence[Results]) -> list[Path]:
 
 
 def _peers(rows: Sequence[Row]) -> Figure:
-    """How fast each runner is beside ONNX Runtime, which is the line at 1: every model, batch 1 and the largest.
+    """How many times as fast ONNX Runtime is as each peer, as the table says it: every model, batch 1 and the largest.
+    On the line at 1 both are as fast.
 
     Where there is no figure, it says why.
     """
+    ours = list(dict.fromkeys(row.name for row in rows if row.runner == OURS and row.measured))
     sizes = sorted({row.batch for row in rows if row.runner == OURS and row.measured})
     batches = sorted({sizes[0], sizes[-1]})
     models = list(dict.fromkeys(row.model for row in rows))
-    first = next(row for row in rows if row.runner == OURS and row.measured)
-    peers = list({row.name: row for row in rows if row.measured and row.name != first.name}.values())
+    peers = [peer for peer in PEERS if any(row.measured and _is(row, *peer) for row in rows)]
+    pairs = list(product(ours, peers))
     figure = Figure(figsize=(5.2 * len(batches), 0.9 + 0.95 * len(models)), layout="constrained")
     panels: Any = figure.subplots(1, len(batches), sharey=True, squeeze=False)
     for axes, batch in zip(panels[0], batches, strict=True):
-        for place, peer in enumerate(peers):
-            color, _ = STYLES[(place + 1) % len(STYLES)]  # the colours of the other pictures, where `first` has one too
+        for place, (name, peer) in enumerate(pairs):
+            color, _ = STYLES[place % len(STYLES)]
             spots, speeds = [], []
-            for model, spot in zip(models, _spots(len(models), place, len(peers)), strict=True):
-                of_model = [row for row in rows if row.model == model]
-                own, row = (of_batch((r for r in of_model if _alike(r, which)), batch) for which in (first, peer))
-                if own is None or row is None or not own.measured:
+            for model, spot in zip(models, _spots(len(models), place, len(pairs)), strict=True):
+                own = next((r for r in rows if (r.model, r.name, r.batch) == (model, name, batch) and r.measured), None)
+                other = peer_of(own, rows, *peer) if own else None
+                if own is None or other is None:
                     continue
-                if row.measured:
+                if other.measured:
                     spots.append(spot)
-                    speeds.append(times_as_fast(row, own).value - 1)
+                    speeds.append(times_as_fast(own, other).value - 1)
                 else:
-                    _say(axes, spot, row.status)
-            axes.barh(spots, speeds, height=0.8 / len(peers), left=1, color=color, label=_label(peer))
+                    _say(axes, spot, other.status)
+            label = ", ".join(
+                filter(None, (name if len(ours) > 1 else "", _peer(peer, rows) if len(peers) > 1 else ""))
+            )
+            axes.barh(spots, speeds, height=0.8 / len(pairs), left=1, color=color, label=label or _peer(peer, rows))
         axes.axvline(1, color="black", linewidth=1)
         axes.set_xscale("log")
         _plain(axes.xaxis)
-        axes.set(title=f"batch {batch}", xlabel=f"times as fast as {first.name}", yticks=range(len(models)))
+        beside = _peer(peers[0], rows) if len(peers) == 1 else "each peer"
+        axes.set(title=f"batch {batch}", xlabel=f"ONNX Runtime: times as fast as {beside}", yticks=range(len(models)))
         axes.set_yticklabels(models)
         axes.grid(alpha=0.3, axis="x")
     panels[0][0].set_ylim(len(models) - 0.5, -0.5)  # for all of them: they share it
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
+
+
+def _is(row: Row, runner: str, precision: str) -> bool:
+    return row.runner == runner and precision in ("", row.settings.get("precision"))
+
+
+def _peer(peer: tuple[str, str], rows: Sequence[Row]) -> str:
+    """Its name, with the precision that was found in use where the settings leave the choice to the runtime."""
+    row = next(row for row in rows if row.measured and _is(row, *peer))
+    return _label(row) if peer[1] else peer[0]
+
+
+def _confusion(row: Row) -> Figure:
+    """Which classes a trained model takes for which."""
+    from zoo.evaluation import Evaluation
+    from zoo.pictures import confusion_figure
+
+    facts = row.facts
+    return confusion_figure(
+        Evaluation(
+            clips=facts["test_clips"], top1=facts["top1"], interval=facts["interval"],
+            mean_class_accuracy=facts["mean_class_accuracy"], calibration_error=nan, class_accuracy={},
+            confusion=facts["confusion"], largest="", largest_share=nan, labels=tuple(facts["labels"]),
+        )
+    )  # fmt: skip
 
 
 def _curves(rows: Sequence[Row], *, latency: bool) -> Figure:
@@ -163,11 +197,6 @@ def _spots(models: int, place: int, of: int) -> list[float]:
 def _say(axes: Any, spot: float, status: str) -> None:
     """Writes at the left edge why there is no figure."""
     axes.text(0.01, spot, status, transform=axes.get_yaxis_transform(), va="center", fontsize=6, style="italic")
-
-
-def _alike(row: Row, kind: Row) -> bool:
-    """Whether a row is of this kind; one that failed before anything ran may lack a setting."""
-    return row.runner == kind.runner and row.settings.items() <= kind.settings.items()
 
 
 def _label(row: Row) -> str:
