@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.harness import tables
+from benchmarks.harness import accuracy_tables
 from benchmarks.harness.machine import cores, default_path, setup
 from benchmarks.harness.records import Row
 from benchmarks.harness.render import table
-from benchmarks.harness.runners import BACKENDS, keras_device, keras_environment
+from benchmarks.harness.runners import BACKENDS, figures, keras_device, keras_environment
 from benchmarks.harness.script import Quick, ResultFile, recording, run_script
 from benchmarks.harness.trainers import PRECISIONS
 from benchmarks.harness.workers import Worker, WorkerError
@@ -61,10 +61,9 @@ class Learner:
             options = OPTIONS.get(model, {})
             run = train(index, model, recipe, out=out, options=options, cache="memory", workers=cores())
             seconds = run.read_record()["seconds"]
-            result: Any = score(load_model(run.last), index.only("test"), batch=BATCH, workers=cores()).evaluate()
+            result = score(load_model(run.last), index.only("test"), batch=BATCH, workers=cores()).evaluate()
         return {
-            "top1": result.top1, "interval": list(result.interval), "clips": result.clips, "seconds": seconds,
-            "epochs": epochs, "seed": seed, "keras_device": self.device,
+            **figures(result), "seconds": seconds, "epochs": epochs, "seed": seed, "keras_device": self.device,
         }  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def suite(
                         model=name, runner=BACKENDS[keras_backend], settings={"precision": precision}, batch=BATCH
                     )
                     results.add(learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu))
-        console.print(table(tables.accuracy(results.rows), title=title))
+        console.print(table(accuracy_tables.accuracy(results.rows), title=title))
 
 
 def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: bool) -> Row:

@@ -17,8 +17,11 @@ from loaders.errors import ClipzooError
 SCHEMA = 2  # of 1, whose `summary` has clips over the median round, all figures are made anew from its turns
 READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parents[1] / "results"
-Kind = Literal["inference", "training", "pipeline", "correctness", "accuracy"]
+Kind = Literal[
+    "inference", "training", "pipeline", "correctness", "accuracy", "loading", "two_stream", "real", "timeline"
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline")  # a row is one, and took turns with none
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 
@@ -31,7 +34,7 @@ class Setup:
         kind: of the benchmark.
         machine: name of its folder under `benchmarks/results`.
         device: the processor or GPU that computed.
-        cores: that this process may use.
+        cores: that this process may use. (None here and below: it was not recorded, as in figures older than this.)
         memory_gib: of the host.
         driver: of the GPU; None without one.
         load: busy cores before anything was measured, those that the host took away included: how quiet it was.
@@ -45,10 +48,10 @@ class Setup:
     kind: Kind
     machine: str
     device: str
-    cores: int
-    memory_gib: float
+    cores: int | None
+    memory_gib: float | None
     driver: str | None
-    load: float
+    load: float | None
     versions: dict[str, str]
     threads: int | None
     commit: str | None
@@ -247,7 +250,7 @@ def side_by_side(kind: Kind, folder: Path) -> list[Results]:
     all of them failed, an older file that has figures counts.
     """
     files = [Results.load(path) for path in sorted(folder.glob(f"{kind}-*.jsonl"))]  # named by their time
-    best: dict[tuple[str, str, int], tuple[bool, Path]] = {}
+    best: dict[tuple[Any, ...], tuple[bool, Path]] = {}
     for found in files:
         for row in found.rows:
             known = best.get(_group(found, row), (False, found.path))
@@ -258,8 +261,10 @@ def side_by_side(kind: Kind, folder: Path) -> list[Results]:
     return [found for found in kept if found.rows]
 
 
-def _group(found: Results, row: Row) -> tuple[str, str, int]:
-    """Rows with the same were measured side by side, where one file has them."""
+def _group(found: Results, row: Row) -> tuple[Any, ...]:
+    """Rows with the same were measured side by side, where one file has them; a training is beside no other."""
+    if found.setup.kind in TRAININGS:
+        return row.key
     provider = next((row.settings["provider"] for row in found.rows if "provider" in row.settings), "")
     return provider, row.model, row.batch
 

@@ -44,8 +44,10 @@ def markdown(lines: Iterable[Cells]) -> str:
 
 
 def setting(results: Results) -> str:
-    """What was measured on, in one line."""
+    """What was measured on, in one line; nothing where it was not recorded."""
     found = results.setup
+    if found.load is None:
+        return ""
     names = ("onnxruntime", "onnxruntime-gpu", "openvino", "keras", "tensorflow", "jax", "numpy")
     versions = ", ".join(f"{name} {found.versions[name]}" for name in names if name in found.versions)
     driver = f", driver {found.driver}" if found.driver else ""
@@ -64,12 +66,14 @@ def per_machine(kind: Kind, lines: Lines, folder: Path = FOLDER) -> str:
     is held against is of its own file: of two providers, each has its peers beside it."""
     parts: list[str] = []
     for _, found in groupby(newest(kind, folder), key=lambda results: results.path.parent):
-        bodies: dict[Cells, list[Cells]] = {}
+        bodies: dict[Cells, list[list[Cells]]] = {}
         for results in found:
             parts.append(setting(results))
             heads, *body = lines(results.rows)
-            bodies.setdefault(tuple(heads), []).extend(body)
-        parts += [markdown([heads, *sorted(body, key=_order)]) for heads, body in bodies.items()]
+            bodies.setdefault(tuple(heads), []).append(body)
+        for heads, of_files in bodies.items():
+            body = [line for each in of_files for line in each]
+            parts.append(markdown([heads, *(sorted(body, key=_order) if len(of_files) > 1 else body)]))
     return "\n\n".join(filter(None, parts))
 
 

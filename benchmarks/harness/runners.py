@@ -187,6 +187,14 @@ def keras_device(*, gpu: bool) -> str:
     return name
 
 
+def figures(result: Any) -> dict[str, Any]:
+    """What a row's facts say of a `zoo.evaluation.Evaluation`: shares from 0 to 1."""
+    return {
+        "top1": result.top1, "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
+        "clips": result.clips,
+    }  # fmt: skip
+
+
 def _timed(run: Round) -> float:
     begun = time.perf_counter()
     run()

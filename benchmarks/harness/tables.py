@@ -1,9 +1,10 @@
-"""What the tables of each kind of result say: cells, the heads first."""
+"""What the tables of speed say: cells, the heads first; and the table of each kind of result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchmarks.harness.accuracy_tables import accuracy, real, timeline, two_stream
 from benchmarks.harness.contestants import share_of_matrix_rate
 from benchmarks.harness.records import KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
 from benchmarks.harness.render import Cells, Lines
@@ -125,17 +126,6 @@ def training(rows: Rows) -> Iterable[Cells]:
         )
 
 
-def accuracy(rows: Rows) -> Iterable[Cells]:
-    """How good models become on made clips."""
-    yield "model", "backend", "precision", "right (top-1)", "95 % interval", "test clips", "trained in, s"
-    for row in rows:
-        name = (row.model, row.runner.removeprefix("Keras "), row.settings["precision"])
-        if row.measured:
-            yield *name, *_share(row), str(row.facts["clips"]), f"{row.facts['seconds']:.0f}"
-        else:
-            yield *name, f"{row.status}: {row.note}", "", "", ""
-
-
 def pipeline(rows: Rows) -> Iterable[Cells]:
     """From video file to label."""
     yield (
@@ -159,9 +149,37 @@ def pipeline(rows: Rows) -> Iterable[Cells]:
         )  # fmt: skip
 
 
+def loading(rows: Rows) -> Iterable[Cells]:
+    """How fast clips are read."""
+    yield "what", "measured"
+    found = {(row.model, row.runner): row for row in rows if row.measured}
+    own, decoding = found.get(("cold", "clipzoo")), found.get(("cached", "none"))
+    for (what, reader), row in found.items():
+        if what == "cold":
+            ratio = f"; clipzoo is {times_as_fast(own, row).value:.2f} times as fast" if own and row is not own else ""
+            yield f"cold, 5 frames of 112x112, {reader}", f"{row.clips_per_second:.1f} clips/s{ratio}"
+        elif what == "cached" and decoding and row is not decoding:
+            ratio = f"{row.clips_per_second / decoding.clips_per_second:.0f} times decoding"
+            yield f"cached, from {reader}", f"{row.clips_per_second:.0f} clips/s, {ratio}"
+    sparse, decord = (found.get(("sparse", reader)) for reader in ("clipzoo", "decord"))
+    if sparse and decord:
+        exact = "bit for bit a full decode's" if sparse.facts["equal_to_full_decode"] else "NOT those of a full decode"
+        cost = times_as_fast(decord, sparse).value
+        yield f"5 of {sparse.facts['file_frames']:,} frames", f"{cost:.2f} times decord's cost; {exact}"
+    flows = [f"{row.runner} {row.clips_per_second:.1f}" for row in found.values() if row.model == "flow"]
+    if flows:
+        yield "flow, 25 stacks of 5 at 224x224, one thread", f"{', '.join(flows)} clips/s"
+    if decoding:
+        yield "memory after epochs 1, 2, 3", f"{', '.join(f'{mib:.0f}' for mib in decoding.facts['epochs_mib'])} MiB"
+    index = found.get(("index", "CSV"))
+    if index:
+        cost_of = f"{index.round_seconds.value:.1f} s, {index.facts['index_mib']:.0f} MiB"
+        yield f"index of {index.batch:,} clips from CSV", cost_of
+
+
 KINDS: dict[Kind, Lines] = {
     "inference": inference, "training": training, "pipeline": pipeline, "correctness": correctness,
-    "accuracy": accuracy,
+    "accuracy": accuracy, "loading": loading, "two_stream": two_stream, "real": real, "timeline": timeline,
 }  # fmt: skip
 
 
@@ -189,12 +207,6 @@ def _times(row: Row, other: Row) -> str:
     if min(len(row.turns), len(other.turns)) < FEWEST:
         return f"{ratio.value:.2f}{alone}"
     return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){alone}"
-
-
-def _share(row: Row) -> tuple[str, str]:
-    """Top-1 and its interval."""
-    low, high = row.facts["interval"]
-    return f"{row.facts['top1']:.1%}", f"{low:.1%} to {high:.1%}"
 
 
 def _memory(row: Row) -> float:
