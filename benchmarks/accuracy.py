@@ -10,12 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.harness import accuracy_tables
-from benchmarks.harness.machine import cores, default_path, setup
+from benchmarks.harness.machine import cores
 from benchmarks.harness.records import Row
-from benchmarks.harness.render import table
 from benchmarks.harness.runners import BACKENDS, figures, keras_device, keras_environment
-from benchmarks.harness.script import Quick, ResultFile, recording, run_script
+from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
 from benchmarks.harness.trainers import PRECISIONS
 from benchmarks.harness.workers import Worker, WorkerError
 from loaders.errors import ClipzooError
@@ -87,12 +85,12 @@ def suite(
     installed = [name for name in backend or BACKENDS if find_spec(name)]
     if not installed:
         raise ClipzooError(f"none of {', '.join(backend or BACKENDS)} is installed")
-    found = setup("accuracy", on_gpu=on_gpu)
     title = f"{clips} motion clips, chance {1 / len(MOTIONS):.1%}, {epochs} epochs, seed {seed}"
     with (
-        recording(json_file or default_path(found, quick=quick), found, console) as results,
+        measuring("accuracy", json_file, console, on_gpu=on_gpu, quick=quick) as results,
         tempfile.TemporaryDirectory() as folder,
     ):
+        console.print(title)
         draw_motion_clips(folder, clips=clips, seed=seed)
         for name in names:
             for keras_backend in installed[:1] if quick else installed:
@@ -101,7 +99,6 @@ def suite(
                         model=name, runner=BACKENDS[keras_backend], settings={"precision": precision}, batch=BATCH
                     )
                     results.add(learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu))
-        console.print(table(accuracy_tables.accuracy(results.rows), title=title))
 
 
 def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: bool) -> Row:

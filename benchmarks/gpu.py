@@ -11,13 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.harness import tables
-from benchmarks.harness.machine import CUDA_LIBRARIES, default_path, gpu, setup
+from benchmarks.harness.machine import CUDA_LIBRARIES, gpu
 from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file, stored_answers
 from benchmarks.harness.records import OURS, Row
-from benchmarks.harness.render import table
-from benchmarks.harness.script import ResultFile, recording, run_group
+from benchmarks.harness.script import ResultFile, measuring, run_group
 from benchmarks.harness.workers import Worker, WorkerError
 from export.metadata import Precision
 from export.parity import Parity, compare
@@ -108,11 +106,9 @@ def correctness(
     console = text_console()
     require_provider(provider)
     names = prepared_models(folder)
-    found = setup("correctness", on_gpu=provider != "cpu")
-    with recording(json_file or default_path(found), found, console) as results:
+    with measuring("correctness", json_file, console, on_gpu=provider != "cpu", quick=True) as results:
         for name in names:
             check_answers(Prepared(folder, name), provider, done=results.add)
-        console.print(table(tables.correctness(results.rows)))
     failed = [row for row in results.rows if row.status not in ("ok", "not available")]
     wrong = [f"{row.model} in {row.settings['precision']}: {row.note}" for row in failed]
     if wrong:

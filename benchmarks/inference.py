@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.harness import tables
 from benchmarks.harness.contestants import (
     Subject,
     missing_exports,
@@ -19,12 +18,10 @@ from benchmarks.harness.contestants import (
     peers,
 )
 from benchmarks.harness.groups import Limits, measure
-from benchmarks.harness.machine import default_path, setup
 from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.harness.records import Row
-from benchmarks.harness.render import setting, table
-from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError
@@ -139,12 +136,8 @@ def suite(
     for name in names:
         console.print(f"{name}: finding its files, or making them")
         subjects.append(_subject(name, folder, provider))
-    found = setup("inference", on_gpu=provider != "cpu", threads=threads, watch=0 if quick else WATCH)
-    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
-    path = json_file or default_path(found, quick=quick)
-    with recording(path, found, console) as results:
+    with measuring("inference", json_file, console, on_gpu=provider != "cpu", threads=threads, quick=quick) as results:
         for name, subject in zip(names, subjects, strict=True):
-            begun = len(results.rows)
             console.print(f"{name}: measuring, all runners taking turns, batch {', '.join(map(str, batches))}")
             for missing in missing_exports(subject, batches):
                 results.add(missing)
@@ -156,8 +149,6 @@ def suite(
                 threads=threads,
                 done=results.add,
             )
-            console.print(table(tables.inference(results.rows[begun:])))
-        console.print(setting(results))
 
 
 def _subject(name: str, folder: Path | None, provider: str) -> Subject:

@@ -13,14 +13,12 @@ import cv2
 import numpy as np
 import typer
 
-from benchmarks.harness import decoders, tables
+from benchmarks.harness import decoders
 from benchmarks.harness.groups import Contestant, Limits, measure
-from benchmarks.harness.machine import default_path, setup
 from benchmarks.harness.readers import READERS, EpochRunner, FilesRunner, FlowRunner, IndexRunner
 from benchmarks.harness.records import Row
-from benchmarks.harness.render import table
 from benchmarks.harness.runners import keras_environment
-from benchmarks.harness.script import WATCH, ResultFile, recording, run_script
+from benchmarks.harness.script import ResultFile, measuring, run_script
 from loaders.lists import index_folder
 from loaders.sampling import uniform
 from loaders.spec import ClipSpec, FlowMethod, FlowSpec
@@ -130,11 +128,9 @@ def main(
     """Measure the loaders: cold, cached, sparse, flow, memory."""
     console = text_console()
     index_folder(videos)
-    found = setup("loading", on_gpu=False, watch=WATCH)
     limits = Limits(rounds=rounds, few=rounds, seconds=0.0, most=0.0, turn=0.0, round_seconds=inf, patience=3600.0)
-    with recording(json_file or default_path(found), found, console) as results:
+    with measuring("loading", json_file, console) as results:
         loading(videos, workers=workers, clips=clips, minutes=minutes, limits=limits, done=results.add)
-        console.print(table(tables.loading(results.rows)))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,12 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
-from benchmarks.harness import tables
 from benchmarks.harness.groups import Contestant, Limits, measure
-from benchmarks.harness.machine import default_path, setup
 from benchmarks.harness.models import motion_clips
 from benchmarks.harness.prepared import Prepared, prepare
 from benchmarks.harness.records import Row
-from benchmarks.harness.render import table
 from benchmarks.harness.runners import Round, Runner
-from benchmarks.harness.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches
@@ -125,14 +122,10 @@ def suite(
     names = models or (["mobilenet_gru"] if quick else ["convnet_gru", "mobilenet_gru", "mobilenetv2_gru"])
     files = _files(videos, clips)
     paths = [_onnx(name, folder) for name in names]
-    found = setup("pipeline", on_gpu=provider != "cpu", watch=0 if quick else WATCH)
-    path = json_file or default_path(found, quick=quick)
-    with recording(path, found, console) as results:
+    with measuring("pipeline", json_file, console, on_gpu=provider != "cpu", quick=quick) as results:
         for onnx in paths:
-            begun = len(results.rows)
             limits = QUICK if quick else None
             pipeline(onnx, files, provider=provider, workers=workers, limits=limits, done=results.add)  # type: ignore[arg-type]
-            console.print(table(tables.pipeline(results.rows[begun:])))
 
 
 def _files(videos: Path | None, clips: int) -> list[Path]:

@@ -6,18 +6,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.harness.accuracy_tables import real
-from benchmarks.harness.machine import cores, default_path, setup
+from benchmarks.harness.machine import cores
 from benchmarks.harness.records import Row, newest, side_by_side
-from benchmarks.harness.render import table
 from benchmarks.harness.runners import BACKENDS
-from benchmarks.harness.script import recording, run_script
+from benchmarks.harness.script import measuring, run_script
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.terminal import text_console
@@ -44,9 +43,8 @@ def main(
     index, options = index_csv(clips, root=clips.parent), read_settings(None, settings or []).model
     known = side_by_side("real", out) if out else newest("real")
     done = {row.key for results in known for row in results.rows}
-    found = setup("real", on_gpu=False)
-    path = default_path(found)
-    with recording(out / path.name if out else path, found, console) as results:
+    file = out / f"real-{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl" if out else None
+    with measuring("real", file, console) as results:
         for name, each in product(model, seed):
             for number, part in enumerate(index.folds(folds, validation=0.15, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
@@ -56,7 +54,6 @@ def main(
                     continue
                 facts = learn(part, name, options=options, seed=each, say=console.print)
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": options, **facts}))
-        console.print(table(real(results.rows)))
 
 
 def planned_row(clips: str, model: str, *, options: dict[str, Any], seed: int, fold: str = "") -> Row:

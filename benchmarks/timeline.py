@@ -11,12 +11,9 @@ import cv2
 import numpy as np
 import typer
 
-from benchmarks.harness.accuracy_tables import timeline
 from benchmarks.harness.localization import OVERLAPS, average_precisions, mean_average_precision
-from benchmarks.harness.machine import default_path, setup
 from benchmarks.harness.records import OURS, Row
-from benchmarks.harness.render import table
-from benchmarks.harness.script import ResultFile, recording, run_script
+from benchmarks.harness.script import ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.segments import Segment
 from export.timeline import OFF, ON, Timeline, predict_timeline
@@ -47,8 +44,6 @@ def main(
 ) -> None:
     """Join test clips end to end, find their actions again, and give mean average precision at temporal overlaps."""
     console, stderr = text_console(), text_console(stderr=True)
-    found_on = setup("timeline", on_gpu=False)
-    out = json_file or default_path(found_on)
     classifier = Classifier(model)
     index = index_csv(clips, root=clips.parent).only("test").with_labels(classifier.labels)
     orders = draw(index, videos=videos, each=each, seed=seed)
@@ -76,10 +71,10 @@ def main(
             "truth": {name: [list(segment) for segment in held] for name, held in truth.items()},
         },
     )  # fmt: skip
-    with recording(out, found_on, console) as results:
-        results.add(row)
     made, right = (sum(map(len, held.values())) for held in (segments, truth))
-    console.print(table(timeline([row]), title=f"{model.name}: {made} segments, {right} true ones"))
+    console.print(f"{model.name}: {made} segments, {right} true ones")
+    with measuring("timeline", json_file, console, quick=False) as results:
+        results.add(row)
 
 
 def scores(found: dict[str, Any], truth: dict[str, list[Segment]]) -> dict[str, Any]:

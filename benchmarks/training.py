@@ -10,14 +10,12 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from benchmarks.harness import tables
 from benchmarks.harness.groups import Contestant, Limits, measure
-from benchmarks.harness.machine import cores, default_path, gpu, setup
+from benchmarks.harness.machine import cores, gpu
 from benchmarks.harness.models import CLASSES, motion_clips
 from benchmarks.harness.records import Row
-from benchmarks.harness.render import table
 from benchmarks.harness.runners import BACKENDS, keras_environment
-from benchmarks.harness.script import WATCH, Quick, ResultFile, recording, run_script
+from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
 from benchmarks.harness.trainers import (
     CPU_STEPS,
     GPU_STEPS,
@@ -34,7 +32,7 @@ from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
-from zoo.registry import card, list_models
+from zoo.registry import card, create_model, list_models
 
 # A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
 LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
@@ -170,15 +168,11 @@ def suite(
     options = parse_options(set_)
     if options:
         _check_options(names, options, backend=installed[0])
-    found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
     clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
-    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
-    path = json_file or default_path(found, quick=quick or bool(options))  # of another model, nearly
-    with recording(path, found, console) as results:
+    with measuring("training", json_file, console, on_gpu=on_gpu, quick=quick, try_out=bool(options)) as results:
         for name in names:
             for one in backend or installed:
-                begun = len(results.rows)
                 console.print(f"{name}: measuring on {BACKENDS[one]}, all ways taking turns")
                 training(
                     name,
@@ -192,27 +186,16 @@ def suite(
                     on_gpu=on_gpu,
                     done=results.add,
                 )
-                console.print(table(tables.training(results.rows[begun:])))
-
-
-class _Maker:
-    """Makes models in a process of its own: the one that measures others imports no Keras."""
-
-    def make(self, model: str, options: dict[str, Any]) -> None:
-        from zoo.registry import create_model
-
-        create_model(model, classes=CLASSES, **options)
 
 
 def _check_options(models: Sequence[str], options: dict[str, Any], *, backend: str) -> None:
-    worker = Worker(_Maker, {}, environment=keras_environment(backend, gpu=False))
-    try:
-        for model in models:
-            worker.call("make", model, options)
-    except WorkerError as error:
-        raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
-    finally:
-        worker.close()
+    """In a process of its own: the one that measures others imports no Keras."""
+    for model in models:
+        try:
+            arguments = {"name": model, "classes": CLASSES, **options}
+            Worker(create_model, arguments, environment=keras_environment(backend, gpu=False)).close()
+        except WorkerError as error:
+            raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 
-from benchmarks.harness import accuracy_tables
-from benchmarks.harness.machine import default_path, setup
-from benchmarks.harness.records import Results, Row
-from benchmarks.harness.render import table
+from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, figures
-from benchmarks.harness.script import ResultFile, recording, run_group
+from benchmarks.harness.script import ResultFile, measuring, run_group
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
 from loaders.index import Clip, ClipIndex
@@ -88,7 +84,7 @@ def _one_frame_each(index: ClipIndex, seed: int) -> ClipIndex:
 @app.command()
 def motion(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: ResultFile = None) -> None:
     """Made clips whose classes only motion tells apart: the flow stream, and an RGB model of one frame."""
-    with _recording(json_file) as results, tempfile.TemporaryDirectory() as folder:
+    with measuring("two_stream", json_file, _start()) as results, tempfile.TemporaryDirectory() as folder:
         index = draw_motion_clips(folder, clips=clips, seed=seed).split(validation=0.15, test=0.25, seed=seed)
         rows: dict[str, tuple[str, dict[str, Any]]] = {
             "flow stream": ("dtpp_flow", {"frames": 8, "spec": FLOW}),
@@ -107,7 +103,7 @@ def motion(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: Result
 @app.command()
 def ablation(seed: Seed = 0, clips: int = 600, epochs: int = 14, json_file: ResultFile = None) -> None:
     """The paper's ablation on made clips: levels of the pyramid, maximum against average, RGB, flow and fused."""
-    with _recording(json_file) as results, tempfile.TemporaryDirectory() as folder:
+    with measuring("two_stream", json_file, _start()) as results, tempfile.TemporaryDirectory() as folder:
         index = draw_motion_clips(folder, clips=clips, seed=seed).split(validation=0.15, test=0.25, seed=seed)
         caches = {"rgb": MemoryCache(), "flow": MemoryCache()}
         for levels, pooling in (((1,), "max"), ((1, 2), "max"), ((1, 2, 4), "max"), ((1, 2, 4), "average")):
@@ -142,7 +138,7 @@ def fights(
     shared: dict[str, Any] = {"size": size, "backbone_weights": weights, "alpha": 0.25, "frames": frames}
     recipe = Recipe(epochs=epochs, batch=8, augmentation=Augmentation.multiscale(), patience=3, seed=seed)
     both = {}
-    with _recording(json_file) as results:
+    with measuring("two_stream", json_file, _start()) as results:
         for modality, fields in (("rgb", {}), ("flow", {"stack": 5})):
             settings = {"experiment": "fights", "stream": modality, "seed": str(seed)}
             row = _row(f"dtpp_{modality}", settings, recipe, size=size)
@@ -163,15 +159,10 @@ def _recipe(epochs: int, seed: int) -> Recipe:
     return Recipe(epochs=epochs, augmentation="none", patience=3, seed=seed)
 
 
-@contextmanager
-def _recording(path: Path | None) -> Iterator[Results]:
-    """Rows to add to; their table at the end."""
+def _start() -> Console:
     console = text_console()
     console.print(start_backend(training=True))
-    found = setup("two_stream", on_gpu=False)
-    with recording(path or default_path(found), found, console) as results:
-        yield results
-        console.print(table(accuracy_tables.two_stream(results.rows)))
+    return console
 
 
 def _row(model: str, settings: dict[str, str], recipe: Recipe, **facts: Any) -> Row:

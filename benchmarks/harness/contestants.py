@@ -26,6 +26,24 @@ from loaders.digest import sha256
 
 MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
 EXACT, TF32, HALF = "float32 without TF32", "TF32", "float16"
+_EXACT, _TF32, _GRAPH = {"use_tf32": "0"}, {"use_tf32": "1"}, {"enable_cuda_graph": "1"}
+GPU_WAYS: dict[str, tuple[tuple[bool, str, str, dict[str, str]], ...]] = {  # of a float16 file?
+    "cuda": (
+        (False, EXACT, "host", _EXACT),
+        (False, EXACT, "device", _EXACT),
+        (False, TF32, "host", _TF32),
+        (False, TF32, "device", _TF32),
+        (False, TF32, "device, graph", {**_TF32, **_GRAPH}),
+        (True, HALF, "host", {}),
+        (True, HALF, "device", {}),
+        (True, HALF, "device, graph", _GRAPH),
+    ),
+    "tensorrt": (
+        (False, "TensorRT's choice", "host", {}),
+        (False, "TensorRT's choice", "device", {}),
+        (False, HALF, "device", {"trt_fp16_enable": "1"}),
+    ),
+}
 _PROFILE_LIMIT = 300.0
 
 
@@ -88,36 +106,16 @@ def own(subject: Subject, provider: Provider, threads: int | None) -> list[Conte
 def _ways(subject: Subject, provider: Provider) -> list[_Way]:
     if provider == "cpu":
         return [_Way(path=subject.onnx)]
-    whole, half = [subject.onnx], [subject.half] if subject.half else []
+    files = {False: subject.onnx, True: subject.half}
     if Classifier(subject.onnx).metadata.precision == "float16":  # a file of the user's
-        whole, half = [], [subject.onnx]
-    graph, exact, tf32 = {"enable_cuda_graph": "1"}, {"use_tf32": "0"}, {"use_tf32": "1"}
-    ways = []
-    for path in whole if provider == "cuda" else []:
-        ways += [
-            _Way(path=path, settings=_named(EXACT, "host"), options=exact),
-            _Way(path=path, settings=_named(EXACT, "device"), binding="device", options=exact),
-            _Way(path=path, settings=_named(TF32, "host"), options=tf32),
-            _Way(path=path, settings=_named(TF32, "device"), binding="device", options=tf32),
-            _Way(path=path, settings=_named(TF32, "device, graph"), binding="device", options={**tf32, **graph}),
-        ]
-    for path in whole if provider == "tensorrt" else []:
-        ways += [
-            _Way(path=path, settings=_named("TensorRT's choice", "host")),
-            _Way(path=path, settings=_named("TensorRT's choice", "device"), binding="device"),
-            _Way(path=path, settings=_named(HALF, "device"), binding="device", options={"trt_fp16_enable": "1"}),
-        ]
-    for path in half if provider == "cuda" else []:
-        ways += [
-            _Way(path=path, settings=_named(HALF, "host")),
-            _Way(path=path, settings=_named(HALF, "device"), binding="device"),
-            _Way(path=path, settings=_named(HALF, "device, graph"), binding="device", options=graph),
-        ]
-    return ways
-
-
-def _named(precision: str, binding: str) -> dict[str, str]:
-    return {"precision": precision, "binding": binding}
+        files = {False: None, True: subject.onnx}
+    found = []
+    for half, precision, binding, options in GPU_WAYS[provider]:
+        path = files[half]
+        if path is not None:
+            settings = {"precision": precision, "binding": binding}
+            found.append(_Way(path=path, settings=settings, binding=binding.partition(",")[0], options=options))
+    return found
 
 
 def _placement(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -63,11 +63,6 @@ def pyav(spec: ClipSpec, threads: int = 1) -> Reader:
     return read
 
 
-def pyav_threads(spec: ClipSpec) -> Reader:
-    """PyAV with two codec threads."""
-    return pyav(spec, threads=2)
-
-
 def keras_video_generators(spec: ClipSpec) -> Reader:
     """The algorithm of that package: frames are read and converted up to the last one that it keeps.
 

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,23 +60,8 @@ class OnnxRuntimeRunner(Runner):
 
     def bind(self, clips: dict[str, np.ndarray]) -> Round:
         """Puts clips on the device, and returns what computes their answers there."""
-        session, ort = self.classifier.session, onnxruntime()
-        batch = len(next(iter(clips.values())))
-        binding = session.io_binding()
         # Kept: a captured graph reads and writes these very addresses.
-        self._bound = {name: ort.OrtValue.ortvalue_from_numpy(clip, self.device, 0) for name, clip in clips.items()}
-        for name, value in self._bound.items():
-            binding.bind_ortvalue_input(name, value)
-        for output in session.get_outputs():
-            shape = [batch, *output.shape[1:]]
-            value = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, self.device, 0)
-            self._bound[output.name] = value
-            binding.bind_ortvalue_output(output.name, value)
-
-        def run() -> None:
-            session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-
+        run, self._bound = bound(self.classifier.session, clips, self.device)
         return run
 
     def bound_answers(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -141,23 +127,42 @@ class DeviceMatrixRunner(Runner):
         self.facts["floating_point_operations"] = 2 * size**3
 
     def prepare(self, batch: int) -> Round:
-        ort, rng = onnxruntime(), np.random.default_rng(0)
-        binding = self.session.io_binding()
-        self._bound = []
-        for value in self.session.get_inputs():
-            kind = np.float16 if value.type == "tensor(float16)" else np.float32
-            matrix = rng.random((self.size, self.size), np.float32).astype(kind)
-            self._bound.append(ort.OrtValue.ortvalue_from_numpy(matrix, self.device, 0))
-            binding.bind_ortvalue_input(value.name, self._bound[-1])
-            product = ort.OrtValue.ortvalue_from_shape_and_type(matrix.shape, kind, self.device, 0)
-        self._bound.append(product)
-        binding.bind_ortvalue_output(self.session.get_outputs()[0].name, product)
-
-        def run() -> None:
-            self.session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-
+        rng = np.random.default_rng(0)
+        kinds = {value.name: value.type for value in self.session.get_inputs()}
+        matrices = {
+            name: rng.random((self.size, self.size), np.float32).astype(np.float16 if "float16" in kind else np.float32)
+            for name, kind in kinds.items()
+        }
+        run, self._bound = bound(self.session, matrices, self.device)
         return run
+
+
+def bound(session: Any, given: Mapping[str, np.ndarray], device: str) -> tuple[Round, dict[str, Any]]:
+    """What computes a session's outputs from and to memory of the device (I/O binding), and the values there.
+
+    Args:
+        session: of ONNX Runtime.
+        given: inputs by name; the first axis of each output is as long as theirs, of their other axes those that the
+            file leaves open.
+        device: `cpu` or `cuda`.
+    """
+    ort, binding = onnxruntime(), session.io_binding()
+    values = {name: ort.OrtValue.ortvalue_from_numpy(array, device, 0) for name, array in given.items()}
+    for name, value in values.items():
+        binding.bind_ortvalue_input(name, value)
+    first = next(iter(given.values()))
+    for output in session.get_outputs():
+        open_ends = [size if isinstance(size, int) else first.shape[-1] for size in output.shape[1:]]
+        kind = np.float16 if output.type == "tensor(float16)" else np.float32
+        shape = [len(first), *open_ends]
+        values[output.name] = ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, device, 0)
+        binding.bind_ortvalue_output(output.name, values[output.name])
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run, values
 
 
 def random_inputs(session: Any, batch: int) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ READERS: dict[str, tuple[Callable[[ClipSpec], Reader], int | None]] = {  # and t
     "decord": (decoders.decord, None),
     "torchcodec": (decoders.torchcodec, None),
     "PyAV, a thread each": (decoders.pyav, None),
-    "PyAV, 2 codec threads": (decoders.pyav_threads, 1),
+    "PyAV, 2 codec threads": (partial(decoders.pyav, threads=2), 1),
     "keras-video-generators' way": (decoders.keras_video_generators, 1),
 }
 

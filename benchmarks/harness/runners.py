@@ -142,7 +142,8 @@ class MatrixRunner(Runner):
 
 
 def _peak_mib() -> float:
-    """The most that this process had in memory. Linux hands `ru_maxrss` on from the process that started it."""
+    """The most that this process had in memory: psutil knows it on Windows alone, and Linux hands `ru_maxrss` on from
+    the process that started it."""
     status = Path("/proc/self/status")
     if status.is_file():
         found = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), "")

@@ -13,7 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.harness.records import Results, Setup, require_new
+from benchmarks.harness.machine import default_path, setup
+from benchmarks.harness.records import Kind, Results, Setup, require_new
+from benchmarks.harness.render import setting, table
+from benchmarks.harness.tables import KINDS
 from loaders.errors import ClipzooError
 from loaders.terminal import echo_json, text_console
 
@@ -55,6 +58,39 @@ def run_group(app: typer.Typer) -> None:
     except ClipzooError as error:
         text_console(stderr=True).print(f"error: {error}")
         sys.exit(error.exit_status)
+
+
+@contextmanager
+def measuring(
+    kind: Kind,
+    path: Path | None,
+    console: Console,
+    *,
+    on_gpu: bool = False,
+    threads: int | None = None,
+    quick: bool = False,
+    try_out: bool = False,
+) -> Iterator[Results]:
+    """A result file to add rows to, whose table is printed at the end, also of what Ctrl-C left.
+
+    Args:
+        kind: of the benchmark.
+        path: the file; where `default_path` says, if None.
+        console: where to print.
+        on_gpu: whether the GPU computes.
+        threads: of each runner, where they were asked for.
+        quick: a look, no result: nobody waits to see how quiet the machine is.
+        try_out: of another model, nearly: it is kept where looks are.
+    """
+    found = setup(kind, on_gpu=on_gpu, threads=threads, watch=0 if quick else WATCH)
+    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
+    with recording(path or default_path(found, quick=quick or try_out), found, console) as results:
+        try:
+            yield results
+        finally:
+            if results.rows:
+                console.print(table(KINDS[kind](results.rows)))
+                console.print(setting(results))
 
 
 @contextmanager

@@ -53,8 +53,10 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         limit: float | None = None,
     ) -> None:
-        from pebble import ProcessPool  # of an extra; `clipzoo bench` does without
-
+        try:
+            from pebble import ProcessPool  # of an extra; `clipzoo bench` does without
+        except ImportError:
+            raise ClipzooError('this needs pebble, which is not installed: pip install "clipzoo[bench]"') from None
         self.limit = limit
         self._pool: Any = ProcessPool(
             max_workers=1, context=get_context("spawn"), initializer=_enter, initargs=(dict(environment or {}),)
