@@ -27,6 +27,8 @@ CURVE = 3  # batch sizes; fewer are a table's business
 
 def draw(files: Sequence[Results]) -> list[Path]:
     """Draws the pictures of the result files of a folder, all of one kind, beside them, and returns their paths."""
+    if not files:
+        return []
     every = [row for results in files for row in results.rows if row.runner != MATRIX]
     rows = [row for row in every if row.measured]
     setup, folder = files[-1].setup, files[-1].path.parent
