@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
-from benchmarks.machine import cores, default_path, setup
-from benchmarks.results import Row
-from benchmarks.runners import BACKENDS, keras_device, keras_environment
-from benchmarks.script import Quick, ResultFile, recording, run_script
-from benchmarks.trainers import PRECISIONS
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.machine import cores
+from benchmarks.harness.records import Row
+from benchmarks.harness.runners import BACKENDS, figures, keras_device, keras_environment
+from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
+from benchmarks.harness.trainers import PRECISIONS
+from benchmarks.harness.workers import Worker, WorkerError
 from loaders.errors import ClipzooError
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.terminal import text_console
@@ -35,7 +34,7 @@ class Learner:
     """Trains one model on made motion clips, in a process of its own.
 
     Args:
-        precision: of `benchmarks.trainers.PRECISIONS`.
+        precision: of `benchmarks.harness.trainers.PRECISIONS`.
         gpu: whether the backend must be on a GPU.
     """
 
@@ -60,10 +59,9 @@ class Learner:
             options = OPTIONS.get(model, {})
             run = train(index, model, recipe, out=out, options=options, cache="memory", workers=cores())
             seconds = run.read_record()["seconds"]
-            result: Any = score(load_model(run.last), index.only("test"), batch=BATCH, workers=cores()).evaluate()
+            result = score(load_model(run.last), index.only("test"), batch=BATCH, workers=cores()).evaluate()
         return {
-            "top1": result.top1, "interval": list(result.interval), "clips": result.clips, "seconds": seconds,
-            "epochs": epochs, "seed": seed, "keras_device": self.device,
+            **figures(result), "seconds": seconds, "epochs": epochs, "seed": seed, "keras_device": self.device,
         }  # fmt: skip
 
 
@@ -87,14 +85,12 @@ def suite(
     installed = [name for name in backend or BACKENDS if find_spec(name)]
     if not installed:
         raise ClipzooError(f"none of {', '.join(backend or BACKENDS)} is installed")
-    found = setup("accuracy", on_gpu=on_gpu)
-    columns = ("model", "backend", "precision", "right (top-1)", "95 % interval", "trained in")
     title = f"{clips} motion clips, chance {1 / len(MOTIONS):.1%}, {epochs} epochs, seed {seed}"
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title)
     with (
-        recording(json_file or default_path(found, quick=quick), found, console) as results,
+        measuring("accuracy", json_file, console, on_gpu=on_gpu, quick=quick) as results,
         tempfile.TemporaryDirectory() as folder,
     ):
+        console.print(title)
         draw_motion_clips(folder, clips=clips, seed=seed)
         for name in names:
             for keras_backend in installed[:1] if quick else installed:
@@ -102,10 +98,7 @@ def suite(
                     row = Row(
                         model=name, runner=BACKENDS[keras_backend], settings={"precision": precision}, batch=BATCH
                     )
-                    row = learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu)
-                    results.add(row)
-                    table.add_row(name, keras_backend, precision, *_cells(row))
-    console.print(table)
+                    results.add(learn(row, keras_backend, Path(folder), epochs=epochs, seed=seed, gpu=on_gpu))
 
 
 def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: bool) -> Row:
@@ -121,13 +114,6 @@ def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: 
         if worker is not None:
             worker.close()
     return replace(row, turns=[[facts["seconds"]]], facts=facts)
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    if not row.measured:
-        return row.status, row.note[:60], ""
-    low, high = row.facts["interval"]
-    return f"{row.facts['top1']:.1%}", f"{low:.1%} to {high:.1%}", f"{row.facts['seconds']:.0f} s"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from export.cli import Verify, Workers
 from loaders.terminal import JsonFile, bar, text_console
@@ -47,9 +46,10 @@ def bench(
     json_file: JsonFile = None,
 ) -> None:
     """Measure an ONNX file's throughput in ONNX Runtime, on the provider that is asked for or not at all."""
+    from benchmarks.harness.machine import setup
+    from benchmarks.harness.render import table
+    from benchmarks.harness.script import recording
     from benchmarks.inference import bench as measure
-    from benchmarks.machine import setup
-    from benchmarks.script import recording
 
     console = text_console()
     found = setup("inference", on_gpu=provider != "cpu", threads=threads)
@@ -63,20 +63,15 @@ def bench(
             verify=verify,
             done=results.add if results else lambda _: None,
         )
-        columns = ("batch", "clips/s", "frames/s", "p50 ms", "p95 ms", "rounds")
+        columns = {
+            "batch": ("batch", "{}"), "clips/s": ("clips_per_second", "{:.1f}"),
+            "frames/s": ("frames_per_second", "{:.1f}"), "p50 ms": ("p50_ms", "{:.2f}"),
+            "p95 ms": ("p95_ms", "{:.2f}"), "rounds": ("rounds", "{}"),
+        }  # fmt: skip
         caption = "clips/s: clips over the time that passed, of the median turn; p50 and p95: of single rounds"
-        table = Table(*columns, title=f"{model}: {rows[0].name}", caption=caption)
-        for row in rows:
-            figures = row.summary()
-            table.add_row(
-                str(row.batch),
-                f"{figures['clips_per_second']:.1f}",
-                f"{figures['frames_per_second']:.1f}",
-                f"{figures['p50_ms']:.2f}",
-                f"{figures['p95_ms']:.2f}",
-                str(figures["rounds"]),
-            )
-        console.print(table)
+        figures = ({**row.summary(), "batch": row.batch} for row in rows)
+        cells = [[shown.format(each[name]) for name, shown in columns.values()] for each in figures]
+        console.print(table([tuple(columns), *cells], title=f"{model}: {rows[0].name}", caption=caption))
 
 
 @app.command()

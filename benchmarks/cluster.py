@@ -7,12 +7,12 @@ from math import inf
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.results import Row
-from benchmarks.script import run_script
-from benchmarks.trainers import TrainingRunner, Way
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.records import Row
+from benchmarks.harness.render import Cells, table
+from benchmarks.harness.script import run_script
+from benchmarks.harness.trainers import TrainingRunner, Way
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import card
@@ -90,23 +90,20 @@ def cluster(
     limits = Limits(rounds=3, seconds=0.5, most=1.0) if quick else Limits(rounds=6, seconds=3.0, most=6.0)
     rows: list[Row] = []
     measure(_contestants(model, batch, options), [batch], limits=limits, done=rows.append)
-    table = Table("virtual devices", "ms a step", "clips/s", title=f"{model}, batch {batch}, measured on this machine")
+    lines: list[Cells] = [("virtual devices", "ms a step", "clips/s")]
     for row in rows:
         cells = (
             (f"{1e3 * row.round_seconds.value:.0f}", f"{row.clips_per_second:.2f}")
             if row.measured
             else (row.status, row.note)
         )
-        table.add_row(row.settings["devices"], *cells)
-    console.print(table)
+        lines.append((row.settings["devices"], *cells))
+    console.print(table(lines, title=f"{model}, batch {batch}, measured on this machine"))
     console.print("virtual devices share the machine's cores: they show what sharing a step costs, not what it gains")
     first = next(row for row in rows if row.settings["devices"] == "1")
     if not first.measured:
         raise ClipzooError(f"{model}: its step could not be measured ({first.note})")
-    table = Table(
-        "hosts", "exchange ms", "step ms, at worst", "clips/s, at worst", "efficiency, worst to best",
-        title=f"planned: {first.facts['gradient_bytes'] / 2**20:.1f} MiB of gradients over {bandwidth:g} Gbit/s",
-    )  # fmt: skip
+    lines = [("hosts", "exchange ms", "step ms, at worst", "clips/s, at worst", "efficiency, worst to best")]
     for count in sorted({1, hosts, *(2**power for power in range(hosts.bit_length()))}):
         plan = Plan(
             hosts=count,
@@ -116,11 +113,12 @@ def cluster(
         )
         worst, best = plan.efficiency
         step = plan.step + plan.exchange
-        table.add_row(
+        lines.append((
             str(count), f"{1e3 * plan.exchange:.1f}", f"{1e3 * step:.1f}", f"{count * batch / step:.2f}",
             f"{worst:.1%} to {best:.1%}",
-        )  # fmt: skip
-    console.print(table)
+        ))  # fmt: skip
+    title = f"planned: {first.facts['gradient_bytes'] / 2**20:.1f} MiB of gradients over {bandwidth:g} Gbit/s"
+    console.print(table(lines, title=title))
 
 
 def _contestants(model: str, batch: int, options: dict[str, Any]) -> list[Contestant]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
-from benchmarks.results import Results, Row
-from benchmarks.script import run_script
-from benchmarks.statistics import LEVEL, Interval, unpaired_ratio
+from benchmarks.harness.records import Results, Row
+from benchmarks.harness.render import table
+from benchmarks.harness.script import run_script
+from benchmarks.harness.statistics import LEVEL, Interval, unpaired_ratio
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 
@@ -69,15 +69,14 @@ def show(
     console = text_console()
     a, b = Results.load(first), Results.load(second)
     found = compare(a, b)
-    columns = ("model", "batch", "runner", "B is", "interval", "")
-    table = Table(*(Column(name, no_wrap=True) for name in columns))
+    lines = [("model", "batch", "runner", "B is", "interval", "")]
     for difference in found:
         row, ratio = difference.row, difference.ratio
         said = ("faster" if ratio.value > 1 else "slower") if difference.differs else "no difference shown"
         said = said if ratio.high < inf else "too few turns to tell"
         interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
-        table.add_row(row.model, str(row.batch), row.name, f"{ratio.value:.2f} times as fast", interval, said)
-    console.print(table)
+        lines.append((row.model, str(row.batch), row.name, f"{ratio.value:.2f} times as fast", interval, said))
+    console.print(table(lines))
     for name in ("device", "driver", "cores", "threads", "commit", "load"):
         old, new = getattr(a.setup, name), getattr(b.setup, name)
         if old != new:

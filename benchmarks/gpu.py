@@ -10,15 +10,13 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.table import Column, Table
 
-from benchmarks.contestants import OURS
-from benchmarks.machine import CUDA_LIBRARIES, default_path, gpu, setup
-from benchmarks.models import Prepared, matrix_file, stored_answers
-from benchmarks.onnx_runners import OnnxRuntimeRunner
-from benchmarks.results import Row
-from benchmarks.script import ResultFile, recording, run_group
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.machine import CUDA_LIBRARIES, gpu
+from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.prepared import Prepared, matrix_file, stored_answers
+from benchmarks.harness.records import OURS, Row
+from benchmarks.harness.script import ResultFile, measuring, run_group
+from benchmarks.harness.workers import Worker, WorkerError
 from export.metadata import Precision
 from export.parity import Parity, compare
 from export.runtime import Classifier
@@ -64,7 +62,8 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     if provider != "cpu":
         if found is None:
             raise ClipzooError(
-                "nvidia-smi finds no GPU: is the driver installed, and the GPU passed into the container?"
+                "no NVIDIA GPU is found: is the driver installed, the GPU passed into the container, and nvidia-ml-py "
+                'there (pip install "clipzoo[bench]")?'
             )
         console.print(
             f"GPU: {found.name}, driver {found.driver}, {found.used_mib:.0f} of {found.total_mib:.0f} MiB in use"
@@ -107,37 +106,25 @@ def correctness(
     console = text_console()
     require_provider(provider)
     names = prepared_models(folder)
-    found = setup("correctness", on_gpu=provider != "cpu")
-    columns = ("model", "computes in", "from Keras", "from the CPU", "allowed", "same class", "elsewhere", "")
-    table = Table(*(Column(name, no_wrap=True) for name in columns))
-    wrong: list[str] = []
-    with recording(json_file or default_path(found), found, console) as results:
+    with measuring("correctness", json_file, console, on_gpu=provider != "cpu", quick=True) as results:
         for name in names:
-            for row in check_answers(Prepared(folder, name), provider, done=results.add):
-                facts = row.facts
-                failed = {"ok": "", "not available": "not available"}.get(row.status, "WRONG")
-                wrong += [f"{row.model} in {row.settings['precision']}: {row.note}"] if failed == "WRONG" else []
-                cells = [f"{facts[k]:.1e}" if k in facts else "-" for k in ("from_keras", "from_cpu", "allowed")]
-                same = f"{facts['same_decision']:.0%}" if "same_decision" in facts else "-"
-                table.add_row(
-                    row.model, row.settings["precision"], *cells, same, str(len(facts.get("elsewhere", ()))), failed
-                )
-    console.print(table)
+            check_answers(Prepared(folder, name), provider, done=results.add)
+    failed = [row for row in results.rows if row.status not in ("ok", "not available")]
+    wrong = [f"{row.model} in {row.settings['precision']}: {row.note}" for row in failed]
     if wrong:
         raise WorkerError("; ".join(wrong), "failed")
 
 
-def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callable[[Row], object]) -> list[Row]:
+def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callable[[Row], object]) -> None:
     """Runs a model's files in every precision that the provider has.
+
+    A row for each precision: `failed` where an answer is out of its bound, a class differs, or nodes other than
+    those that compute shapes ran on another provider; `not available` where a graph cannot be captured.
 
     Args:
         prepared: the files, with Keras's answers.
         provider: of ONNX Runtime.
         done: called with each row.
-
-    Returns:
-        A row for each precision: `failed` where an answer is out of its bound, a class differs, or nodes other than
-        those that compute shapes ran on another provider; `not available` where a graph cannot be captured.
     """
     clips = stored_answers(prepared.answers)[0]
     ways: list[tuple[str, Path, dict[str, str]]] = [("float32", prepared.onnx, {})]
@@ -151,7 +138,6 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
         ways = [("TensorRT's choice", prepared.onnx, {})]
     if prepared.half.is_file():
         ways.append(("float16", prepared.half, {}))
-    rows = []
     for precision, path, options in ways:
         row = Row(
             model=prepared.model, runner=OURS, settings={"provider": str(provider), "precision": precision},
@@ -167,9 +153,7 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
         finally:
             if worker is not None:
                 worker.close()
-        rows.append(row)
         done(row)
-    return rows
 
 
 def prepared_models(folder: Path) -> list[str]:

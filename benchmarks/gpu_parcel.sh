@@ -28,7 +28,7 @@ tar -C "$work" -czf "$work/all/project.tar.gz" clipzoo
 
 if [ -z "${WITHOUT_WHEELS:-}" ]; then
   echo "wheels for Python $version"
-  wanted=(keras onnxruntime-gpu opencv-python-headless typer rich matplotlib pebble filelock psutil)
+  wanted=(keras onnxruntime-gpu opencv-python-headless typer rich matplotlib pebble filelock psutil scipy nvidia-ml-py)
   [ -z "${WITH_CUDA:-}" ] || wanted+=("onnxruntime-gpu[cuda,cudnn]" "jax[cuda13]")
   platforms=(); for n in 2_39 2_35 2_34 2_31 2_28 2_27 2_24 2_17; do platforms+=(--platform "manylinux_${n}_x86_64"); done
   "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')" ||

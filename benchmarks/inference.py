@@ -9,25 +9,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
-from benchmarks.contestants import (
-    MATRIX,
-    OURS,
+from benchmarks.harness.contestants import (
     Subject,
     missing_exports,
     own,
     own_row,
     peers,
-    share_of_matrix_rate,
 )
-from benchmarks.groups import Limits, measure
-from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, matrix_file, prepare, stored_answers, write_matrices
-from benchmarks.onnx_runners import OnnxRuntimeRunner
-from benchmarks.results import Row, times_as_fast
-from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.groups import Limits, measure
+from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
+from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
+from benchmarks.harness.records import Row
+from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.errors import ClipzooError
@@ -142,12 +136,8 @@ def suite(
     for name in names:
         console.print(f"{name}: finding its files, or making them")
         subjects.append(_subject(name, folder, provider))
-    found = setup("inference", on_gpu=provider != "cpu", threads=threads, watch=0 if quick else WATCH)
-    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
-    path = json_file or default_path(found, quick=quick)
-    with recording(path, found, console) as results:
+    with measuring("inference", json_file, console, on_gpu=provider != "cpu", threads=threads, quick=quick) as results:
         for name, subject in zip(names, subjects, strict=True):
-            begun = len(results.rows)
             console.print(f"{name}: measuring, all runners taking turns, batch {', '.join(map(str, batches))}")
             for missing in missing_exports(subject, batches):
                 results.add(missing)
@@ -159,7 +149,6 @@ def suite(
                 threads=threads,
                 done=results.add,
             )
-            _print(console, results.rows[begun:])
 
 
 def _subject(name: str, folder: Path | None, provider: str) -> Subject:
@@ -173,36 +162,6 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     half = prepared.half if on_gpu and prepared.half.is_file() else None
     cost = stored_answers(prepared.answers)[2]
     return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
-
-
-def _print(console: Console, rows: Sequence[Row]) -> None:
-    columns = ("batch", "runner", "p50 ms", "p95 ms", "clips/s", "frames/s", "time", "memory")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=rows[-1].model)
-    for row in rows:
-        if not row.measured:
-            table.add_row(str(row.batch), row.name, row.status, row.note[:60])
-            continue
-        if row.runner == MATRIX:
-            rate = row.facts["floating_point_operations"] / row.round_seconds.value / 1e9
-            table.add_row(str(row.batch), f"{row.runner}, {rate:.0f} GFLOP/s")
-            continue
-        own = next((r for r in rows if r.runner == OURS and r.batch == row.batch and r.measured), row)
-        ratio = "1" if own is row else f"{times_as_fast(own, row).value:.2f} times"
-        share = share_of_matrix_rate(row, rows)
-        if own is row and share:
-            ratio = f"1 ({share:.0%} of matrix rate)"
-        figures = row.summary()
-        table.add_row(
-            str(row.batch),
-            row.name,
-            f"{figures['p50_ms']:.2f}",
-            f"{figures['p95_ms']:.2f}",
-            f"{figures['clips_per_second']:.1f}",
-            f"{figures['frames_per_second']:.0f}",
-            ratio,
-            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.machine import default_path, setup
-from benchmarks.models import Prepared, motion_clips, prepare
-from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import Round, Runner
-from benchmarks.script import WATCH, PreparedFolder, Quick, ResultFile, recording, run_script
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.models import motion_clips
+from benchmarks.harness.prepared import Prepared, prepare
+from benchmarks.harness.records import Row
+from benchmarks.harness.runners import Round, Runner
+from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.session import Provider, require_provider
 from loaders.clip import read_batches
@@ -124,14 +122,10 @@ def suite(
     names = models or (["mobilenet_gru"] if quick else ["convnet_gru", "mobilenet_gru", "mobilenetv2_gru"])
     files = _files(videos, clips)
     paths = [_onnx(name, folder) for name in names]
-    found = setup("pipeline", on_gpu=provider != "cpu", watch=0 if quick else WATCH)
-    path = json_file or default_path(found, quick=quick)
-    with recording(path, found, console) as results:
+    with measuring("pipeline", json_file, console, on_gpu=provider != "cpu", quick=quick) as results:
         for onnx in paths:
-            begun = len(results.rows)
             limits = QUICK if quick else None
             pipeline(onnx, files, provider=provider, workers=workers, limits=limits, done=results.add)  # type: ignore[arg-type]
-            _print(console, results.rows[begun:])
 
 
 def _files(videos: Path | None, clips: int) -> list[Path]:
@@ -148,22 +142,6 @@ def _onnx(name: str, folder: Path | None) -> Path:
     if folder is None:
         return prepare(name, keras_export=False).onnx
     return Prepared(folder, name).require_onnx()
-
-
-def _print(console: Console, rows: Sequence[Row]) -> None:
-    table = Table(
-        "step", "ms a round", "clips/s", "time of the overlapped", title=f"{rows[0].model}, {rows[0].batch} files"
-    )
-    first: Any = next((row for row in rows if row.measured), None)
-    for row in rows:
-        if not row.measured:
-            table.add_row(row.settings["step"], row.status, row.note[:60])
-            continue
-        ratio = f"{times_as_fast(first, row).value:.2f} times"
-        table.add_row(
-            row.settings["step"], f"{1e3 * row.round_seconds.value:.0f}", f"{row.clips_per_second:.1f}", ratio
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":

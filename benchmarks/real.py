@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
-from statistics import fmean
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from benchmarks.machine import cores
-from benchmarks.results import FOLDER
-from benchmarks.script import run_script
-from loaders.atomic import write_text
-from loaders.errors import ClipzooError
+from benchmarks.harness.machine import cores
+from benchmarks.harness.records import Row, newest, side_by_side
+from benchmarks.harness.runners import BACKENDS
+from benchmarks.harness.script import measuring, run_script
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.terminal import text_console
-from zoo.evaluation import wilson
 from zoo.settings import read_settings
-
-REAL = FOLDER / "real"
 
 
 def main(
@@ -35,28 +31,47 @@ def main(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="OPTION=VALUE of the model, where a default cannot be had.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the result files, one a training.")] = REAL,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the result files; that of this machine, if left out.")
+    ] = None,
 ) -> None:
-    """Train by the recipe `auto`, export, and score the ONNX file on test clips; what has a result file is left."""
+    """Train by the recipe `auto`, export, and score the ONNX file on test clips; what has a row already is left."""
     from zoo.backend import start_backend
 
     console = text_console()
     console.print(start_backend(training=True))
     index, options = index_csv(clips, root=clips.parent), read_settings(None, settings or []).model
-    for name in model:
-        for each in seed:
-            parts = index.folds(folds, validation=0.15, seed=each) if folds else [index]
-            for number, part in enumerate(parts):
-                fold = f"-fold{number + 1}of{folds}" if folds else ""
-                path = out / f"{clips.parent.name}-{name}-seed{each}{fold}.json"
-                if path.exists():
-                    console.print(f"{path.name}: is there")
+    known = side_by_side("real", out) if out else newest("real")
+    done = {row.key for results in known for row in results.rows}
+    file = out / f"real-{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl" if out else None
+    with measuring("real", file, console) as results:
+        for name, each in product(model, seed):
+            for number, part in enumerate(index.folds(folds, validation=0.15, seed=each) if folds else [index]):
+                fold = f"{number + 1} of {folds}" if folds else ""
+                row = planned_row(clips.parent.name, name, options=options, seed=each, fold=fold)
+                if row.key in done:
+                    console.print(f"{row.model}, {row.name}: is there")
                     continue
-                row: dict[str, Any] = {"clips": clips.parent.name, "folds": folds, "said": options}
-                row |= learn(part, name, options=options, seed=each, say=console.print)
-                write_text(path, json.dumps(row, indent=1) + "\n")
-                low, high = row["interval"]
-                console.print(f"{path.name}: top-1 {row['top1']:.1%} ({low:.1%} to {high:.1%})")
+                facts = learn(part, name, options=options, seed=each, say=console.print)
+                results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": options, **facts}))
+
+
+def planned_row(clips: str, model: str, *, options: dict[str, Any], seed: int, fold: str = "") -> Row:
+    """What is known of a training before it, and tells it from those that are done.
+
+    Args:
+        clips: name of the dataset.
+        model: a name in the zoo.
+        options: of it; files of weights are of one machine, and left out.
+        seed: of the recipe.
+        fold: such as `1 of 5`; empty for the dataset's own split.
+    """
+    import keras
+
+    said = ", ".join(f"{name} {value}" for name, value in options.items() if "weights" not in name)
+    settings = {"clips": clips, "options": said, "seed": str(seed), "fold": fold}
+    settings = {name: value for name, value in settings.items() if value}
+    return Row(model=model, runner=BACKENDS[keras.backend.backend()], settings=settings, batch=0)
 
 
 def learn(
@@ -104,69 +119,8 @@ def learn(
         "validation_top1": best.get("val_accuracy"), "training_top1": trained.top1, "training_clips": trained.clips,
         "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
-        "files": list(scores.files),
+        "files": list(scores.files), "labels": list(result.labels), "confusion": result.confusion,
     }  # fmt: skip
-
-
-def table(folder: Path = REAL) -> str:
-    """What the result files say: a row for each dataset, model and seed; of folds, all clips together."""
-    heads = ("dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE")
-    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    found = _trainings(folder)
-    for each in found:
-        low, high = wilson(each.right.count("1"), len(each.right))
-        said = {key: value for key, value in each.files[0]["said"].items() if "weights" not in key}
-        name = ", ".join((each.model, *(f"{key} {value}" for key, value in said.items())))
-        training, validation, error = (
-            f"{fmean(file[key] for file in each.files):.1%}"
-            for key in ("training_top1", "validation_top1", "calibration_error")
-        )
-        test = f"{each.top1:.1%} of {len(each.right)}"
-        cells = (each.clips, name, str(each.seed), training, validation, test, f"{low:.1%} to {high:.1%}", error)
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) if found else ""
-
-
-def shares(clips: str, folder: Path = REAL) -> dict[str, float]:
-    """Model -> top-1 on the test clips of a dataset, the mean of its seeds."""
-    found: dict[str, list[float]] = {}
-    for each in _trainings(folder):
-        if each.clips == clips:
-            found.setdefault(each.model, []).append(each.top1)
-    return {model: fmean(values) for model, values in found.items()}
-
-
-class _Training(NamedTuple):
-    """One training, or all folds of one seed: together they answer every clip once."""
-
-    clips: str
-    model: str
-    seed: int
-    files: list[dict[str, Any]]
-
-    @property
-    def right(self) -> str:
-        return "".join(file["right"] for file in self.files)
-
-    @property
-    def top1(self) -> float:
-        return self.right.count("1") / len(self.right)
-
-
-def _trainings(folder: Path) -> list[_Training]:
-    """Those whose files are all there."""
-    found: dict[tuple[str, str, int, int], list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-            found.setdefault((row["clips"], row["model"], row["seed"], row["folds"]), []).append(row)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ClipzooError(f"{path}: cannot be read as a result ({error})") from None
-    return [
-        _Training(clips, model, seed, files)
-        for (clips, model, seed, folds), files in found.items()
-        if len(files) == max(1, folds)
-    ]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from benchmarks.results import Results
+from benchmarks.harness.records import Results
 from export.scoring import score
 from loaders.atomic import require_writable
 from loaders.digest import sha256

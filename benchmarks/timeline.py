@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,16 +10,13 @@ from typing import Annotated, Any
 import cv2
 import numpy as np
 import typer
-from rich.table import Table
 
-from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision
-from benchmarks.machine import VERSIONED
-from benchmarks.results import FOLDER, require_new
-from benchmarks.script import run_script
+from benchmarks.harness.localization import OVERLAPS, average_precisions, mean_average_precision
+from benchmarks.harness.records import OURS, Row
+from benchmarks.harness.script import ResultFile, measuring, run_script
 from export.runtime import Classifier
 from export.segments import Segment
 from export.timeline import OFF, ON, Timeline, predict_timeline
-from loaders.atomic import write_text
 from loaders.decode import read_frames
 from loaders.digest import sha256
 from loaders.errors import ClipzooError
@@ -28,7 +24,6 @@ from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.motion_jpeg import write_motion_jpeg
 from loaders.terminal import bar, text_console
-from zoo.backend import versions
 
 FPS = 30.0
 SIZE = (320, 240)  # width and height, pixels: those of HMDB51's clips
@@ -45,14 +40,10 @@ def main(
     on: Annotated[float, typer.Option(help="Probability that a segment reaches.")] = ON,
     off: Annotated[float, typer.Option(help="Probability below which it ends.")] = OFF,
     least: Annotated[float | None, typer.Option(help="Seconds of a segment; a window if left out.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The result file; in benchmarks/results/timeline/ if left out.")
-    ] = None,
+    json_file: ResultFile = None,
 ) -> None:
     """Join test clips end to end, find their actions again, and give mean average precision at temporal overlaps."""
     console, stderr = text_console(), text_console(stderr=True)
-    out = json_file or FOLDER / "timeline" / f"{clips.parent.name}-{model.stem}-seed{seed}.json"
-    require_new(out)
     classifier = Classifier(model)
     index = index_csv(clips, root=clips.parent).only("test").with_labels(classifier.labels)
     orders = draw(index, videos=videos, each=each, seed=seed)
@@ -67,20 +58,23 @@ def main(
             advance()
     segments = {name: timeline.segments for name, timeline in found.items()}
     first = next(iter(found.values()))
-    row = {
-        "clips": clips.parent.name, "model": classifier.metadata.model, "file": model.name, "sha256": sha256(model),
-        "seed": seed, "videos": videos, "each": each, "window": first.window, "hop": first.hop, "on": on, "off": off,
-        "least": first.least, "versions": versions(VERSIONED), **scores(segments, truth),
-        "found": {name: [list(segment) for segment in each] for name, each in segments.items()},
-        "truth": {name: [list(segment) for segment in each] for name, each in truth.items()},
-    }  # fmt: skip
-    write_text(out, json.dumps(row, indent=1, ensure_ascii=False) + "\n")
+    row = Row(
+        model=classifier.metadata.model,
+        runner=OURS,
+        settings={"clips": clips.parent.name, "seed": str(seed)},
+        batch=videos,
+        sha256=sha256(model),
+        facts={
+            "file": model.name, "each": each, "window": first.window, "hop": first.hop, "on": on, "off": off,
+            "least": first.least, **scores(segments, truth),
+            "found": {name: [list(segment) for segment in held] for name, held in segments.items()},
+            "truth": {name: [list(segment) for segment in held] for name, held in truth.items()},
+        },
+    )  # fmt: skip
     made, right = (sum(map(len, held.values())) for held in (segments, truth))
-    table = Table("overlap (tIoU)", "mean average precision", title=f"{model.name}: {made} segments, {right} true ones")
-    for least_overlap, value in row["mean_average_precision"].items():
-        table.add_row(least_overlap, f"{value:.1%}")
-    console.print(table)
-    console.print(f"wrote {out}")
+    console.print(f"{model.name}: {made} segments, {right} true ones")
+    with measuring("timeline", json_file, console, quick=False) as results:
+        results.add(row)
 
 
 def scores(found: dict[str, Any], truth: dict[str, list[Segment]]) -> dict[str, Any]:

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.machine import cores, default_path, gpu, setup
-from benchmarks.models import CLASSES, motion_clips
-from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import BACKENDS, keras_environment
-from benchmarks.script import WATCH, Quick, ResultFile, recording, run_script
-from benchmarks.trainers import (
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.machine import cores, gpu
+from benchmarks.harness.models import CLASSES, motion_clips
+from benchmarks.harness.records import Row
+from benchmarks.harness.runners import BACKENDS, keras_environment
+from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
+from benchmarks.harness.trainers import (
     CPU_STEPS,
     GPU_STEPS,
     GPU_WAYS,
@@ -29,12 +27,12 @@ from benchmarks.trainers import (
     TrainingRunner,
     Way,
 )
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.workers import Worker, WorkerError
 from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
-from zoo.registry import card, list_models
+from zoo.registry import card, create_model, list_models
 
 # A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
 LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
@@ -152,7 +150,7 @@ def suite(
         raise ClipzooError(f"--provider {provider} must be cpu or cuda: Keras trains on no other")
     on_gpu = provider == "cuda"
     if on_gpu and gpu() is None:
-        raise ClipzooError("provider 'cuda': nvidia-smi finds no GPU on this host")
+        raise ClipzooError("provider 'cuda': no NVIDIA GPU is found on this host (by nvidia-ml-py, of clipzoo[bench])")
     names = models or (["convnet_gru"] if quick else list_models())
     for name in names:
         card(name)
@@ -170,15 +168,11 @@ def suite(
     options = parse_options(set_)
     if options:
         _check_options(names, options, backend=installed[0])
-    found = setup("training", on_gpu=on_gpu, watch=0 if quick else WATCH)
     clips = (videos or motion_clips(GPU_VIDEO if on_gpu else CPU_VIDEO)).resolve()
     index_folder(clips)
-    console.print(f"{found.device}, {found.cores} cores; {found.load:g} cores were busy before")
-    path = json_file or default_path(found, quick=quick or bool(options))  # of another model, nearly
-    with recording(path, found, console) as results:
+    with measuring("training", json_file, console, on_gpu=on_gpu, quick=quick, try_out=bool(options)) as results:
         for name in names:
             for one in backend or installed:
-                begun = len(results.rows)
                 console.print(f"{name}: measuring on {BACKENDS[one]}, all ways taking turns")
                 training(
                     name,
@@ -192,48 +186,16 @@ def suite(
                     on_gpu=on_gpu,
                     done=results.add,
                 )
-                print_rows(console, results.rows[begun:])
-
-
-class _Maker:
-    """Makes models in a process of its own: the one that measures others imports no Keras."""
-
-    def make(self, model: str, options: dict[str, Any]) -> None:
-        from zoo.registry import create_model
-
-        create_model(model, classes=CLASSES, **options)
 
 
 def _check_options(models: Sequence[str], options: dict[str, Any], *, backend: str) -> None:
-    worker = Worker(_Maker, {}, environment=keras_environment(backend, gpu=False))
-    try:
-        for model in models:
-            worker.call("make", model, options)
-    except WorkerError as error:
-        raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
-    finally:
-        worker.close()
-
-
-def print_rows(console: Console, rows: Sequence[Row]) -> None:
-    """A table of one model, each row beside the first of its backend."""
-    columns = ("runner", "ms a step", "clips/s", "of the first's speed", "waiting", "compile s", "memory")
-    table = Table(*(Column(name, no_wrap=True) for name in columns), title=f"{rows[0].model}, batch {rows[0].batch}")
-    for row in rows:
-        if not row.measured:
-            table.add_row(row.name, row.status, row.note[:60])
-            continue
-        first = next((r for r in rows if r.runner == row.runner and r.measured), row)
-        table.add_row(
-            row.name,
-            f"{1e3 * row.round_seconds.value:.1f}",
-            f"{row.clips_per_second:.2f}",
-            f"{times_as_fast(row, first).value:.2f}",
-            f"{row.facts['data_wait']:.0%}",
-            f"{row.facts['compile_seconds']:.1f}",
-            f"{row.facts.get('gpu_memory_mib') or row.facts['peak_memory_mib']:.0f} MiB",
-        )
-    console.print(table)
+    """In a process of its own: the one that measures others imports no Keras."""
+    for model in models:
+        try:
+            arguments = {"name": model, "classes": CLASSES, **options}
+            Worker(create_model, arguments, environment=keras_environment(backend, gpu=False)).close()
+        except WorkerError as error:
+            raise ClipzooError(f"--set {', '.join(options)}: {error}") from None
 
 
 if __name__ == "__main__":

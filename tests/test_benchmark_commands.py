@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import training
 from benchmarks.compare import compare
-from benchmarks.plots import draw
-from benchmarks.results import Results
+from benchmarks.harness.plots import draw
+from benchmarks.harness.records import Results
 from loaders import ClipSpec, ClipzooError
 from tests.support.commands import HANG, ROOT, invoke_script, refused, script, wait_for
 from tests.support.onnx_files import write_model
@@ -104,7 +104,7 @@ def test_mistakes_are_sentences(file: Path, tmp_path: Path) -> None:
     refuses("is not an ONNX file", "inference", "--models", tmp_path / "text.onnx", *to)
     refuses("no such file", "inference", "--models", tmp_path / "none.onnx", *to)
     refuses("python -m benchmarks.models", "inference", "--models", "convnet_gru", "--folder", tmp_path, *to)
-    refuses("finds no GPU", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
+    refuses("no NVIDIA GPU is found", "training", "--models", "convnet_gru", "--provider", "cuda", *to)
     refuses("torch", "training", "--backend", "torch", *to)
     refuses("must be one of", "training", "--precision", "half", *to)
     refuses("must be one of", "training", "--clips", "disk", *to)

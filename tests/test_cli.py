@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.results import Results
+from benchmarks.harness.records import Results
 from loaders import ClipIndex
 from loaders.terminal import text_console
 from tests.support.commands import ROOT, clipzoo, invoke, refused

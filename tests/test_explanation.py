@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from loaders import ClipSpec, ClipzooError, read_inputs
 from loaders.motion_jpeg import write_motion_jpeg
 from tests.support import squares

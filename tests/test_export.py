@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from export import Classifier, ParityError, to_onnx
 from export.fair import made_clips
 from export.graph import pool_before_normalising

@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from export import Classifier, to_onnx
 from export.describe import describe
 from export.fair import made_clips

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.models import enliven, leaves
+from benchmarks.harness.models import enliven, leaves
 from export.scoring import score
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipzooError
 from loaders.cache import DiskCache, MemoryCache

@@ -8,16 +8,17 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks.gpu import prepared_models
-from benchmarks.machine import Gpu, gpu
-from benchmarks.models import Prepared, prepare, write_matrices
-from benchmarks.results import Results
-from benchmarks.runners import BACKENDS
-from benchmarks.trainers import WAYS
+from benchmarks.harness.machine import Gpu, gpu
+from benchmarks.harness.prepared import Prepared, prepare, write_matrices
+from benchmarks.harness.records import Results
+from benchmarks.harness.runners import BACKENDS
+from benchmarks.harness.trainers import WAYS
 from export import Classifier
 from loaders import ClipzooError
 from tests.support.commands import HANG, bash, clipzoo, invoke_script, refused, script
@@ -130,7 +131,7 @@ def test_a_host_is_checked_and_its_answers_are_held_against_the_stored_ones(leve
 
 
 def test_what_is_missing_is_named(levels: Prepared, tmp_path: Path) -> None:
-    refused(invoke_script("gpu", "check", "--folder", levels.folder), "nvidia-smi finds no GPU")
+    refused(invoke_script("gpu", "check", "--folder", levels.folder), "no NVIDIA GPU is found")
     refused(invoke_script("gpu", "correctness", "--folder", levels.folder), "'cuda' is not in this ONNX Runtime")
     refused(invoke_script("gpu", "check", "--provider", "cpu", "--folder", tmp_path), "python -m benchmarks.models")
     with pytest.raises(ClipzooError, match="holds no models"):
@@ -192,9 +193,28 @@ def test_the_gpu_package_works_on_a_cpu_and_names_the_library_that_is_missing(le
     assert "'cuda' was asked for, but CPUExecutionProvider is in use: libcublas" in done.stderr
 
 
-def test_what_nvidia_smi_says_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = tmp_path / "nvidia-smi"
-    said.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.159.04, 12, 143771, 3, 1980, 344.24, [N/A]'\n")
-    said.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert gpu() == Gpu("NVIDIA H200", "580.159.04", 12, 143771, 3, clock_mhz=1980, power_watts=344.24, celsius=0)
+def test_what_the_gpu_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class RefusedError(Exception):
+        pass
+
+    def refuse(*_: object) -> None:
+        raise RefusedError
+
+    asked: list[object] = []
+    nvml = SimpleNamespace(
+        NVMLError=RefusedError, NVML_CLOCK_SM=1, NVML_TEMPERATURE_GPU=0, nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByIndex=asked.append, nvmlDeviceGetHandleByUUID=asked.append,
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(used=12 * 2**20, total=143771 * 2**20),
+        nvmlDeviceGetUtilizationRates=lambda _: SimpleNamespace(gpu=3), nvmlDeviceGetName=lambda _: "NVIDIA H200",
+        nvmlSystemGetDriverVersion=lambda: "580.159.04", nvmlDeviceGetClockInfo=lambda _, clock: 1980,
+        nvmlDeviceGetPowerUsage=lambda _: 344240, nvmlDeviceGetTemperature=refuse,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    for visible in ("", "-1", "2,3", "GPU-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert gpu() == Gpu("NVIDIA H200", "580.159.04", 12, 143771, 3, clock_mhz=1980, power_watts=344.24, celsius=0)
+    assert asked == [0, 0, 2, "GPU-1"]
+    nvml.nvmlInit = refuse  # no driver
+    assert gpu() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # no library
+    assert gpu() is None

@@ -290,7 +290,7 @@ def test_a_backbone_takes_a_still_group_as_a_grey_photograph_and_keeps_the_order
 @pytest.mark.keras
 def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: Path) -> None:
     import zoo
-    from benchmarks.models import enliven
+    from benchmarks.harness.models import enliven
     from tests.support.models import SMALL
     from zoo.backbones import backbone
 
@@ -308,7 +308,7 @@ def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: 
 @pytest.mark.slow
 def test_a_model_trains_and_its_file_answers_for_videos_as_keras_does(motion: ClipIndex, tmp_path: Path) -> None:
     import zoo
-    from benchmarks.models import enliven
+    from benchmarks.harness.models import enliven
     from export import to_onnx
     from tests.support.models import SMALL
 

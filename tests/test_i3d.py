@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 import zoo
-from benchmarks.models import leaves
+from benchmarks.harness.models import leaves
 from export import Classifier, to_onnx
 from loaders import ClipSpec, ClipzooError, read_clip
 from tests.support.marks import not_the_backend_s

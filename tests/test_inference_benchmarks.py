@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import bench, groups
-from benchmarks.contestants import MATRIX, OURS, Subject, share_of_matrix_rate
-from benchmarks.groups import Limits
+from benchmarks import bench
+from benchmarks.harness import groups
+from benchmarks.harness.contestants import Subject, share_of_matrix_rate
+from benchmarks.harness.groups import Limits
+from benchmarks.harness.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
+from benchmarks.harness.prepared import matrix_file, write_matrices
+from benchmarks.harness.records import MATRIX, OURS, Row
 from benchmarks.inference import compare_runtimes
-from benchmarks.models import matrix_file, write_matrices
-from benchmarks.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
 from benchmarks.pipeline import STEPS, pipeline
-from benchmarks.results import Row
 from export import Classifier
 from loaders import ClipIndex, ClipSpec
 from tests.support.clock import WorkerHere, fake

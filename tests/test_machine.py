@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine
+from benchmarks.harness import machine
 from tests.support.commands import ROOT
 
 
@@ -78,8 +78,8 @@ def test_benchmarks_start_where_there_are_neither_resource_nor_signals_of_unix(t
         "sys.modules['resource'] = None\n"
         "del signal.SIGKILL\n"
         "import os; del os.sysconf, os.getloadavg\n"
-        "import benchmarks.workers, benchmarks.runners\n"
-        "from benchmarks.machine import setup\n"
+        "import benchmarks.harness.workers, benchmarks.harness.runners\n"
+        "from benchmarks.harness.machine import setup\n"
         "found = setup('inference', on_gpu=False)\n"
         "print(found.memory_gib > 0, found.load >= 0)\n"
     )

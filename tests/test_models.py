@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from export import to_onnx
 from loaders import ClipSpec, ClipzooError
 from tests.support.marks import not_the_backend_s

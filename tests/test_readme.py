@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 import typer
 
 import zoo
+from benchmarks.harness.records import newest
 from benchmarks.report import PAGES, TABLES, read_pages, render
 from clipzoo import app
 from loaders import ClipzooError
@@ -68,11 +68,30 @@ def test_a_table_without_a_place_is_an_error() -> None:
 
 
 def test_the_onnx_files_of_real_clips_answer_as_keras_did() -> None:
-    files = sorted((ROOT / "benchmarks" / "results" / "fights").glob("*-onnx.json"))
-    assert files
-    for file in files:
-        keras = file.with_stem(file.stem.replace("onnx", "keras"))
-        assert json.loads(file.read_text())["confusion"] == json.loads(keras.read_text())["confusion"]
+    rows = [row for results in newest("real") for row in results.rows if "keras_confusion" in row.facts]
+    assert len(rows) == 6
+    assert all(row.facts["confusion"] == row.facts["keras_confusion"] for row in rows)
+
+
+def test_no_module_of_the_benchmarks_imports_from_a_later_line() -> None:
+    block = re.search(r"```\n(statistics .*?)```", TEXTS["benchmarks/README.md"], re.DOTALL)
+    assert block is not None
+    harness, scripts = block[1].split("- harness/ ends here\n")
+    lines = [
+        [f"{room}.{name}" for name in re.split(r"  +", line)[0].split()]
+        for room, text in (("benchmarks.harness", harness), ("benchmarks", scripts))
+        for line in text.splitlines()
+    ]
+    place = {name: number for number, names in enumerate(lines) for name in names}
+    folder = ROOT / "benchmarks"
+    files = [path for path in (*folder.glob("*.py"), *folder.glob("harness/*.py")) if path.stem != "__init__"]
+    found = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
+    assert set(place) == set(found)
+    for name, path in found.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("benchmarks"):
+                asked = {f"{node.module}.{each.name}" for each in node.names} & set(place) or {str(node.module)}
+                assert all(place[each] < place[name] for each in asked), (name, asked)
 
 
 def test_the_contract_s_formula_is_the_code_s() -> None:

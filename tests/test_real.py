@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import real
-from loaders import ClipIndex, ClipzooError, write_csv
+from benchmarks.harness import accuracy_tables
+from benchmarks.harness.plots import draw
+from benchmarks.harness.records import Results, Row, newest
+from loaders import ClipIndex, write_csv
 from tests.support.commands import invoke_script
+from tests.support.results import a_setup
 from zoo.evaluation import wilson
 
 
-def leave(folder: Path, name: str, **more: Any) -> None:
-    row = {
-        "clips": "fights", "model": "i3d", "seed": 0, "folds": 0, "said": {}, "training_top1": 0.9,
-        "validation_top1": 0.8, "calibration_error": 0.1, "right": "1110", **more,
-    }  # fmt: skip
-    (folder / f"{name}.json").write_text(json.dumps(row))
+def trained(*, model: str = "i3d", runner: str = "Keras JAX", top1: float = 0.75, of: int = 4, **settings: str) -> Row:
+    facts = {"training_top1": 0.9, "validation_top1": 0.8, "calibration_error": 0.1, "top1": top1, "test_clips": of}
+    settings = {"clips": "fights", "seed": "0", **settings}
+    return Row(model=model, runner=runner, settings=settings, batch=0, turns=[[60.0]], facts=facts)
 
 
-def test_a_row_is_a_seed_and_folds_are_taken_together(tmp_path: Path) -> None:
-    leave(tmp_path, "a")
-    leave(tmp_path, "b", seed=1, right="1000")
-    for number, right in enumerate(("11", "10")):
-        leave(tmp_path, f"c{number}", model="dtpp", folds=2, right=right, said={"alpha": 0.5, "backbone_weights": "x"})
-    leave(tmp_path, "d", model="tsm", folds=2)  # one of its folds is missing
-    leave(tmp_path, "e", clips="hmdb21", right="0000")
-    leave(tmp_path, "f", clips="hmdb21", right="0100", folds=1)  # another protocol is another row
+def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
+    article = trained(model="gru", recipe="article")
+    rows = [
+        trained(),
+        trained(seed="1", top1=0.25),
+        trained(model="dtpp", options="alpha 0.5", fold="1 of 2", top1=1.0, of=2),
+        trained(model="dtpp", options="alpha 0.5", fold="2 of 2", top1=0.5, of=2),
+        trained(model="tsm", fold="1 of 2"),  # one of its folds is missing
+        trained(clips="hmdb21", top1=0.0),
+        trained(clips="hmdb21", top1=0.25, fold="1 of 1", runner="Keras TensorFlow"),  # another backend is another row
+        replace(article, facts={"top1": 0.5, "test_clips": 4}),  # of before more was kept
+    ]
     low, high = wilson(3, 4)
-    rows = real.table(tmp_path).splitlines()
-    assert f"| fights | i3d | 0 | 90.0% | 80.0% | 75.0% of 4 | {low:.1%} to {high:.1%} | 10.0% |" in rows
-    assert f"| fights | dtpp, alpha 0.5 | 0 | 90.0% | 80.0% | 75.0% of 4 | {low:.1%} to {high:.1%} | 10.0% |" in rows
-    assert len(rows) == 2 + 5
-    assert real.shares("fights", tmp_path) == {"i3d": 0.5, "dtpp": 0.75}
-    assert real.shares("ucf", tmp_path) == {} and real.table(tmp_path / "none") == ""
+    heads, *lines = accuracy_tables.real(rows)
+    assert ("fights", "i3d", "0", "90.0%", "80.0%", "75.0% of 4", f"{low:.1%} to {high:.1%}", "10.0%") == lines[0]
+    assert lines[2][:6] == ("fights", "dtpp, alpha 0.5", "0", "90.0%", "80.0%", "75.0% of 4")
+    assert lines[-1][:6] == ("fights", "gru, recipe article, JAX", "0", "", "", "50.0% of 4")
+    assert len(lines) == 6 and all(len(line) == len(heads) for line in lines)
+    assert accuracy_tables.shares("fights", rows) == {"i3d": 0.5, "dtpp": 0.75}
+    assert accuracy_tables.shares("ucf", rows) == {} and list(accuracy_tables.real([])) == [heads]
 
 
-def test_a_broken_result_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ClipzooError, match=r"a\.json: cannot be read as a result"):
-        real.table(tmp_path)
+def test_every_training_is_kept_whatever_is_measured_later(tmp_path: Path) -> None:
+    """They take turns with none: no file is of all that belongs together."""
+    for name, rows in (("1", [trained(), trained(seed="1")]), ("2", [trained(seed="2"), trained(top1=0.5)])):
+        results = Results.start(tmp_path / "box" / f"real-{name}.jsonl", a_setup(kind="real"))
+        for row in rows:
+            results.add(row)
+    kept = [(row.settings["seed"], row.facts["top1"]) for found in newest("real", tmp_path) for row in found.rows]
+    assert kept == [("1", 0.75), ("2", 0.75), ("0", 0.5)]
+
+
+def test_what_a_trained_model_confuses_is_drawn(tmp_path: Path) -> None:
+    results = Results.start(tmp_path / "real-1.jsonl", a_setup(kind="real"))
+    results.add(trained())
+    assert draw([results]) == []
+    more = {"interval": [0.3, 0.9], "mean_class_accuracy": 0.75, "labels": ["a", "b"], "confusion": [[2, 0], [1, 1]]}
+    results.add(replace(trained(), facts={**trained().facts, **more}))
+    (picture,) = draw([results])
+    assert picture.name == "confusion.png" and picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.keras
@@ -57,8 +76,12 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     done = invoke_script(*command, *small)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").iterdir()
-    row = json.loads(file.read_text())
-    assert len(row["right"]) == len(row["files"]) == row["test_clips"] == len(index.only("test"))
-    assert row["top1"] == pytest.approx(row["right"].count("1") / len(row["right"]))
-    assert row["training_clips"] == len(index.only("train"))
+    (row,) = Results.load(file).rows
+    facts = row.facts
+    assert len(facts["right"]) == len(facts["files"]) == facts["test_clips"] == len(index.only("test"))
+    assert facts["top1"] == pytest.approx(facts["right"].count("1") / len(facts["right"]))
+    assert sum(map(sum, facts["confusion"])) == facts["test_clips"]
+    assert facts["training_clips"] == len(index.only("train"))
+    assert row.settings["options"] == "frames 3, size 16, width 0.125"
     assert "is there" in invoke_script(*command, *small).stdout
+    assert len(list((tmp_path / "out").iterdir())) == 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.results import Results
+from benchmarks.harness.records import Results
 from loaders import Clip, ClipIndex, ClipSpec, VideoError, write_csv
 from loaders.tasks import Task
 from tests.support.commands import invoke, refused

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import SCHEMA, Results, newest, of_batch
-from benchmarks.script import recording
+from benchmarks.harness.records import SCHEMA, Results, newest, of_batch
+from benchmarks.harness.script import recording
 from loaders import ClipzooError
 from loaders.terminal import text_console
 from tests.support.results import a_row, a_setup

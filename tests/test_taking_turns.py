@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.groups import Contestant, Limits, measure
-from benchmarks.results import Row, times_as_fast
-from benchmarks.runners import Round, Runner
+from benchmarks.harness.groups import Contestant, Limits, measure
+from benchmarks.harness.records import Row, times_as_fast
+from benchmarks.harness.runners import Round, Runner
 from tests.support.clock import Sleeper, fake
 
 SHORT = Limits(rounds=3, seconds=0.05, most=0.1, turn=0.02)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
 from tests.support.commands import invoke

@@ -16,7 +16,8 @@ import pytest
 
 import export.timeline
 import loaders.onepass
-from benchmarks.localization import OVERLAPS, average_precisions, mean_average_precision, overlap
+from benchmarks.harness.localization import OVERLAPS, average_precisions, mean_average_precision, overlap
+from benchmarks.harness.records import Results
 from benchmarks.timeline import join
 from export import Classifier, Segment, Timeline, predict_timeline
 from export.pictures import clock
@@ -396,9 +397,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_benchmark_finds_what_it_joined(file: Path, clips: Path, tmp_path: Path) -> None:
     command = ("timeline", file, clips, "--videos", 2, "--each", 4, "--window", 0.5, "--seed", 3)
-    done = invoke_script(*command, "--json", tmp_path / "out.json")
+    done = invoke_script(*command, "--json", tmp_path / "out.jsonl")
     assert done.returncode == 0, done.stderr
-    held = json.loads((tmp_path / "out.json").read_text())
+    (row,) = Results.load(tmp_path / "out.jsonl").rows
+    held = row.facts
     assert held["mean_average_precision"] == {str(each): 1.0 for each in OVERLAPS}
     assert "100.0%" in done.stdout
     for segments in held["truth"].values():
@@ -406,8 +408,8 @@ def test_the_benchmark_finds_what_it_joined(file: Path, clips: Path, tmp_path: P
         assert segments[-1][1] == 6  # four clips, a second and a half each, whatever their rate
         assert all(before[2] != after[2] for before, after in pairwise(segments))
     assert set(held["found"]) == set(held["truth"]) == {"0.avi", "1.avi"}
-    refused(invoke_script(*command, "--json", tmp_path / "out.json"), "is there already")
-    many = ("timeline", file, clips, "--json", tmp_path / "more.json")
+    refused(invoke_script(*command, "--json", tmp_path / "out.jsonl"), "is there already")
+    many = ("timeline", file, clips, "--json", tmp_path / "more.jsonl")
     refused(invoke_script(*many), "10 videos of 12 clips take 120, and there are 8 test clips")
 
 

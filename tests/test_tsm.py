@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from benchmarks.models import enliven, with_time_distributed
+from benchmarks.harness.models import enliven, with_time_distributed
 from export import Classifier, to_onnx
 from loaders import ClipIndex, ClipzooError
 from loaders.cache import MemoryCache

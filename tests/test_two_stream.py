@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.support.commands import clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from benchmarks.workers import Worker, WorkerError
+from benchmarks.harness.workers import Worker, WorkerError
 
 
 class Odd:

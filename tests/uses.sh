@@ -11,7 +11,7 @@ cd "$folder"  # away from the checkout: what is imported is what was installed
 unset KERAS_BACKEND
 
 for name in train deploy; do
-  extras=runtime; [ "$name" = deploy ] || extras=tensorflow,jax,export,runtime
+  extras=runtime; [ "$name" = deploy ] || extras=tensorflow,jax,export,runtime,bench
   "$uv" venv --quiet --python "${uv%/uv}/python" "$name"
   "$uv" pip install --quiet --python "$name/bin/python" "$wheel[$extras]"
 done

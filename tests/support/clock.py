@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import benchmarks.groups
-import benchmarks.runners
-from benchmarks.runners import Round, Runner
-from benchmarks.workers import WorkerError
+import benchmarks.harness.groups
+import benchmarks.harness.runners
+from benchmarks.harness.runners import Round, Runner
+from benchmarks.harness.workers import WorkerError
 
 
 class FakedClock:
@@ -31,7 +31,7 @@ class FakedClock:
 
 
 class WorkerHere:
-    """A `benchmarks.workers.Worker` whose object lives in this process."""
+    """A `benchmarks.harness.workers.Worker` whose object lives in this process."""
 
     def __init__(
         self,
@@ -96,9 +96,9 @@ class Sleeper(Runner):
 
 
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakedClock:
-    """Has `benchmarks.groups` and `benchmarks.runners` measure with the clock returned, in this process."""
+    """Has groups and runners measure with the clock returned, in this process."""
     clock = FakedClock()
-    for module in (benchmarks.groups, benchmarks.runners):
+    for module in (benchmarks.harness.groups, benchmarks.harness.runners):
         monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(benchmarks.groups, "Worker", WorkerHere)
+    monkeypatch.setattr(benchmarks.harness.groups, "Worker", WorkerHere)
     return clock

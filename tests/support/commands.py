@@ -19,9 +19,9 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[2]
 HANG = 600  # seconds: a guard against hanging, far from what anything takes on a busy machine
 SCRIPTS = {
-    "accuracy": "suite", "cluster": "cluster", "compare": "show", "gpu": "app", "inference": "suite", "models": "main",
-    "pipeline": "suite", "real": "main", "report": "main", "timeline": "main",
-    "training": "suite",
+    "accuracy": "suite", "cluster": "cluster", "compare": "show", "gpu": "app", "inference": "suite",
+    "loading": "main", "models": "main", "pipeline": "suite", "real": "main", "report": "main", "timeline": "main",
+    "training": "suite", "two_stream": "app",
 }  # fmt: skip
 
 Done = subprocess.CompletedProcess[str]
@@ -42,10 +42,10 @@ def clipzoo(*arguments: object, **environment: str) -> Done:
 
 def invoke_script(module: str, *arguments: object) -> Done:
     """Runs `python -m benchmarks.MODULE ...` in this process."""
-    from benchmarks.script import run_group, run_script
+    from benchmarks.harness.script import run_group, run_script
 
     found = getattr(import_module(f"benchmarks.{module}"), SCRIPTS[module])
-    run = run_group if module == "gpu" else run_script
+    run = run_group if SCRIPTS[module] == "app" else run_script
     return _here(module, lambda: run(found), arguments, columns=200)
 
 

@@ -20,7 +20,7 @@ import typer
 from pebble import ProcessExpired, ProcessPool
 
 import loaders.decode
-from benchmarks.decoders import decode_fully
+from benchmarks.harness.decoders import decode_fully
 from loaders.atomic import write_text
 from loaders.clip import read_clip
 from loaders.errors import VideoError

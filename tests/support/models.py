@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import zoo
-from benchmarks.models import enliven
+from benchmarks.harness.models import enliven
 from zoo.undrawn import undrawn
 
 STREAM: dict[str, Any] = {"frames": 6, "size": 16, "backbone": "convnet", "width": 0.125}
@@ -35,7 +35,7 @@ LABELS = ("jump", "run", "ride a bike")
 
 
 def lively(name: str, *, classes: tuple[str, ...] | int = LABELS, **options: Any) -> keras.Model:
-    """A small model of the zoo that answers each clip its own way: see `benchmarks.models.enliven`."""
+    """A small model of the zoo that answers each clip its own way: see `benchmarks.harness.models.enliven`."""
     with undrawn():  # all weights are set next
         model = zoo.create_model(name, classes=classes, **{**SMALL[name], **options})
     return enliven(model)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.contestants import OURS
-from benchmarks.machine import setup
-from benchmarks.results import Row, Setup
+from benchmarks.harness.machine import setup
+from benchmarks.harness.records import OURS, Row, Setup
 
 
 def a_setup(**changes: Any) -> Setup:

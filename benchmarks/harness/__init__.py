@@ -1,0 +1,1 @@
+"""What the scripts measure with: records, statistics, the machine, workers, runners that take turns, tables."""

@@ -1,0 +1,115 @@
+"""What the tables of trained models say: cells, the heads first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from benchmarks.harness.records import Row
+from benchmarks.harness.render import Cells
+from zoo.evaluation import wilson
+
+Rows = Sequence[Row]
+
+
+def accuracy(rows: Rows) -> Iterable[Cells]:
+    """How good models become on made clips."""
+    yield "model", "backend", "precision", "right (top-1)", "95 % interval", "test clips", "trained in, s"
+    for row in rows:
+        name = (row.model, row.runner.removeprefix("Keras "), row.settings["precision"])
+        if row.measured:
+            yield *name, *_share(row), str(row.facts["clips"]), f"{row.facts['seconds']:.0f}"
+        else:
+            yield *name, f"{row.status}: {row.note}", "", "", ""
+
+
+def motion(rows: Rows) -> Iterable[Cells]:
+    """The two-stream model on drawn motion clips."""
+    yield "drawn motion clips, chance 16.7%", "test top-1", "95 % interval"
+    for row in _of("motion", rows):
+        yield f"{row.settings['stream']}, {row.runner.removeprefix('Keras ').lower()}", *_share(row)
+
+
+def ablation(rows: Rows) -> Iterable[Cells]:
+    """Levels and pooling of the pyramid, in the form of the paper's table."""
+    yield "pyramid, drawn motion clips", "RGB", "flow", "fused"
+    found = {(row.settings["pyramid"], row.settings["stream"]): row for row in _of("ablation", rows)}
+    for pyramid in dict.fromkeys(pyramid for pyramid, _ in found):
+        yield pyramid, *(_share(found[pyramid, stream])[0] for stream in ("rgb", "flow", "fused"))
+
+
+def fights(rows: Rows) -> Iterable[Cells]:
+    """The two-stream model on real clips, every seed."""
+    yield "fights, grouped split, 60 test clips", "test top-1", "95 % interval"
+    for row in _of("fights", rows):
+        cost = f", trained in {sum(row.seconds):.0f} s" if row.turns else ""
+        weight = f" (RGB weighs {row.facts['rgb_weight']:g})" if "rgb_weight" in row.facts else ""
+        yield f"{row.settings['stream']}, seed {row.settings['seed']}{cost}{weight}", *_share(row)
+
+
+def _of(experiment: str, rows: Rows) -> list[Row]:
+    return [row for row in rows if row.settings["experiment"] == experiment]
+
+
+def two_stream(rows: Rows) -> Iterable[Cells]:
+    """The table of the first row's experiment: a file has one."""
+    experiment = rows[0].settings["experiment"] if rows else "motion"
+    return {"motion": motion, "ablation": ablation, "fights": fights}[experiment](rows)
+
+
+def real(rows: Rows) -> Iterable[Cells]:
+    """Models on real clips: a row for each dataset, model, backend and seed; of folds, all clips together."""
+    yield "dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE"
+    for (clips, model, runner, seed, options, recipe, _), parts in _trainings(rows).items():
+        right, clips_in_all = _right(parts)
+        low, high = wilson(right, clips_in_all)
+        said = f"recipe {recipe}, {runner.removeprefix('Keras ')}" if recipe else ""
+        figures = [
+            f"{fmean(part.facts[name] for part in parts):.1%}" if name in parts[0].facts else ""
+            for name in ("training_top1", "validation_top1", "calibration_error")
+        ]
+        test = f"{right / clips_in_all:.1%} of {clips_in_all}"
+        name = ", ".join(filter(None, (model, options, said)))
+        yield clips, name, seed, *figures[:2], test, f"{low:.1%} to {high:.1%}", figures[2]
+
+
+def shares(clips: str, rows: Rows) -> dict[str, float]:
+    """Model -> top-1 on the test clips of a dataset by the recipe `auto`, the mean of its seeds."""
+    found: dict[str, list[float]] = {}
+    for (dataset, model, _, _, _, recipe, _), parts in _trainings(rows).items():
+        if dataset == clips and not recipe:
+            right, clips_in_all = _right(parts)
+            found.setdefault(model, []).append(right / clips_in_all)
+    return {model: fmean(values) for model, values in found.items()}
+
+
+def _trainings(rows: Rows) -> dict[tuple[str, ...], list[Row]]:
+    """One training, or all folds of one seed, which together answer every clip once; those that are whole."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        settings = row.settings
+        folds = settings.get("fold", "1 of 1").partition(" of ")[2]
+        more = (settings["seed"], settings.get("options", ""), settings.get("recipe", ""), folds)
+        found.setdefault((settings["clips"], row.model, row.runner, *more), []).append(row)
+    return {key: parts for key, parts in found.items() if len(parts) == int(key[-1])}
+
+
+def _right(parts: Rows) -> tuple[int, int]:
+    """How many test clips were answered right, and how many there are."""
+    clips = [part.facts["test_clips"] for part in parts]
+    return sum(round(part.facts["top1"] * n) for part, n in zip(parts, clips, strict=True)), sum(clips)
+
+
+def timeline(rows: Rows) -> Iterable[Cells]:
+    """How well actions are found in long videos."""
+    overlaps = list(rows[0].facts["mean_average_precision"]) if rows else []
+    yield "model", "clips", "seed", *(f"mAP at tIoU {overlap}" for overlap in overlaps)
+    for row in rows:
+        found = row.facts["mean_average_precision"]
+        yield row.model, row.settings["clips"], row.settings["seed"], *(f"{found[each]:.1%}" for each in overlaps)
+
+
+def _share(row: Row) -> tuple[str, str]:
+    """Top-1 and its interval."""
+    low, high = row.facts["interval"]
+    return f"{row.facts['top1']:.1%}", f"{low:.1%} to {high:.1%}"

@@ -1,0 +1,91 @@
+"""Medians and their intervals. No distribution is assumed: times of a shared machine have none with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import comb, inf, isnan
+from typing import Any
+
+import numpy as np
+
+from loaders.errors import ClipzooError
+
+LEVEL = 0.95
+SETTLED = 0.03  # width of an interval, as a share of its figure, under which the figure is settled
+FEWEST = 6  # values whose smallest and largest enclose the median with that probability
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure, and between which bounds it lies."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """Between the bounds, as a share of the figure."""
+        return (self.high - self.low) / self.value
+
+    @property
+    def excludes_one(self) -> bool:
+        """Whether, as a ratio, it says that two things differ."""
+        return not self.low <= 1 <= self.high
+
+
+def median_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval:
+    """The median, and the order statistics between which it lies with at least this probability, whatever the values'
+    distribution (`scipy.stats.quantile_test`; Conover, Practical Nonparametric Statistics, 3.2).
+
+    With few values (under FEWEST for 95 %) no pair of them is sure enough: then the bounds are the smallest and the
+    largest.
+
+    Args:
+        values: at least one, independent.
+        level: the probability, 0 to 1.
+    """
+    found = _scipy().quantile_test(values, p=0.5).confidence_interval(level)
+    low, high = (end if isnan(bound) else bound for bound, end in zip(found, (min(values), max(values)), strict=True))
+    return Interval(float(np.median(values)), float(low), float(high))
+
+
+def unpaired_ratio(own: Sequence[float], other: Sequence[float], *, level: float, draws: int = 20_000) -> Interval:
+    """median(other) / median(own) of two runs that were not measured side by side, by the bootstrap (seed 0).
+
+    A bootstrap never leaves the range of the values. Where there are so few that two runs of the same thing lie wholly
+    apart by chance more often than the level allows, the interval is from 0 to infinity.
+
+    Args:
+        own: independent values of one run.
+        other: those of the other.
+        level: of the interval, 0 to 1.
+        draws: of the bootstrap.
+    """
+
+    def ratio(own: Any, other: Any, axis: int = -1) -> Any:
+        return np.median(other, axis=axis) / np.median(own, axis=axis)
+
+    value = float(ratio(own, other))
+    if 2 / comb(len(own) + len(other), len(own)) > 1 - level:
+        return Interval(value, 0.0, inf)
+    found = _scipy().bootstrap(
+        (own, other), ratio, n_resamples=draws, confidence_level=level, method="percentile", random_state=0
+    )
+    return Interval(value, *map(float, found.confidence_interval))
+
+
+def percentiles(values: Sequence[float]) -> Mapping[int, float]:
+    """p50, p90, p95 and p99."""
+    return dict(zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True))
+
+
+def _scipy() -> Any:
+    """Its statistics, imported when an interval is asked for: `clipzoo bench` needs none."""
+    try:
+        from scipy import stats
+    except ImportError:
+        raise ClipzooError('intervals need scipy, which is not installed: pip install "clipzoo[bench]"') from None
+    return stats
