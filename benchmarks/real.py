@@ -1,4 +1,4 @@
-"""How good models become on real clips by the recipe `auto`: `python -m benchmarks.real LIST --model i3d`."""
+"""How good models become on real clips: `python -m benchmarks.real LIST --model i3d`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from benchmarks.harness.machine import cores
 from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
+from loaders import check
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.terminal import text_console
-from zoo.settings import read_settings
+from zoo.settings import Settings, read_settings
 
 
 def main(
@@ -29,61 +30,79 @@ def main(
     seed: Annotated[list[int], typer.Option(help="Of validation part, weights, order and folds; likewise.")] = [0],  # noqa: B006
     folds: Annotated[int, typer.Option(help="Answer every clip once, in so many parts; 0: the list's own split.")] = 0,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="OPTION=VALUE of the model, where a default cannot be had.")
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, as of `clipzoo train`, where not by default.")
     ] = None,
+    recipe: Annotated[str, typer.Option(help="auto, article or dtpp.")] = "auto",
+    classes: Annotated[str | None, typer.Option(help="These alone: a,b,c; all of the list, if left out.")] = None,
+    training: Annotated[bool, typer.Option(help="Score the training clips too.")] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the result files; that of this machine, if left out.")
     ] = None,
 ) -> None:
-    """Train by the recipe `auto`, export, and score the ONNX file on test clips; what has a row already is left."""
+    """Train as `clipzoo train` does, export, and score the ONNX file on test clips; what has a row already is left."""
     from zoo.backend import start_backend
 
     console = text_console()
     console.print(start_backend(training=True))
-    index, options = index_csv(clips, root=clips.parent), read_settings(None, settings or []).model
+    index, given = index_csv(clips, root=clips.parent), read_settings(recipe, settings or [])
+    chosen = classes.split(",") if classes else []
+    if chosen:
+        check.names("--classes", chosen, index.labels, noun="class")
+        index = ClipIndex(index.root, tuple(clip for clip in index if clip.label in chosen))
+    name_of = f"{clips.parent.name}: {', '.join(index.labels)}" if chosen else clips.parent.name
+    share = given.recipe.get("validation", 0.15)
     known = side_by_side("real", out) if out else newest("real")
     done = {row.key for results in known for row in results.rows}
     file = out / f"real-{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl" if out else None
     with measuring("real", file, console) as results:
         for name, each in product(model, seed):
-            for number, part in enumerate(index.folds(folds, validation=0.15, seed=each) if folds else [index]):
+            for number, part in enumerate(index.folds(folds, validation=share, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
-                row = planned_row(clips.parent.name, name, options=options, seed=each, fold=fold)
+                row = planned_row(name_of, name, given, seed=each, fold=fold)
                 if row.key in done:
                     console.print(f"{row.model}, {row.name}: is there")
                     continue
-                facts = learn(part, name, options=options, seed=each, say=console.print)
-                results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": options, **facts}))
+                facts = learn(part, name, given, seed=each, training=training, say=console.print)
+                results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
 
 
-def planned_row(clips: str, model: str, *, options: dict[str, Any], seed: int, fold: str = "") -> Row:
+def planned_row(clips: str, model: str, given: Settings, *, seed: int, fold: str = "") -> Row:
     """What is known of a training before it, and tells it from those that are done.
 
     Args:
         clips: name of the dataset.
         model: a name in the zoo.
-        options: of it; files of weights are of one machine, and left out.
+        given: what is not by default; files of weights are of one machine, and left out.
         seed: of the recipe.
         fold: such as `1 of 5`; empty for the dataset's own split.
     """
     import keras
 
-    said = ", ".join(f"{name} {value}" for name, value in options.items() if "weights" not in name)
-    settings = {"clips": clips, "options": said, "seed": str(seed), "fold": fold}
+    said = ", ".join(f"{name} {value}" for name, value in given.model.items() if not Path(str(value)).is_file())
+    fields = [f"{name} {value}" for name, value in given.recipe.items()]
+    recipe = ", ".join([given.named, *fields] if fields or given.named != "auto" else [])
+    settings = {"clips": clips, "options": said, "recipe": recipe, "seed": str(seed), "fold": fold}
     settings = {name: value for name, value in settings.items() if value}
     return Row(model=model, runner=BACKENDS[keras.backend.backend()], settings=settings, batch=0)
 
 
 def learn(
-    index: ClipIndex, model: str, *, options: dict[str, Any], seed: int, say: Callable[[str], object] = print
+    index: ClipIndex,
+    model: str,
+    given: Settings,
+    *,
+    seed: int,
+    training: bool = True,
+    say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """One training by the recipe `auto`, as `clipzoo train` does it, and the scores of its ONNX file.
+    """One training, as `clipzoo train` does it, and the scores of its ONNX file.
 
     Args:
         index: the clips; what they lack of splits is made as `zoo.train` does it, and no group is torn.
         model: a name in the zoo.
-        options: of it.
+        given: recipe by name, its fields, and options of the model.
         seed: of the recipe.
+        training: whether the training clips are scored too.
         say: called with each line that a person should read.
 
     Returns:
@@ -99,7 +118,9 @@ def learn(
     from zoo.recipes import plan
     from zoo.run import train
 
-    planned, began = plan(model, index, options=options, fields={"seed": seed}), time.perf_counter()
+    options = {**given.model, **({"spec": given.spec} if given.spec else {})}
+    planned = plan(model, index, recipe=given.named, options=options, fields={**given.recipe, "seed": seed})
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = train(index, model, planned.recipe, out=folder, options=planned.options, workers=cores(), say=say)
         seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
@@ -107,16 +128,15 @@ def learn(
         classifier = Classifier(run.folder / "model.onnx")
         used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
         scores = score(classifier, used.only("test"), workers=cores())
-        seen = score(classifier, used.only("train"), workers=cores())
+        seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate() if training else None
     result: Any = scores.evaluate()
-    trained: Any = seen.evaluate()
     right = scores.probabilities.argmax(axis=1) == scores.targets
-    best = record["best"]
+    judged = {"validation_top1": record["best"].get("val_accuracy"), "training_top1": seen.top1 if seen else None}
     return {
         "model": model, "seed": seed, "backend": keras.backend.backend(), "top1": result.top1,
         "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
         "calibration_error": result.calibration_error, "test_clips": result.clips,
-        "validation_top1": best.get("val_accuracy"), "training_top1": trained.top1, "training_clips": trained.clips,
+        "training_clips": record["clips"]["train"], **{n: share for n, share in judged.items() if share is not None},
         "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
         "files": list(scores.files), "labels": list(result.labels), "confusion": result.confusion,
