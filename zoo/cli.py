@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +17,7 @@ from loaders.errors import ClipzooError
 from loaders.renamed import renamed
 from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
+from zoo.hosts import Hosts, is_watched, join, refuse, watched
 from zoo.presets import SOURCES, list_presets, preset
 from zoo.registry import card, input_specs, list_models
 
@@ -122,6 +125,13 @@ def train(
     task: Annotated[Task, typer.Option(help="What the labels are.")] = "classification",
     label: LabelColumns = [],  # noqa: B006  Typer copies it
     cache: Annotated[str | None, typer.Option(help="memory, or a folder: decode every clip once.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="N|all", help="Of this machine, or of each host: they share every batch.")
+    ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PORT,COUNT,NUMBER", help="Train on several machines (JAX); see zoo/CLUSTER.md."),
+    ] = None,
     scan: Annotated[Path | None, typer.Option(help="What `clipzoo scan --json` wrote; spares the checks.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
@@ -149,13 +159,22 @@ def train(
     from zoo.settings import read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
+    joining = Hosts.parse(hosts) if hosts is not None else None
+    spread = _devices(devices)
+    first = joining is None or joining.number == 0
+    if joining is not None and not is_watched():
+        choose_backend()
+        refuse(os.environ["KERAS_BACKEND"])
+        raise typer.Exit(watched(joining, sys.argv[1:]))
+    console.quiet = not first
     if resume is not None:
         _refuse_beside_resume(context)
-        _resume(resume, videos, cache, workers, checkpoint_minutes, console)
+        _resume(resume, videos, cache, workers, checkpoint_minutes, spread, joining, console)
         return
     if videos is None:
         raise ClipzooError("give VIDEOS, a folder of clips with one sub-folder per action; or --resume RUN to go on")
-    require_free(out, overwrite=overwrite)  # before anything that takes long
+    if first:
+        require_free(out, overwrite=overwrite)  # before anything that takes long
     alone = read_settings(None, set_)
     for option, wanted, key, value in (
         ("--model", model, "name", alone.model.get("name")),
@@ -182,6 +201,8 @@ def train(
     console.print(choose_backend())
     index = index_videos(videos, list_file, label=label, task=task)
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan, specs=specs)
+    if joining is not None:
+        join(joining)
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
     planned = plan(name, index, recipe=settings.named, options=options, fields=settings.recipe, onward=weights)
     for line in planned.lines:
@@ -191,12 +212,22 @@ def train(
         console,
         lambda progress: train_run(
             index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
-            checkpoint_minutes=checkpoint_minutes, overwrite=overwrite, callbacks=[progress], say=console.print,
+            checkpoint_minutes=checkpoint_minutes, devices=spread, overwrite=overwrite, callbacks=[progress],
+            say=console.print,
         ),
+        writes=first,
     )  # fmt: skip
 
 
-_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes")
+def _devices(text: str | None) -> int | Literal["all"] | None:
+    if text is None or text == "all":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ClipzooError(f"--devices {text!r}: must be a whole number >= 1, or all")
+    return int(text)
+
+
+_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes", "devices", "hosts")
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
@@ -212,7 +243,14 @@ def _refuse_beside_resume(context: typer.Context) -> None:
 
 
 def _resume(
-    run: Path, videos: Path | None, cache: str | None, workers: int, checkpoint_minutes: float, console: Console
+    run: Path,
+    videos: Path | None,
+    cache: str | None,
+    workers: int,
+    checkpoint_minutes: float,
+    devices: int | Literal["all"] | None,
+    joining: Hosts | None,
+    console: Console,
 ) -> None:
     from zoo.backend import choose_backend, start_backend
     from zoo.resuming import read_state
@@ -222,18 +260,21 @@ def _resume(
     line = choose_backend()
     read_state(Run(run))  # before anything that takes long
     console.print(line)
+    if joining is not None:
+        join(joining)
     start_backend(training=True)
     _finish(
         console,
         lambda progress: resume_run(
-            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes,
+            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes, devices=devices,
             callbacks=[progress], say=console.print,
         ),
+        writes=joining is None or joining.number == 0,
     )  # fmt: skip
 
 
-def _finish(console: Console, trained: Callable[[RichProgress], Run]) -> None:
-    """Trains, and says what came of it."""
+def _finish(console: Console, trained: Callable[[RichProgress], Run], *, writes: bool) -> None:
+    """Trains, and says what came of it, where this host writes it."""
     from loaders.tasks import task_kind
     from zoo.chance import learnt_nothing
     from zoo.progress import RichProgress
@@ -245,6 +286,8 @@ def _finish(console: Console, trained: Callable[[RichProgress], Run]) -> None:
         raise typer.Exit(130) from None
     finally:
         progress.stop()
+    if not writes:
+        return
     record = run.read_record()
     best, kind = record["best"], task_kind(record["task"])
     figure = f"{kind.title} {kind.show(best['val_' + kind.metric]).strip()}"
