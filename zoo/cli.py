@@ -220,8 +220,10 @@ def train(
 
 
 def _devices(text: str | None) -> int | Literal["all"] | None:
-    if text is None or text == "all":
-        return text
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
     if not text.isdecimal() or int(text) < 1:
         raise ClipzooError(f"--devices {text!r}: must be a whole number >= 1, or all")
     return int(text)

@@ -140,9 +140,11 @@ def on_each(call: Callable[[], Any]) -> None:
 
 def over_devices(value: Any) -> Any:
     """The mean of a number over the devices, in the midst of a step; JAX computes for all of them at once anyway."""
-    if keras.config.backend() == "tensorflow" and (over := spread()) is not None and over.devices > 1:
+    if keras.config.backend() == "tensorflow":
         distribute = sys.modules["tensorflow"].distribute
-        return distribute.get_replica_context().all_reduce(distribute.ReduceOp.MEAN, value)
+        replica = distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:  # none while Keras looks for shapes
+            return replica.all_reduce(distribute.ReduceOp.MEAN, value)
     return value
 
 
@@ -216,7 +218,10 @@ def _scope(count: int) -> Iterator[None]:
     else:
         import tensorflow as tf
 
-        with tf.distribute.MirroredStrategy(_devices()[:count]).scope():
+        taken = _devices()[:count]
+        # TensorFlow's collectives of a CPU know one number of devices in the life of a process.
+        reduce = tf.distribute.ReductionToOneDevice() if taken[0].startswith("cpu") else None
+        with tf.distribute.MirroredStrategy(taken, cross_device_ops=reduce).scope():
             yield
 
 

@@ -241,7 +241,8 @@ def train(
 
     Raises:
         ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit;
-            there are fewer devices; another host is gone (`zoo.hosts.LostHostError`); a loss that is no number (the best epoch before it is kept); a full disk, or too little memory.
+            there are fewer devices; another host is gone (`zoo.hosts.LostHostError`); a loss that is no number (the
+            best epoch before it is kept); a full disk, or too little memory.
         VideoError: a clip cannot be read.
     """
     from zoo.claiming import claimed
