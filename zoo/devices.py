@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -235,6 +235,6 @@ def _nowhere() -> Iterator[None]:
         keras.distribution.set_distribution(there)
 
 
-def apart() -> Any:
-    """A context in which what is computed is of this host's first device alone; see `alone`."""
+def apart() -> AbstractContextManager[None]:
+    """A context in which what is made is of this host's first device alone, and asks no other host."""
     return _nowhere() if keras.config.backend() == "jax" and spread() is not None else nullcontext()

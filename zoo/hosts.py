@@ -197,10 +197,10 @@ def watched(hosts: Hosts, arguments: list[str]) -> int:
 
 def main() -> None:
     """The process that `watched` starts: the command, whose C++ parts write aside and whose end waits for nobody."""
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
     aside = os.open(os.environ[_ASIDE], os.O_WRONLY | os.O_APPEND)
-    os.dup2(aside, 2)
+    for number in (1, 2):
+        os.dup2(aside, number)
     from clipzoo import main as clipzoo
 
     try:
