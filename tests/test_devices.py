@@ -25,6 +25,8 @@ FIGURES = ("loss", "accuracy", "class_accuracy", "val_loss", "val_accuracy", "va
 SMALL = (
     "--model", "convnet_gru", "--epochs", 3, "--set", "recipe.batch=4", "--set", "frames=4", "--set", "size=16",
     "--set", "width=0.125", "--set", "dropout=0", "--set", "recipe.seed=3",
+    # Adam makes steps of rounding errors where a gradient is 0, such as that of a bias before batch normalisation.
+    "--set", "recipe.optimizer=sgd", "--set", "recipe.learning_rate=0.05",
 )  # fmt: skip
 
 
@@ -42,7 +44,7 @@ def figures(run: Run) -> np.ndarray:
 
 
 def same(run: Run, other: Run) -> None:
-    np.testing.assert_allclose(figures(run), figures(other), rtol=2e-5)
+    np.testing.assert_allclose(figures(run), figures(other), rtol=1e-4)
 
 
 @pytest.mark.keras
@@ -104,7 +106,7 @@ def test_weights_make_the_loss_the_mean_over_the_clips_that_count() -> None:
         _, _, weights = Even(Spread(devices=2, host=host, hosts=2), Shared)((clips[:1], labels[:1]), 1)
         np.testing.assert_allclose(weights, wanted)
     assert Spread(devices=4).waste(6) and Spread(devices=3).waste(6) is None
-    with pytest.raises(ClipzooError, match="give --set recipe.batch=8"):
+    with pytest.raises(ClipzooError, match=r"give --set recipe\.batch=8"):
         Spread(devices=1, hosts=4).share(6)
 
 

@@ -197,10 +197,10 @@ def watched(hosts: Hosts, arguments: list[str]) -> int:
 
 def main() -> None:
     """The process that `watched` starts: the command, whose C++ parts write aside and whose end waits for nobody."""
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(stream), "w", buffering=1) for stream in (1, 2))
     aside = os.open(os.environ[_ASIDE], os.O_WRONLY | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(aside, number)
+    for stream in (1, 2):
+        os.dup2(aside, stream)
     from clipzoo import main as clipzoo
 
     try:

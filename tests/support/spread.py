@@ -9,23 +9,13 @@ import signal
 import sys
 from pathlib import Path
 
+from benchmarks.devices import virtual_devices
+
 DEVICES = 4
 
 
-def virtual_devices() -> None:
-    """Gives this process four devices; before Keras is imported."""
-    if os.environ["KERAS_BACKEND"] == "jax":
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={DEVICES}"
-        return
-    import tensorflow as tf
-
-    (cpu, *_) = tf.config.list_physical_devices("CPU")
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * DEVICES)
-
-
 def main(clips: str, out: str, *wanted: str) -> None:
-    virtual_devices()
+    virtual_devices(DEVICES)
     import keras
 
     import zoo
