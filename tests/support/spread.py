@@ -1,5 +1,5 @@
 """Trains one small model on several virtual devices in turn, in a process that has four: `python -m
-tests.support.spread CLIPS OUT 1 3`. `stop:2:4` is a training that is stopped on 2 devices and goes on on 4.
+tests.support.spread CLIPS OUT 1 2`. `stop:2:4` is a training that is stopped on 2 devices and goes on on 4.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(clips: str, out: str, *wanted: str) -> None:
     index = index_folder(clips)
     draws = int(os.environ.get("DRAWS", "0"))
     recipe = zoo.Recipe(
-        epochs=2, batch=8, seed=1, learning_rate=0.01, class_weights=True, draws=draws,
+        epochs=2, batch=7, seed=1, learning_rate=0.01, class_weights=True, draws=draws,
         train_from="head" if draws else "all",
     )  # fmt: skip
 
