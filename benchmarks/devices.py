@@ -45,8 +45,8 @@ def main(
     there = keras.distribution.list_devices()
     curves: dict[str, dict[int, list[dict[str, float]]]] = {way: {} for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
-        # 75 clips to train: the last batch of an epoch holds 11, which neither 2 nor 4 devices share evenly.
-        index = draw_motion_clips(Path(folder) / "clips", clips=108, frames=8, seed=5)
+        # Of the clips to train, the last batch of an epoch holds a few, which 4 devices cannot share evenly.
+        index = draw_motion_clips(Path(folder) / "clips", clips=60, frames=8, seed=5)
         for way, settings in WAYS.items():
             recipe = zoo.Recipe(
                 epochs=epochs, batch=16, seed=1, learning_rate=3e-3, train_from=settings["train_from"],
