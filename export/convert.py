@@ -175,7 +175,7 @@ def _save(model: keras.Model, path: Path) -> None:
 def _validation(path: Path) -> list[tuple[str, Span | None]]:
     """Some of a run's validation clips, evenly over the list; none if `path` is not a run or its clips are gone."""
     index = _clips_of(path)
-    return _some(_where(index.only("validation")), PARITY_CLIPS) if index is not None else []
+    return _some(_where(index, "validation"), PARITY_CLIPS) if index is not None else []
 
 
 def _for_int8(model: Path | None, calibrate: str | Path | None) -> dict[str, Any]:
@@ -195,9 +195,9 @@ def _for_int8(model: Path | None, calibrate: str | Path | None) -> dict[str, Any
             "export a run whose clips are still there"
         )
     else:
-        calibration, rest = _parted(_where(own.only("train")), CALIBRATION)
+        calibration, rest = _parted(_where(own, "train"), CALIBRATION)
     if own is not None:
-        gate = _where(own.only("validation"))
+        gate = _where(own, "validation")
         source = f"{len(gate)} validation clips of the run"
         more = _some(rest, COMPARED_AT_LEAST - len(gate)) if calibrate is None else []
         if more:
@@ -224,8 +224,10 @@ def _clips_of(path: Path) -> ClipIndex | None:
         return None
 
 
-def _where(index: ClipIndex) -> Where:
-    return [(str(path.resolve()), clip.span) for path, clip in zip(index.paths, index, strict=True)]
+def _where(index: ClipIndex, split: str | None = None) -> Where:
+    """Files and spans of the clips of a split, of which there may be none; None: of all."""
+    found = zip(index.paths, index, strict=True)
+    return [(str(path.resolve()), clip.span) for path, clip in found if split in (None, clip.split)]
 
 
 def _some(clips: Where, count: int) -> Where:

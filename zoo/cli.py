@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +17,7 @@ from loaders.errors import ClipzooError
 from loaders.renamed import renamed
 from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
+from zoo.hosts import Hosts, is_watched, join, refuse, watched
 from zoo.presets import SOURCES, list_presets, preset
 from zoo.registry import card, input_specs, list_models
 
@@ -123,6 +126,13 @@ def train(
     task: Annotated[Task, typer.Option(help="What the labels are.")] = "classification",
     label: LabelColumns = [],  # noqa: B006  Typer copies it
     cache: Annotated[str | None, typer.Option(help="memory, or a folder: decode every clip once.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(metavar="N|all", help="Of this machine, or of each host: they share every batch.")
+    ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(metavar="NAME:PORT,COUNT,NUMBER", help="Train on several machines (JAX); see zoo/CLUSTER.md."),
+    ] = None,
     scan: Annotated[Path | None, typer.Option(help="What `clipzoo scan --json` wrote; spares the checks.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that read clips.")] = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
@@ -153,13 +163,32 @@ def train(
     from zoo.settings import read_settings
 
     console, stderr = text_console(), text_console(stderr=True)
+    joining = Hosts.parse(hosts) if hosts is not None else None
+    spread = _devices(devices)
+    first = joining is None or joining.number == 0
+    if joining is not None and not is_watched():
+        choose_backend()
+        refuse(os.environ["KERAS_BACKEND"])
+        raise typer.Exit(watched(joining, sys.argv[1:]))
+    console.quiet = not first
     if resume is not None:
         _refuse_beside_resume(context)
-        _resume(resume, videos, cache, workers, checkpoint_minutes, console, tensorboard=tensorboard)
+        _resume(
+            resume,
+            videos,
+            cache,
+            workers,
+            checkpoint_minutes,
+            spread,
+            joining,
+            console,
+            tensorboard=tensorboard and first,
+        )
         return
     if videos is None:
         raise ClipzooError("give VIDEOS, a folder of clips with one sub-folder per action; or --resume RUN to go on")
-    require_free(out, overwrite=overwrite)  # before anything that takes long
+    if first:
+        require_free(out, overwrite=overwrite)  # before anything that takes long
     alone = read_settings(None, set_)
     for option, wanted, key, value in (
         ("--model", model, "name", alone.model.get("name")),
@@ -186,6 +215,8 @@ def train(
     console.print(choose_backend())
     index = index_videos(videos, list_file, label=label, task=task)
     index = drop_broken(index, on_error=on_error, workers=workers, stderr=stderr, scan=scan, specs=specs)
+    if joining is not None:
+        join(joining)
     start_backend(training=True)  # after all that can be wrong with the clips: this takes seconds
     planned = plan(name, index, recipe=settings.named, options=options, fields=settings.recipe, onward=weights)
     for line in planned.lines:
@@ -195,13 +226,25 @@ def train(
         console,
         lambda watching: train_run(
             index, what, planned.recipe, out=out, options=planned.options, cache=cache, workers=workers,
-            checkpoint_minutes=checkpoint_minutes, overwrite=overwrite, callbacks=watching, say=console.print,
+            checkpoint_minutes=checkpoint_minutes, devices=spread, overwrite=overwrite, callbacks=watching,
+            say=console.print,
         ),
-        board=out if tensorboard else None,
+        writes=first,
+        board=out if tensorboard and first else None,
     )  # fmt: skip
 
 
-_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes", "tensorboard")
+def _devices(text: str | None) -> int | Literal["all"] | None:
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or int(text) < 1:
+        raise ClipzooError(f"--devices {text!r}: must be a whole number >= 1, or all")
+    return int(text)
+
+
+_BESIDE_RESUME = ("videos", "resume", "cache", "workers", "checkpoint_minutes", "devices", "hosts", "tensorboard")
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
@@ -222,6 +265,8 @@ def _resume(
     cache: str | None,
     workers: int,
     checkpoint_minutes: float,
+    devices: int | Literal["all"] | None,
+    joining: Hosts | None,
     console: Console,
     *,
     tensorboard: bool,
@@ -234,13 +279,16 @@ def _resume(
     line = choose_backend()
     read_state(Run(run))  # before anything that takes long
     console.print(line)
+    if joining is not None:
+        join(joining)
     start_backend(training=True)
     _finish(
         console,
         lambda watching: resume_run(
-            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes,
+            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes, devices=devices,
             callbacks=watching, say=console.print,
         ),
+        writes=joining is None or joining.number == 0,
         board=run if tensorboard else None,
         onward=True,
     )  # fmt: skip
@@ -250,6 +298,7 @@ def _finish(
     console: Console,
     trained: Callable[[Sequence[keras.callbacks.Callback]], Run],
     *,
+    writes: bool,
     board: Path | None,
     onward: bool = False,
 ) -> None:
@@ -258,6 +307,7 @@ def _finish(
     Args:
         console: where.
         trained: callbacks that watch -> the run.
+        writes: whether this host writes the run.
         board: of which run TensorBoard's files are written.
         onward: behind those that are there.
     """
@@ -273,6 +323,8 @@ def _finish(
         raise typer.Exit(130) from None
     finally:
         progress.stop()
+    if not writes:
+        return
     record = run.read_record()
     best, kind = record["best"], task_kind(record["task"])
     judged = f"val_{kind.metric}" in best

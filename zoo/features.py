@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
 from loaders.cache import Cache, Entry, entry_key
 from loaders.clip import read_inputs
+from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.sampling import is_random
 from loaders.spec import ClipSpec
@@ -75,6 +77,7 @@ class FeatureDataset(keras.utils.PyDataset):
         super().__init__(workers=1)
         self.index, self.batch_size, self.shuffle, self.seed = index, batch_size, shuffle, seed
         self.epoch = 0
+        self._hosts = (0, 1)
         split: Split = "train" if draws else "test"
         chance = augmentation is not None or any(is_random(spec, split) for spec in specs.values())
         self.draws = max(1, draws) if chance else 1
@@ -86,7 +89,19 @@ class FeatureDataset(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int:
-        return -(-len(self.index) // self.batch_size)
+        return -(-len(self._share(np.arange(len(self.index)))) // self.batch_size)
+
+    def shard(self, host: int, hosts: int) -> FeatureDataset:
+        """The share of one of several hosts, as `ClipDataset.shard` deals it out."""
+        if not 0 <= host < hosts <= len(self.index):
+            raise ClipzooError(f"shard {host} of {hosts} must be 0 <= host < hosts <= {len(self.index)} clips")
+        part = copy.copy(self)
+        part._hosts = (host, hosts)
+        return part
+
+    def _share(self, order: np.ndarray) -> np.ndarray:
+        host, hosts = self._hosts
+        return np.resize(order, -(-len(order) // hosts) * hosts)[host::hosts]
 
     def on_epoch_end(self) -> None:
         self.epoch += 1
@@ -95,7 +110,7 @@ class FeatureDataset(keras.utils.PyDataset):
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(len(self.index)) if self.shuffle else np.arange(len(self.index))
         draw = rng.integers(self.draws, size=len(self.index))
-        chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        chosen = self._share(order)[batch * self.batch_size : (batch + 1) * self.batch_size]
         found = [
             np.stack([values[draw[position]][position] for position in chosen]) for values in self._values
         ]  # values: draw -> clip -> features

@@ -10,6 +10,7 @@ import keras
 
 from loaders.ahead import ReadAhead
 from loaders.errors import ClipzooError
+from zoo.devices import Even
 
 
 class Source(keras.utils.PyDataset):
@@ -18,13 +19,16 @@ class Source(keras.utils.PyDataset):
     Args:
         dataset: any PyDataset; a generator of `loaders.compat` is asked for its pixels as they are.
         pixels: whether they are clips, and not features.
+        even: what makes batches fit several devices.
     """
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True) -> None:
+    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True, even: Even | None = None) -> None:
         super().__init__(workers=1)
         self.dataset = dataset.unscaled() if hasattr(dataset, "unscaled") else dataset
         self.failed: Exception | None = None
         self.epoch = 0
+        self.skip = 0
+        self.even = even
         self._checked = not pixels
         # More workers are threads of ours, never Keras's queue: see ReadAhead.
         threads = self.dataset.workers
@@ -41,7 +45,7 @@ class Source(keras.utils.PyDataset):
             if not self._checked:
                 _require_pixels(item[0])
                 self._checked = True
-            return item
+            return item if self.even is None else self.even(item, batch + self.skip)
         except Exception as error:  # TensorFlow gives it on as an error of its own, a hundred lines long
             self.failed = self.failed or error
             raise
@@ -61,10 +65,19 @@ class Feed(Source):
         pixels: likewise.
         begin: the epoch that training begins with.
         skip: batches of it that were trained on before.
+        even: as of Source.
     """
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True, begin: int = 0, skip: int = 0) -> None:
-        super().__init__(dataset, pixels=pixels)
+    def __init__(
+        self,
+        dataset: keras.utils.PyDataset,
+        *,
+        pixels: bool = True,
+        begin: int = 0,
+        skip: int = 0,
+        even: Even | None = None,
+    ) -> None:
+        super().__init__(dataset, pixels=pixels, even=even)
         self.resumed = bool(getattr(self.dataset, "resumed", False))
         self.first = self.dataset.epoch - begin if self.resumed else 0
         self.skip = skip

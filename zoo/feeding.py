@@ -13,6 +13,7 @@ from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from zoo.contract import specs
+from zoo.devices import Spread, alone, apart, spread
 from zoo.features import FeatureDataset
 from zoo.fetching import kept_in
 from zoo.frozen import cut
@@ -52,21 +53,33 @@ def feeds(
     contract = specs(model)
     augmentation = recipe.augmentation_for(contract, index.labels)
     train, validation = index.only("train"), index.only("validation") if index.counts()["validation"] else None
-    common: dict[str, Any] = {"batch_size": recipe.batch, "workers": workers}
+    over = spread()
+    batch = recipe.batch if over is None else over.share(recipe.batch)
+    common: dict[str, Any] = {"batch_size": batch, "workers": workers}
+    if over is not None and (note := over.waste(recipe.batch)):
+        say(note)
     if not recipe.draws:
         trained = ClipDataset(
             train, contract, shuffle=True, augmentation=augmentation, mixup=recipe.mixup, seed=recipe.seed,
             split="train", cache=cache, **common,
         )  # fmt: skip
         common |= {"split": "validation", "cache": trained.cache}
-        return model, trained, ClipDataset(validation, contract, **common) if validation else None
+        checked: Any = ClipDataset(validation, contract, **common) if validation else None
+        return model, _share(trained, over), _share(checked, over)
     parts = cut(model, recipe.train_from)
     common |= {"cache": _features(cache, say), "say": say}
-    drawn = FeatureDataset(
-        parts.frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
-        **common,
-    )  # fmt: skip
-    return parts.rest, drawn, FeatureDataset(parts.frozen, contract, validation, **common) if validation else None
+    frozen = alone(parts.frozen)
+    with apart():
+        drawn = FeatureDataset(
+            frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
+            **common,
+        )  # fmt: skip
+        known = FeatureDataset(frozen, contract, validation, **common) if validation else None
+    return parts.rest, _share(drawn, over), _share(known, over)
+
+
+def _share(dataset: Any, over: Spread | None) -> Any:
+    return dataset if dataset is None or over is None or over.hosts == 1 else dataset.shard(over.host, over.hosts)
 
 
 def _features(cache: Any, say: Callable[[str], object]) -> Cache:

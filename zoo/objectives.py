@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
+from zoo.devices import over_devices
 from zoo.layers import PACKAGE
 
 
@@ -45,8 +46,10 @@ class MeanClassAccuracy(keras.metrics.Metric):
         self.total = self.add_variable((classes,), "zeros", name="total")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        del sample_weight  # class weights change the loss, not how good the model is
         truth = keras.ops.one_hot(keras.ops.argmax(y_true, axis=-1), self.classes)
+        counts = _counts(sample_weight)
+        if counts is not None:
+            truth = truth * keras.ops.expand_dims(counts, -1)
         hit = keras.ops.cast(
             keras.ops.equal(keras.ops.argmax(y_true, axis=-1), keras.ops.argmax(y_pred, axis=-1)), "float32"
         )
@@ -60,3 +63,49 @@ class MeanClassAccuracy(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "classes": self.classes}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Counted(keras.metrics.MeanMetricWrapper):
+    """The mean of a function over the clips that count, which are those of a weight above 0, each as much as another.
+
+    Args:
+        fn: (labels, answers) -> (B,).
+        name: of the figure.
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str = "counted", dtype: Any = None, **kwargs: Any) -> None:
+        super().__init__(fn=fn, name=name, dtype=dtype, **kwargs)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        super().update_state(y_true, y_pred, _counts(sample_weight))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CountedLoss(keras.metrics.Mean):
+    """The loss over the clips that count. It takes the place of Keras's own figure, which weighs batches by their
+    length, and with it what they were filled up with.
+
+    Args:
+        loss: as of `compile`.
+        name: that of Keras's.
+    """
+
+    def __init__(self, loss: Any, name: str = "loss", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.loss = keras.losses.get(loss)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, counts = keras.ops.cast(y_true, y_pred.dtype), _counts(sample_weight)
+        values = (self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss)(y_true, y_pred)
+        if counts is not None:  # the weights are those of classes, divided by the share that counts: see Even
+            values = values * keras.ops.cast(sample_weight, values.dtype) * over_devices(keras.ops.mean(counts))
+        super().update_state(values, counts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "loss": keras.losses.serialize(self.loss)}
+
+
+def _counts(sample_weight: Any) -> Any:
+    """1 where a clip counts: weights of classes change the loss, not how good the model is."""
+    return None if sample_weight is None else keras.ops.cast(sample_weight > 0, "float32")

@@ -9,7 +9,7 @@ import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -27,6 +27,8 @@ from zoo.run import Run, learn
 
 if TYPE_CHECKING:
     import keras
+
+    from zoo.devices import Devices
 
 FORMAT = 1
 _STATE, _CLIPS, _ARRAYS = "state.json", "clips.json", "state.npz"
@@ -162,6 +164,7 @@ def resume(
     cache: Literal["memory"] | str | Path | Cache | None = None,
     workers: int = 2,
     checkpoint_minutes: float = 10.0,
+    devices: Devices | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     say: Callable[[str], object] = lambda line: None,
 ) -> Run:
@@ -176,6 +179,7 @@ def resume(
         cache: as of `train`; that of before, where it was a folder or `memory`, if left out.
         workers: as of `train`.
         checkpoint_minutes: as of `train`.
+        devices: as of `train`; another number than before, and other hosts, give the same to rounding.
         callbacks: more of them; they begin anew.
         say: as of `train`.
 
@@ -185,11 +189,13 @@ def resume(
         VideoError: a clip cannot be read.
     """
     from zoo.claiming import claimed
+    from zoo.devices import spread_over
+    from zoo.hosts import place
 
     number("checkpoint_minutes", checkpoint_minutes, least=0)
     there = Run(Path(run))
     read_state(there)  # before the folder is claimed, which would make it
-    with claimed(there.folder, again=True):
+    with spread_over(devices) as over, claimed(there.folder, again=True) if place()[0] == 0 else nullcontext():
         import keras
 
         from zoo.saving import load_keras
@@ -202,7 +208,10 @@ def resume(
         if backend != record["backend"]:
             say(f"note: begun on {record['backend']}, goes on on {backend}: figures will differ in the last digits")
         say(f"model: {network.name}; goes on at {state.place}")
-        again = {"epoch": state.epoch, "batch": state.batch, "backend": backend, "versions": versions()}
+        if over is not None:
+            say(over.line)
+        again: dict[str, Any] = {"epoch": state.epoch, "batch": state.batch, "backend": backend, "versions": versions()}
+        again |= {"devices": over.devices, "hosts": over.hosts} if over is not None else {}
         record |= {"videos": str(index.root.resolve()), "resumed": [*record.get("resumed", ()), again]}
         kept = cache if cache is not None else state.cache
         return learn(

@@ -8,7 +8,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ from zoo.splitting import settle_splits
 if TYPE_CHECKING:
     import keras
 
+    from zoo.devices import Devices
     from zoo.resuming import State
 
 # What is written before a run's first epoch is done lies in this folder; `_WHOLE` in it: all of it is there.
@@ -206,6 +207,7 @@ def train(
     cache: Literal["memory"] | str | Path | Cache | None = None,
     workers: int = 2,
     checkpoint_minutes: float = 10.0,
+    devices: Devices | None = None,
     overwrite: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     say: Callable[[str], object] = lambda line: None,
@@ -223,6 +225,9 @@ def train(
         cache: what is decoded is kept there: `memory`, a folder, or any Cache.
         workers: threads that read clips.
         checkpoint_minutes: between two checkpoints within an epoch, >= 0; after each epoch there is one anyway.
+        devices: how many of this machine's, or `all`: each computes its share of every batch. The result is that of one
+            device, where batch normalisation is frozen and dropout 0; see zoo/CLUSTER.md. None: one; after
+            `zoo.hosts.join`, all of each host, of which host 0 writes the run.
         overwrite: replace a run that is there. It stays as it is until the first epoch of the new one is done; its
             checkpoint, until the first one of the new one.
         callbacks: more of them.
@@ -236,11 +241,14 @@ def train(
         checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a second one at once.
 
     Raises:
-        ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit; a
-            loss that is no number (the best epoch before it is kept); a full disk, or too little memory.
+        ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit;
+            there are fewer devices; another host is gone (`zoo.hosts.LostHostError`); a loss that is no number (the
+            best epoch before it is kept); a full disk, or too little memory.
         VideoError: a clip cannot be read.
     """
     from zoo.claiming import claimed
+    from zoo.devices import spread_over
+    from zoo.hosts import place
 
     if not isinstance(index, ClipIndex):
         raise ClipzooError(f"index ({index!r}) must be a ClipIndex, such as loaders.index_folder('clips')")
@@ -252,7 +260,11 @@ def train(
         raise ClipzooError("options: classes are those of the clips; leave them out, or take index.only(...) of some")
     number("checkpoint_minutes", checkpoint_minutes, least=0)
     recipe, run = recipe or Recipe(), Path(out)
-    with claimed(run, overwrite=overwrite):
+    with spread_over(devices) as over, claimed(run, overwrite=overwrite) if place()[0] == 0 else nullcontext():
+        if over is not None:
+            say(over.line)
+            if not isinstance(model, str | Path):
+                raise ClipzooError("a model that is built already is on one device: give its name, or a file of it")
         return _train(
             index, model, recipe, run, options or {}, callbacks, say,
             cache=cache, workers=workers, minutes=checkpoint_minutes,
@@ -272,6 +284,7 @@ def _train(
     import keras
 
     from zoo.contract import origins, specs
+    from zoo.devices import spread
     from zoo.resuming import State, pack_clips
 
     index, how = settle_splits(index, recipe)
@@ -307,6 +320,7 @@ def _train(
         "recipe": recipe.to_dict(),
         "mirroring": bool(augmentation and augmentation.flip),
         "backend": keras.config.backend(),
+        **({"devices": over.devices, "hosts": over.hosts} if (over := spread()) is not None else {}),
         "versions": versions(),
         "command": sys.argv[1:],
     }
@@ -331,7 +345,8 @@ def learn(
     """Trains from a state on, the first or one that was kept, in a folder that is claimed; see `train`, `resume`."""
     from zoo.feeding import feeds
     from zoo.frozen import freeze
-    from zoo.resuming import stops
+    from zoo.hosts import LostHostError, place, require_alike
+    from zoo.resuming import stopped, stops
     from zoo.training import LossError, fit
     from zoo.writing import Checkpoints, Writer
 
@@ -342,22 +357,32 @@ def learn(
     checkpoints = Checkpoints(run, state, packed, whole=network, frozen=frozen, minutes=minutes)
     writer = Writer(run, index, checkpoints)
     weights = index.only("train").class_weights() if recipe.class_weights else None
+    host, hosts = place()
+    if hosts > 1:
+        require_alike({"clips": packed, "recipe": recipe.to_dict(), "model": (network.name, network.count_params())})
+
+    def kept() -> str:
+        return "host 0 keeps the run" if host else f"{writer.kept}{checkpoints.onward}"
+
     try:
         learner, trained, checked = feeds(network, index, recipe, cache=cache, workers=workers, say=say)
         with stops() as checkpoints.asked:
             # The writer goes first: what a callback of the user does then finds the files of the epoch.
             fit(
                 learner, trained, checked, recipe=recipe, class_weight=weights,
-                callbacks=[writer, checkpoints, *callbacks], state=state if state.arrays else None,
+                callbacks=[*([] if host else [writer, checkpoints]), *callbacks], state=state if state.arrays else None,
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit):
-        say(f"interrupted; {writer.kept}{checkpoints.onward}")
+        say(f"interrupted; {kept()}")
         raise
     except ClipzooError as error:
+        if host and checkpoints.asked and isinstance(error, LostHostError):
+            raise stopped(checkpoints.asked[0]) from None  # host 0 was asked to stop too, and did after its checkpoint
         # What has lost its numbers would lose them again.
-        error.args = (f"{error}; {writer.kept}{'' if isinstance(error, LossError) else checkpoints.onward}",)
+        error.args = (f"{error}; {writer.kept if isinstance(error, LossError) and not host else kept()}",)
         raise
-    run.checkpoint.unlink(missing_ok=True)
+    if host == 0:
+        run.checkpoint.unlink(missing_ok=True)
     return run
 
 

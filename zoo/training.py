@@ -15,9 +15,11 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.tasks import TASKS, task_kind
 from zoo.contract import labels, scale_answer, task
+from zoo.devices import Even, on_each, spread
 from zoo.feed import Clock, Feed, Source
+from zoo.hosts import said_of
 from zoo.layers import ClipInput
-from zoo.objectives import MeanClassAccuracy, ScaledSquaredError
+from zoo.objectives import Counted, CountedLoss, MeanClassAccuracy, ScaledSquaredError
 from zoo.precision import set_precision
 from zoo.recipe import Recipe
 
@@ -49,7 +51,18 @@ def compile_model(model: keras.Model, recipe: Recipe, *, index: ClipIndex | None
     if recipe.precision is not None:
         set_precision(model, recipe.precision)
     metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if one_class else [])]
-    model.compile(optimizer=recipe.make_optimizer(), loss=loss, metrics=metrics)
+    if spread() is None:
+        model.compile(optimizer=recipe.make_optimizer(), loss=loss, metrics=metrics)
+        return
+    counted = [CountedLoss(loss), Counted(_FUNCTIONS[kind.metric], name=kind.metric), *metrics[1:]]
+    model.compile(optimizer=recipe.make_optimizer(), loss=loss, weighted_metrics=counted)
+
+
+_FUNCTIONS = {
+    "accuracy": keras.metrics.categorical_accuracy,
+    "label_accuracy": keras.metrics.binary_accuracy,
+    "mean_absolute_error": keras.metrics.mean_absolute_error,
+}
 
 
 def fit(
@@ -95,10 +108,15 @@ def fit(
         _check_labels(model, getattr(dataset, "index", None))
     keras.utils.set_random_seed(recipe.seed)
     compile_model(model, recipe, index=getattr(train, "index", None))
+    over = spread()
     pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
     begin, skip, before = (state.epoch, state.batch, state.seconds) if state is not None else (0, 0, 0.0)
-    feed = Feed(train, pixels=pixels, begin=begin, skip=skip)
-    checked = Source(validation, pixels=pixels) if validation is not None else None
+    feed = Feed(
+        train, pixels=pixels, begin=begin, skip=skip, even=Even(over, train, class_weight) if over is not None else None
+    )
+    checked = None
+    if validation is not None:
+        checked = Source(validation, pixels=pixels, even=Even(over, validation) if over is not None else None)
     model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice, to make these
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
     record = Record(monitor, feed, before=state.history if state is not None else (), judged=checked is not None)
@@ -129,7 +147,7 @@ def fit(
                     validation_data=checked,
                     initial_epoch=start,
                     epochs=end,
-                    class_weight=dict(class_weight) if class_weight else None,
+                    class_weight=dict(class_weight) if class_weight and over is None else None,
                     shuffle=False,  # Keras would permute batches; the dataset permutes samples
                     verbose=0,
                     callbacks=every,
@@ -157,6 +175,7 @@ def seeds(model: keras.Model) -> list[keras.Variable]:
 
 def said(error: Exception, recipe: Recipe) -> Exception:
     """What ended training, as a sentence where it is one of those that people meet."""
+    error = said_of(error)
     if isinstance(error, ClipzooError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError" or (
@@ -224,7 +243,7 @@ class Restore(keras.callbacks.Callback):
         self._put(seeds(self.model), "seeds")
         # Metrics have no variables before they are asked once, which on TensorFlow the first step does.
         answer = keras.ops.zeros((1, *self.model.output_shape[1:]))
-        self.model.compute_metrics(None, answer, answer)
+        on_each(lambda: self.model.compute_metrics(None, answer, answer, keras.ops.ones(1)))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if epoch == self.state.epoch and self.state.arrays["metrics"]:

@@ -17,6 +17,7 @@ import numpy as np
 from loaders.atomic import replacing, write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
+from zoo.devices import apart
 from zoo.frozen import thawed
 from zoo.pictures import draw_curves
 from zoo.resuming import State, stopped
@@ -103,23 +104,24 @@ class Checkpoints(keras.callbacks.Callback):
         optimizer = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
         if not all(np.isfinite(value).all() for value in (*values, *optimizer)):
             return
-        within = self._logs is None and batch
-        state = dataclasses.replace(
-            self.state, epoch=epoch, batch=batch, logs=self._logs, seconds=seconds, history=self.history,
-            arrays={
-                "optimizer": optimizer,
-                "seeds": [keras.ops.convert_to_numpy(seed) for seed in seeds(self.model)],
-                "metrics": [keras.ops.convert_to_numpy(v) for v in self.model.metrics_variables] if within else [],
-            },
-        )  # fmt: skip
-        with replacing(self.run.checkpoint) as partial:
-            if saved is not None:
-                shutil.copyfile(saved, partial)
-            else:
-                with thawed(self.frozen):
-                    self.whole.save(partial)
-            state.write(partial, self.packed)
-        self.written, self._at, self._saved = True, (epoch, batch), time.monotonic()
+        with apart():  # host 0 alone writes: nothing here may wait for the others
+            within = self._logs is None and batch
+            state = dataclasses.replace(
+                self.state, epoch=epoch, batch=batch, logs=self._logs, seconds=seconds, history=self.history,
+                arrays={
+                    "optimizer": optimizer,
+                    "seeds": [keras.ops.convert_to_numpy(seed) for seed in seeds(self.model)],
+                    "metrics": [keras.ops.convert_to_numpy(v) for v in self.model.metrics_variables] if within else [],
+                },
+            )  # fmt: skip
+            with replacing(self.run.checkpoint) as partial:
+                if saved is not None:
+                    shutil.copyfile(saved, partial)
+                else:
+                    with thawed(self.frozen):
+                        self.whole.save(partial)
+                state.write(partial, self.packed)
+            self.written, self._at, self._saved = True, (epoch, batch), time.monotonic()
 
 
 class Writer(keras.callbacks.Callback):
@@ -164,13 +166,14 @@ class Writer(keras.callbacks.Callback):
         self.written = len(self.history)
 
     def _write_epoch(self, *, kept: bool = False) -> None:
-        if len(self.history) > 1:
-            self._write(self.run, best=bool(self.history[-1]["best"]), kept=kept)
-        else:
-            with self.run.replacing_all() as new:
-                write_csv(self.index, new.clips)
-                write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
-                self._write(new, best=True, kept=kept)
+        with apart():
+            if len(self.history) > 1:
+                self._write(self.run, best=bool(self.history[-1]["best"]), kept=kept)
+            else:
+                with self.run.replacing_all() as new:
+                    write_csv(self.index, new.clips)
+                    write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
+                    self._write(new, best=True, kept=kept)
 
     def _write(self, run: Run, *, best: bool, kept: bool) -> None:
         with thawed(self.checkpoints.frozen):

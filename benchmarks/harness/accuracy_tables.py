@@ -109,6 +109,21 @@ def timeline(rows: Rows) -> Iterable[Cells]:
         yield row.model, row.settings["clips"], row.settings["seed"], *(f"{found[each]:.1%}" for each in overlaps)
 
 
+def devices(rows: Rows) -> Iterable[Cells]:
+    """Whether several devices learn what one does."""
+    yield "model", "backend", "what trains", "devices", "loss, last epoch", "largest difference from one device"
+    one = {(row.runner, row.settings["way"]): row.facts["history"] for row in rows if row.settings["devices"] == "1"}
+    for row in rows:
+        found, wanted = row.facts["history"], one[row.runner, row.settings["way"]]
+        most = max(
+            abs(each[name] - other[name]) / other[name]
+            for each, other in zip(found, wanted, strict=True)
+            for name in ("loss", "val_loss")
+        )
+        name = (row.model, row.runner.removeprefix("Keras "), row.settings["way"], row.settings["devices"])
+        yield *name, f"{found[-1]['loss']:.6f}", f"{most:.1g}" if found is not wanted else ""
+
+
 def _share(row: Row) -> tuple[str, str]:
     """Top-1 and its interval."""
     low, high = row.facts["interval"]

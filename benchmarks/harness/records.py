@@ -18,10 +18,17 @@ SCHEMA = 2  # of 1, whose `summary` has clips over the median round, all figures
 READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 Kind = Literal[
-    "inference", "training", "pipeline", "correctness", "accuracy", "loading", "two_stream", "real", "timeline"
+    "inference", "training", "pipeline", "correctness", "accuracy", "loading", "two_stream", "real", "timeline",
+    "devices",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline")  # a row is one, and took turns with none
+TRAININGS: tuple[Kind, ...] = (
+    "accuracy",
+    "two_stream",
+    "real",
+    "timeline",
+    "devices",
+)  # a row is one, and took turns with none
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.harness.accuracy_tables import accuracy, real, timeline, two_stream
+from benchmarks.harness.accuracy_tables import accuracy, devices, real, timeline, two_stream
 from benchmarks.harness.contestants import share_of_matrix_rate
 from benchmarks.harness.records import KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
 from benchmarks.harness.render import Cells, Lines
@@ -180,6 +180,7 @@ def loading(rows: Rows) -> Iterable[Cells]:
 KINDS: dict[Kind, Lines] = {
     "inference": inference, "training": training, "pipeline": pipeline, "correctness": correctness,
     "accuracy": accuracy, "loading": loading, "two_stream": two_stream, "real": real, "timeline": timeline,
+    "devices": devices,
 }  # fmt: skip
 
 
