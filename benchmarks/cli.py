@@ -38,7 +38,9 @@ def demo(
 @app.command()
 def bench(
     model: Annotated[Path, typer.Argument(help="The .onnx file.")],
-    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    provider: Annotated[
+        str, typer.Option(help="cpu, cuda, tensorrt, openvino, openvino-bfloat16; or all that are installed.")
+    ] = "cpu",
     batch: Annotated[list[int], typer.Option(min=1, help="Clips in a batch; give it again for more sizes.")] = [1, 8],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="Least time for each batch size.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime on the CPU.")] = None,
@@ -52,7 +54,7 @@ def bench(
     from benchmarks.inference import bench as measure
 
     console = text_console()
-    found = setup("inference", on_gpu=provider != "cpu", threads=threads)
+    found = setup("inference", on_gpu=provider in ("cuda", "tensorrt"), threads=threads)
     with recording(json_file, found, console) if json_file else nullcontext() as results:
         rows = measure(
             model,
@@ -64,14 +66,23 @@ def bench(
             done=results.add if results else lambda _: None,
         )
         columns = {
+            **({"provider": ("provider", "{}"), "differs by": ("difference", "{:.1g}")} if provider == "all" else {}),
             "batch": ("batch", "{}"), "clips/s": ("clips_per_second", "{:.1f}"),
             "frames/s": ("frames_per_second", "{:.1f}"), "p50 ms": ("p50_ms", "{:.2f}"),
             "p95 ms": ("p95_ms", "{:.2f}"), "rounds": ("rounds", "{}"),
         }  # fmt: skip
         caption = "clips/s: clips over the time that passed, of the median turn; p50 and p95: of single rounds"
-        figures = ({**row.summary(), "batch": row.batch} for row in rows)
+        figures = (
+            {"difference": 0.0, **row.facts, **row.settings, **row.summary(), "batch": row.batch} for row in rows
+        )
         cells = [[shown.format(each[name]) for name, shown in columns.values()] for each in figures]
-        console.print(table([tuple(columns), *cells], title=f"{model}: {rows[0].name}", caption=caption))
+        console.print(table([tuple(columns), *cells], title=f"{model}: {rows[0].runner}", caption=caption))
+    if provider == "all":
+        for size in batch:
+            best = max((row for row in rows if row.batch == size), key=lambda row: row.clips_per_second)
+            times = best.clips_per_second / next(row for row in rows if row.batch == size).clips_per_second
+            more = f", {times:.2f} times the CPU's rate" if best.settings["provider"] != "CPU" else ""
+            console.print(f"fastest with {size} clip(s) at once: {best.settings['provider']}{more}")
 
 
 @app.command()

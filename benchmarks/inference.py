@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import numpy as np
 import typer
 
 from benchmarks.harness.contestants import (
@@ -22,8 +23,9 @@ from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.harness.records import Row
 from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
+from export.fair import made_clips
 from export.runtime import Classifier
-from export.session import Provider, require_provider
+from export.session import Provider, installed, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import card, list_models
@@ -35,20 +37,21 @@ QUICK = Limits(rounds=5, seconds=1.0, most=1.5, turn=0.25)
 def bench(
     path: str | Path,
     *,
-    provider: Provider = "cpu",
+    provider: Provider | Literal["all"] = "cpu",
     batches: Sequence[int] = (1, 8),
     seconds: float = 3.0,
     threads: int | None = None,
     verify: bool = True,
     done: Callable[[Row], object] = lambda _: None,
 ) -> list[Row]:
-    """Times a file on random clips, from host memory to host memory, in this process and alone.
+    """Times a file on random clips, from host memory to host memory, in this process.
 
-    Each batch size is warmed up apart, then run for at least 10 rounds and `seconds`.
+    Each batch size is warmed up apart, then run for at least 10 rounds and `seconds`; several providers take turns.
 
     Args:
         path: the ONNX file.
-        provider: `cpu`, `cuda` or `tensorrt`.
+        provider: see `Classifier`; or `all` that are installed, whose rows say in `facts["difference"]` how far an
+            answer is from the CPU's at most, on clips that `export.fair.made_clips` draws.
         batches: batch sizes, each >= 1.
         seconds: least time for each, > 0.
         threads: of ONNX Runtime on the CPU.
@@ -56,26 +59,44 @@ def bench(
         done: called with each row as soon as it is measured.
 
     Returns:
-        A row for each batch size.
+        A row for each batch size and provider.
 
     Raises:
         ClipzooError: the file cannot be used, or the provider is not in use.
     """
     if not batches or min(batches) < 1 or not 0 < seconds < inf:
         raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0, but finite")
-    runner = OnnxRuntimeRunner(
-        path=Path(path), provider=provider, binding="host", options={}, threads=threads, verify=verify
-    )
+    runners = {
+        name: OnnxRuntimeRunner(
+            path=Path(path), provider=name, binding="host", options={}, threads=threads, verify=verify
+        )
+        for name in (installed() if provider == "all" else [provider])
+    }
+    facts = {name: {"difference": most} for name, most in _differences(runners).items()} if len(runners) > 1 else {}
     rows = []
     for batch in batches:
-        runner.start(batch)
-        turns: list[list[float]] = []
-        while sum(map(len, turns)) < 10 or sum(map(sum, turns)) < seconds:
-            turns.append(runner.turn(seconds / 10))
-        row = replace(own_row(runner.classifier, provider), batch=batch, turns=turns, facts=runner.finish())
-        rows.append(row)
-        done(row)
+        turns: dict[Provider, list[list[float]]] = {name: [] for name in runners}
+        for runner in runners.values():
+            runner.start(batch)
+        while any(sum(map(len, each)) < 10 or sum(map(sum, each)) < seconds for each in turns.values()):
+            for name, runner in runners.items():
+                turns[name].append(runner.turn(seconds / 10))
+        for name, runner in runners.items():
+            row = replace(
+                own_row(runner.classifier, name), batch=batch, turns=turns[name],
+                facts={**runner.finish(), **facts.get(name, {})},
+            )  # fmt: skip
+            rows.append(row)
+            done(row)
     return rows
+
+
+def _differences(runners: Mapping[Provider, OnnxRuntimeRunner]) -> dict[Provider, float]:
+    """How far an answer of each is from the CPU's, at the most."""
+    clips = made_clips(runners["cpu"].classifier.specs)
+    answers = {name: runner.classifier.scores(clips) for name, runner in runners.items()}
+    name = runners["cpu"].classifier.outputs[-1]
+    return {each: float(np.abs(found[name] - answers["cpu"][name]).max()) for each, found in answers.items()}
 
 
 def compare_runtimes(
@@ -108,7 +129,7 @@ def suite(
     models: Annotated[
         list[str] | None, typer.Option("--models", help="Names in the zoo, or ONNX files; the whole zoo if left out.")
     ] = None,
-    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or openvino-bfloat16.")] = "cpu",
     batch: Annotated[list[int] | None, typer.Option(min=1, help="Sizes; 1 and 8 on a CPU, 1 to 128 on a GPU.")] = None,
     folder: PreparedFolder = None,
     quick: Quick = False,

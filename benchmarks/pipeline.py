@@ -110,7 +110,7 @@ def suite(
     models: Annotated[list[str] | None, typer.Option("--models", help="Names in the zoo, or ONNX files.")] = None,
     videos: Annotated[Path | None, typer.Option(help="Clips, a sub-folder per action; made ones if left out.")] = None,
     clips: Annotated[int, typer.Option(min=1, help="This many of them.")] = 24,
-    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or openvino-bfloat16.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
     folder: PreparedFolder = None,
     quick: Quick = False,

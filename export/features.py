@@ -226,7 +226,7 @@ def extract_features(
         layer: see `open_extractor`.
         batch: clips that go through the network together, >= 1.
         workers: threads that read clips.
-        provider: of ONNX Runtime, for an `.onnx` file: `cpu`, `cuda` or `tensorrt`.
+        provider: of ONNX Runtime, for an `.onnx` file; see `Classifier`.
         on_error: `skip` leaves out clips that cannot be read, and names them in `Features.left_out`.
         advance: called after each clip, to show progress.
 

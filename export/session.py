@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from export.processor import has
 from loaders.errors import ClipzooError
@@ -81,6 +81,17 @@ def require_provider(provider: str) -> str:
     return PROVIDERS[provider]
 
 
+def installed() -> list[Provider]:
+    """The providers of the ONNX Runtime that is installed, which may still lack a driver; `cpu` is the first."""
+    there = onnxruntime().get_available_providers()
+    found = [name for name in get_args(Provider) if PROVIDERS[name] in there]
+    return [name for name in found if _OPENVINO.get(name) != "bf16" or _has_bfloat16()]
+
+
+def _has_bfloat16() -> bool:
+    return has("amx_bf16", "avx512_bf16")
+
+
 def open_session(
     path: Path,
     *,
@@ -118,7 +129,7 @@ def open_session(
         options.profile_file_prefix = str(profile)
     given = dict(provider_options or {})
     if provider in _OPENVINO:
-        if _OPENVINO[provider] == "bf16" and not has("amx_bf16", "avx512_bf16"):  # OpenVINO would say nothing
+        if _OPENVINO[provider] == "bf16" and not _has_bfloat16():  # OpenVINO would say nothing
             raise ClipzooError(f"provider {provider!r}: this processor has no units for bfloat16; say 'openvino'")
         settings = {"INFERENCE_PRECISION_HINT": _OPENVINO[provider]}
         settings |= {"INFERENCE_NUM_THREADS": str(threads)} if threads is not None else {}

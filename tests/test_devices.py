@@ -48,6 +48,7 @@ def same(run: Run, other: Run) -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.slow
 def test_two_devices_learn_what_one_does(motion: ClipIndex, tmp_path: Path) -> None:
     """Neither the batches of 7 divide by two nor the last of them, and classes have weights."""
     one, two = spread(motion.root, tmp_path, "1", "2")

@@ -20,6 +20,7 @@ from export import runtime as runtime_module
 from export import session as session_module
 from export.session import open_session
 from loaders import ClipIndex, ClipzooError, VideoError, read_clip
+from tests.support.commands import invoke
 from tests.support.onnx_files import LABELS, SPEC, by_hand, write_model
 
 
@@ -190,6 +191,31 @@ def test_bench_measures_what_it_says(file: Path) -> None:
         assert figures["frames_per_second"] == pytest.approx(3 * figures["clips_per_second"])
     with pytest.raises(ClipzooError, match="batches"):
         bench(file, batches=(0,))
+
+
+def test_bench_tries_all_providers_in_turn(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [row.settings for row in bench(file, provider="all", batches=(1,), seconds=0.05)] == [{"provider": "CPU"}]
+
+    class Off(Classifier):
+        """Computes on the CPU, and a little wrong where OpenVINO is asked for."""
+
+        def __init__(self, path: Path, *, provider: str, **more: Any) -> None:
+            super().__init__(path, provider="cpu", **more)
+            self.wrong = 0.25 * (provider == "openvino")
+
+        def scores(self, *given: Any, **more: Any) -> dict[str, np.ndarray]:
+            return {name: rows + self.wrong for name, rows in super().scores(*given, **more).items()}
+
+    monkeypatch.setattr("benchmarks.inference.installed", lambda: ["cpu", "openvino"])
+    monkeypatch.setattr("benchmarks.harness.onnx_runners.Classifier", Off)
+    found = bench(file, provider="all", batches=(1, 2), seconds=0.05)
+    assert [(row.settings["provider"], row.batch) for row in found] == [
+        ("CPU", 1), ("OpenVINO", 1), ("CPU", 2), ("OpenVINO", 2),
+    ]  # fmt: skip
+    assert [row.facts["difference"] for row in found] == pytest.approx([0, 0.25, 0, 0.25])
+    assert len(found[0].turns) == len(found[1].turns) > 1
+    done = invoke("bench", file, "--provider", "all", "--batch", 1, "--seconds", 0.05)
+    assert "differs by" in done.stdout and "fastest with 1 clip(s) at once: " in done.stdout, done.stderr
 
 
 BLOCKED = """

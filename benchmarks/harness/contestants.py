@@ -199,8 +199,9 @@ def own_row(classifier: Classifier, provider: Provider) -> Row:
 
 
 def provider_name(provider: Provider) -> str:
-    """As people write it: CPU, CUDA, Tensorrt."""
-    return PROVIDERS[provider].removesuffix("ExecutionProvider")
+    """As people write it: CPU, CUDA, Tensorrt, OpenVINO bfloat16."""
+    precision = provider.partition("-")[2]
+    return " ".join(filter(None, (PROVIDERS[provider].removesuffix("ExecutionProvider"), precision)))
 
 
 def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:

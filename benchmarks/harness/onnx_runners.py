@@ -23,7 +23,7 @@ class OnnxRuntimeRunner(Runner):
 
     Args:
         path: the file.
-        provider: `cpu`, `cuda` or `tensorrt`.
+        provider: see `Classifier`.
         binding: `host`: arrays in, arrays out. `device`: clips lie on the device already, and answers stay there (I/O
             binding); on a CPU that only saves the allocation of the outputs.
         options: of the provider, such as `use_tf32` and `enable_cuda_graph`.
@@ -46,7 +46,7 @@ class OnnxRuntimeRunner(Runner):
         begun = time.perf_counter()
         self.classifier = Classifier(path, provider=provider, provider_options=options, threads=threads, verify=verify)
         self.facts["session_seconds"] = time.perf_counter() - begun
-        self.binding, self.device = binding, "cpu" if provider == "cpu" else "cuda"
+        self.binding, self.device = binding, "cuda" if provider in ("cuda", "tensorrt") else "cpu"
         self.path, self.provider, self.options, self.threads = path, provider, options, threads
 
     def prepare(self, batch: int) -> Round:
@@ -123,7 +123,7 @@ class DeviceMatrixRunner(Runner):
     def __init__(self, *, path: Path, provider: str, options: dict[str, str], size: int) -> None:
         super().__init__()
         self.session = open_session(path, provider=provider, provider_options=options)
-        self.device, self.size = "cpu" if provider == "cpu" else "cuda", size
+        self.device, self.size = "cuda" if provider in ("cuda", "tensorrt") else "cpu", size
         self.facts["floating_point_operations"] = 2 * size**3
 
     def prepare(self, batch: int) -> Round:
