@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.harness.records import Results
 from export.scoring import score
@@ -13,7 +15,7 @@ from loaders.digest import sha256
 from loaders.errors import ClipzooError
 from loaders.lists import existing_folder
 from zoo.backend import start_backend
-from zoo.report import Speed, write_report
+from zoo.report import Look, Speed, write_report
 from zoo.run import Run
 from zoo.run_scores import RunScores, keep, kept, matched
 from zoo.scores import Scores
@@ -39,8 +41,8 @@ def report(
         folder: the run.
         out: the HTML file; `report.html` in the run's folder, if left out.
         scores: a file of scores to show, of the clips of one split of the run; if left out, those that the run keeps.
-        compute: whether to score the test clips where there are no scores; they are kept then. Where a run has no test
-            clips, its validation clips are scored.
+        compute: whether to ask the model: for scores of the test clips where there are none, which are kept then
+            (where a run has no test clips, of its validation clips), and for what its worst mistakes rest on.
         videos: the folder that the clips lie in now; where they lay in training, if left out.
         workers: threads that read clips.
         say: called with each line that a person should read.
@@ -67,7 +69,29 @@ def report(
         held = kept(run, index)
         if held is None and compute:
             held, why = _computed(run, root, workers=workers, say=say, warn=warn, bar=bar)
-    return write_report(run, out, scores=held, why_unscored=why, speeds=speeds(run.folder), videos=root)
+    look = _look(run, say=say, warn=warn) if compute and held is not None and root.is_dir() else None
+    return write_report(run, out, scores=held, why_unscored=why, speeds=speeds(run.folder), videos=root, look=look)
+
+
+def _look(run: Run, *, say: Callable[[str], object], warn: Callable[[str], object]) -> Look | None:
+    """What says how much an answer rests on each frame; None where the model is gone, or has no feature maps."""
+    if not run.model.is_file():
+        return None
+    say(start_backend())
+    from zoo.explanation import GradCam
+    from zoo.saving import load_model
+
+    try:
+        cam = GradCam(load_model(run.model))
+    except ClipzooError as error:
+        warn(f"no bars under frames: {error}")
+        return None
+
+    def look(clips: Mapping[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+        seen = cam.look({name: clip[None] for name, clip in clips.items()})
+        return {name: heat[0] for name, heat in cam.heat(seen, [cam.place(label)]).items()}
+
+    return look
 
 
 def _computed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -171,6 +172,23 @@ def test_labels_and_names_are_text(wild: ClipIndex, tmp_path: Path) -> None:
     assert len(page.images) == 18
 
 
+def test_bars_say_how_much_an_answer_rests_on_each_frame(wild: ClipIndex, tmp_path: Path) -> None:
+    run = made(tmp_path / "run", wild)
+    scores = scored(wild, np.roll(5.0 * np.eye(3), 1, axis=1)[[1, 2, 0, 1, 2, 0]])
+    asked: list[str] = []
+
+    def look(clips: Mapping[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+        asked.append(label)
+        heat = np.linspace(0.25, 1, len(clips["video"]), dtype=np.float32)
+        return {name: np.broadcast_to(heat[:, None, None], clip.shape[:3]) for name, clip in clips.items()}
+
+    write_report(run, scores=matched(scores, wild), look=look)
+    text = run.report.read_text()
+    assert sorted(asked) == sorted(scores.labels[row] for row in scores.probabilities.argmax(axis=1))
+    assert "The longer the bar under a frame, the more the answer rests on it" in text
+    assert [text.count(f'style="width: {percent}%"') for percent in (25, 62, 100)] == [6, 6, 6]
+
+
 def test_what_is_not_there_is_said(wild: ClipIndex, tmp_path: Path) -> None:
     run = made(tmp_path / "run", wild)
     done = invoke("report", run.folder, "--no-score")
@@ -222,6 +240,7 @@ def test_what_is_computed_is_kept(wild: ClipIndex, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("benchmarks.run_report.score", score)
     monkeypatch.setattr("benchmarks.run_report.start_backend", lambda: "backend: none")
+    monkeypatch.setattr("benchmarks.run_report._look", lambda *_, **__: None)
     done = invoke("report", run.folder)
     assert asked == [(run.model, wild.only("test"))]
     assert "scoring the 6 test clips" in done.stdout and "left out: x.avi: is broken" in done.stderr
@@ -369,6 +388,8 @@ def test_report_scores_what_evaluate_would_and_its_command_trains_again(
     assert "no scores are kept yet: scoring the 2 test clips" in invoke("report", folder).stdout
     text = Page(folder / "report.html").text
     computed = Scores.load(folder / "scores.npz")
+    wrong = bool((computed.probabilities.argmax(axis=1) != computed.targets).any())
+    assert ("The longer the bar under a frame" in text) == wrong
     assert invoke("evaluate", folder, videos, "--scores", tmp_path / "scores.npz").returncode == 0
     np.testing.assert_allclose(computed.logits, Scores.load(tmp_path / "scores.npz").logits, rtol=1e-5)
     words = shlex.split(text.partition("in the same splits: ")[2].partition(" Written")[0])

@@ -23,7 +23,7 @@ from loaders.tasks import TaskKind
 from zoo.pictures import plot_curve
 from zoo.report.facts import commands, model_facts, recipe_facts, splits
 from zoo.report.figures import panel, svg
-from zoo.report.mistakes import strips, worst
+from zoo.report.mistakes import Look, strips, worst
 from zoo.report.quality import quality, unscored
 from zoo.run import Run
 from zoo.run_scores import RunScores
@@ -69,6 +69,7 @@ def write_report(
     why_unscored: str = "",
     speeds: Sequence[Speed] = (),
     videos: str | Path | None = None,
+    look: Look | None = None,
 ) -> Path:
     """Writes one HTML file about a run: all that it shows is in it, and nothing in it asks for a network.
 
@@ -80,6 +81,7 @@ def write_report(
         why_unscored: a sentence of the page where there are none.
         speeds: of the exported file.
         videos: the folder that the clips lie in now; where they lay in training, if left out.
+        look: what says how much an answer rests on each frame: bars under the frames of the worst mistakes.
 
     Returns:
         The file.
@@ -108,7 +110,7 @@ def write_report(
         missing=scores.missing if scores else 0,
         why_unscored=why_unscored,
         speeds=speeds,
-        **_mistakes(scores, root, specs),
+        **_mistakes(scores, root, specs, look),
     )
     path = Path(out) if out is not None else run.report
     write_text(path, page)
@@ -160,13 +162,14 @@ def _curve(history: list[dict[str, float]], column: str, title: str) -> Markup:
     return svg(f"curve-{column}", f"{title} by epoch", draw)
 
 
-def _mistakes(scores: RunScores | None, root: Path, specs: dict[str, ClipSpec]) -> dict[str, Any]:
+def _mistakes(scores: RunScores | None, root: Path, specs: dict[str, ClipSpec], look: Look | None) -> dict[str, Any]:
     """The worst mistakes with their frames, and how many there are."""
     if scores is None:
-        return {"mistakes": [], "wrong": 0, "framed": False, "root": root}
+        return {"mistakes": [], "wrong": 0, "framed": False, "barred": False, "root": root}
     every = worst(scores.scores, most=len(scores.scores.files))
-    shown = [(mistake, strips(scores, mistake, root, specs)) for mistake in every[:MISTAKES]]
-    return {"mistakes": shown, "wrong": len(every), "framed": any(found for _, found in shown), "root": root}
+    shown = [(mistake, strips(scores, mistake, root, specs, look)) for mistake in every[:MISTAKES]]
+    framed, barred = any(found for _, found in shown), any(strip.attention for _, found in shown for strip in found)
+    return {"mistakes": shown, "wrong": len(every), "framed": framed, "barred": barred, "root": root}
 
 
 def _template() -> Any:
