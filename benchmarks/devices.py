@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,6 @@ import typer
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import ResultFile, measuring, run_script
-from loaders.atomic import replacing
 from loaders.motion import draw_motion_clips
 from loaders.terminal import text_console
 from zoo.backend import choose_backend, start_backend
@@ -25,11 +23,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "batch normalization frozen, dropout 0": {"train_from": "head", "dropout": 0.0, "rate": 3e-2},
     "batch normalization trains, dropout 0.5": {"train_from": "all", "dropout": 0.5, "rate": 3e-3},
 }
-Curves = Mapping[str, Mapping[str, list[dict[str, float]]]]
 
 
 def main(epochs: Annotated[int, typer.Option(min=1)] = 8, json_file: ResultFile = None) -> None:
-    """Train one model on 1, 2 and 4 devices in two ways, and draw the losses; of a CPU, four devices are made."""
+    """Train one model on 1, 2 and 4 devices in two ways; of a CPU, four devices are made. `report` draws the losses."""
     console = text_console()
     console.print(choose_backend())
     backend = os.environ["KERAS_BACKEND"]
@@ -56,12 +53,6 @@ def main(epochs: Annotated[int, typer.Option(min=1)] = 8, json_file: ResultFile 
             results.add(
                 Row(model=MODEL, runner=BACKENDS[backend], settings=settings, batch=16, turns=turns, facts=facts)
             )
-        found: dict[str, dict[str, list[dict[str, float]]]] = {way: {} for way in WAYS}
-        for row in results.rows:
-            found[row.settings["way"]][row.settings["devices"]] = row.facts["history"]
-        picture = results.path.parent / f"devices-{backend}.png"
-        draw(found, picture, title=f"{MODEL}, {BACKENDS[backend]}, devices made of one CPU")
-        console.print(f"wrote {picture}")
 
 
 def virtual_devices(count: int) -> None:
@@ -74,29 +65,6 @@ def virtual_devices(count: int) -> None:
 
     (cpu, *_) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-
-
-def draw(curves: Curves, path: Path, *, title: str) -> None:
-    """Draws a panel for each way, and in it a line for each number of devices, the first one broad behind the rest."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    figure.suptitle(title, fontsize=10)
-    for axes, (way, found) in zip(figure.subplots(1, len(curves)), curves.items(), strict=True):
-        for (devices, rows), width, color in zip(
-            found.items(), (7, 3.5, 1.2), ("#BFD7EA", "#E69F00", "#000000"), strict=True
-        ):
-            epochs = [row["epoch"] + 1 for row in rows]
-            label = f"{devices} device{'s' if devices != '1' else ''}"
-            axes.plot(epochs, [row["loss"] for row in rows], color=color, linewidth=width, label=label)
-            axes.plot(epochs, [row["val_loss"] for row in rows], color=color, linewidth=width, linestyle="--")
-        axes.set(title=way, xlabel="epoch", ylabel="loss")
-        axes.text(0.02, 0.02, "dashed: validation", transform=axes.transAxes, fontsize=8)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=110, facecolor="white")
 
 
 if __name__ == "__main__":

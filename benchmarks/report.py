@@ -71,6 +71,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "i3d_whole": runs,
     **{kind: partial(per_machine, kind, tables.KINDS[kind]) for kind in BY_MACHINE},
     "start_up": partial(per_machine, "inference", tables.start_up),
+    "devices": partial(together, "devices", accuracy_tables.devices),
     "real": partial(together, "real", accuracy_tables.real),
     "motion": partial(together, "two_stream", accuracy_tables.motion),
     "ablation": partial(together, "two_stream", accuracy_tables.ablation),

@@ -40,6 +40,8 @@ def draw(files: Sequence[Results]) -> list[Path]:
             figures |= {"throughput": _curves(curves, latency=False), "latency": _curves(curves, latency=True)}
     elif setup.kind == "training" and rows:
         figures["training"] = _training(every)
+    elif setup.kind == "devices" and rows:
+        figures["devices"] = _devices(rows)
     elif setup.kind == "real":
         for row in (row for row in every if "confusion" in row.facts):  # the newest
             figures["confusion"] = _confusion(row)
@@ -188,6 +190,26 @@ def _training(rows: Sequence[Row]) -> Figure:
         axes.grid(alpha=0.3, axis="x")
     panels[0][0].set_ylim(len(models) - 0.5, -0.5)
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def _devices(rows: Sequence[Row]) -> Figure:
+    """Losses of each way to train, a panel each, and in it a line for each number of devices, the first one broad."""
+    panels = list(dict.fromkeys((row.runner, row.settings["way"]) for row in rows))
+    figure = Figure(figsize=(5.5 * len(panels), 4), layout="constrained")
+    row_of_axes: Any = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (runner, way) in zip(row_of_axes, panels, strict=True):
+        found = [row for row in rows if (row.runner, row.settings["way"]) == (runner, way)]
+        for row, width, color in zip(found, (7, 3.5, 1.2), ("#BFD7EA", "#E69F00", "#000000"), strict=True):
+            history = row.facts["history"]
+            epochs = [each["epoch"] + 1 for each in history]
+            label = f"{row.settings['devices']} device{'s' if row.settings['devices'] != '1' else ''}"
+            axes.plot(epochs, [each["loss"] for each in history], color=color, linewidth=width, label=label)
+            axes.plot(epochs, [each["val_loss"] for each in history], color=color, linewidth=width, linestyle="--")
+        axes.set(title=f"{runner}: {way}", xlabel="epoch", ylabel="loss (dashed: validation)")
+        axes.title.set_fontsize(9)
+        axes.grid(alpha=0.3)
+        axes.legend()
     return figure
 
 

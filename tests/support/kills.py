@@ -4,16 +4,19 @@
 
 Kills come in a step, in a validation and while a checkpoint is written, in turn. The final weights must be those of the
 training that nothing stopped, to the bit; with `--drop-optimizer` the optimizer's state is lost on purpose, and they
-must not. Exit status 0: so it was.
+must not. Exit status 0: so it was. `benchmarks/results/kills.jsonl` holds what `--json` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--drop-optimizer", action="store_true")
+    parser.add_argument("--json", type=Path, help="add what was found to this file, a line of JSON")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         import loaders
@@ -99,6 +103,17 @@ def main() -> None:
         pairs = zip(*(zoo.load_model(zoo.Run(run).last).get_weights() for run in (whole, killed)), strict=True)
         same = all((one == other).all() for one, other in pairs)
     print(f"killed {dict(hit)}; the weights are {'the same to the bit' if same else 'others'}")
+    if given.json:
+        from zoo.backend import versions
+
+        found = {
+            "when": f"{datetime.now(UTC):%Y-%m-%d}", "backend": os.environ.get("KERAS_BACKEND", ""), "kills": dict(hit),
+            "workers": given.workers, "optimizer_dropped": given.drop_optimizer, "same_to_the_bit": same,
+            "versions": versions(),
+        }  # fmt: skip
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        with given.json.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
     sys.exit(same == given.drop_optimizer or any(not hit[phase] for phase in PHASES[: given.kills]))
 
 
