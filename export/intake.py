@@ -223,7 +223,9 @@ class Intake:
             (name, value) for name, value in scope["headers"] if name == b"x-api-key"
         ]  # LitServe's own, if it is set
         headers = [(b"content-type", b"application/json"), *key]
-        await self._app({**scope, "headers": headers, "query_string": b""}, receive, send)
+        # As long as it may wait, and then be computed: what a worker takes with it when it ends is never answered.
+        async with asyncio.timeout(2 * self._options.timeout + 1):
+            await self._app({**scope, "headers": headers, "query_string": b""}, receive, send)
         status = next(message["status"] for message in sent if message["type"] == "http.response.start")
         if status == 504:  # it waited too long: LitServe left it out
             raise TimeoutError

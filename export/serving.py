@@ -208,7 +208,8 @@ def serve(
     """
     model, options, metrics = Path(model), options or ServeOptions(), Metrics()
     check.whole("port", port, least=0, most=65535)
-    _open(model, options)  # what is wrong with it is said here, and not in each worker
+    with _listening(host, port):  # what is wrong is said before anything starts; workers shall not inherit this one
+        _open(model, options)
     _quiet()
     with tempfile.TemporaryDirectory(prefix="clipzoo-serve-", ignore_cleanup_errors=True) as folder:
         spool = Path(folder)
@@ -260,7 +261,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise ClipzooError(
-            f"cannot listen at {host}, port {port} ({error.strerror}); give another --host or --port"
+            f"cannot listen at {host}, port {port} ({str(error.strerror).partition(' (')[0]}); give another --host or "
+            "--port"
         ) from None
     with listener:
         yield listener

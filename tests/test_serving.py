@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,11 +19,13 @@ from unittest.mock import patch
 import psutil
 import pytest
 
-from export import Classifier, Prediction
+from export import Classifier, Prediction, ServeOptions
+from export.intake import Intake, Metrics
+from export.serving import _AsManyAsWait
 from loaders import ClipSpec, VideoError, read_clip
 from loaders.opening import trust_no_file
 from loaders.packets import lasts_longer
-from tests.support.commands import ROOT, clipzoo, invoke, refused, wait_for
+from tests.support.commands import ROOT, invoke, refused, wait_for
 from tests.support.onnx_files import turned, write_model
 from tests.support.serving import JSON, Server, finish, said, serving
 from tests.support.storm import MOST_BYTES, MOST_SECONDS, lost_at_stop, make_files, storm
@@ -177,6 +182,10 @@ def test_mistakes_are_said_before_anything_is_served(model: Path, tmp_path: Path
     refused(invoke("serve", model, "--timeout", 0), "timeout (0.0)")
     refused(invoke("serve", model, "--max-seconds", "nan"), "max_seconds (nan)")
     refused(invoke("serve", model, "--port", 70000), "port (70000)")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused(invoke("serve", model, "--port", port), f"port {port} (Address already in use)", "--port")
+    refused(invoke("serve", model, "--host", "nowhere.invalid"), "cannot listen at nowhere.invalid")
 
 
 def test_a_playlist_is_followed_by_nobody_who_trusts_no_file(files: Path) -> None:
@@ -202,8 +211,6 @@ def test_seconds_are_those_of_the_frames(files: Path) -> None:
 
 
 def test_a_batch_is_what_waits() -> None:
-    from export.serving import _AsManyAsWait
-
     class Api:
         max_batch_size, batch_timeout, request_timeout, stream = 3, 0, 60, False
 
@@ -214,6 +221,43 @@ def test_a_batch_is_what_waits() -> None:
     loop = _AsManyAsWait()
     assert loop.get_batch_requests(Api(), queue, None) == ([(0, "a", "A"), (0, "b", "B"), (0, "c", "C")], [])
     assert loop.get_batch_requests(Api(), queue, None) == ([(0, "d", "D")], [(0, "late")])
+
+
+def test_what_no_worker_answers_is_given_up(files: Path, tmp_path: Path) -> None:
+    video = (files / "root" / "good" / "0.avi").read_bytes()
+
+    def of(status: int | None) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert b"file" in (await receive())["body"] and len(list(tmp_path.iterdir())) == 1
+            if status is None:
+                await asyncio.Event().wait()
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        return app
+
+    async def ask(status: int | None) -> tuple[int, dict[str, str], int, int]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": video, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        intake = Intake(of(status), options=ServeOptions(timeout=0.05), spool=tmp_path, metrics=Metrics())
+        await intake({"type": "http", "method": "POST", "path": "/predict", "headers": []}, receive, send)
+        at_once = intake._in_hand
+        while intake._in_hand:
+            await asyncio.sleep(0.01)
+        return sent[0]["status"], json.loads(sent[1]["body"]), at_once, len(list(tmp_path.iterdir()))
+
+    for status, said_of_it, words, in_hand in (
+        (None, 408, "within 0.05 s", 1), (504, 408, "within 0.05 s", 0), (500, 500, "ended", 0), (401, 401, "key", 0),
+    ):  # fmt: skip
+        found, said, at_once, files_left = asyncio.run(ask(status))
+        refuses((found, said), said_of_it, words)
+        assert (at_once, files_left) == (in_hand, 0), status
 
 
 @pytest.mark.slow
@@ -228,21 +272,23 @@ def test_a_storm(model: Path, files: Path) -> None:
         wait_for(lambda: one.metric("clipzoo_in_hand") == 0)
         assert one.metric("clipzoo_batch_clips_sum") > one.metric("clipzoo_batch_clips_count")
         assert lost_at_stop(one, good, expected, 32) == 0
-        assert one.alone() and "Traceback" not in one.log.read_text()
+        wait_for(one.alone)
+        assert "Traceback" not in one.log.read_text()
 
 
 @pytest.mark.slow
 def test_a_slow_client_and_a_dead_worker_cost_no_other(model: Path, files: Path) -> None:
     path = files / "root" / "good" / "0.avi"
     video, prediction = path.read_bytes(), Classifier(model).predict(path)
-    with serving(model, "--root", files / "root", "--workers", 1, "--timeout", 20) as one:
+    with serving(model, "--workers", 1, "--timeout", 20) as one:
         workers = [each for each in psutil.Process(one.process.pid).children() if "spawn_main" in str(each.cmdline())]
         (worker,) = [each for each in workers if "resource_tracker" not in str(each.cmdline())]
         with one.held(video, 1) as held:
             os.kill(worker.pid, signal.SIGKILL)
             wait_for(lambda: not psutil.pid_exists(worker.pid) or worker.status() == psutil.STATUS_ZOMBIE)
-            wait_for(lambda: one.ask_for("good/0.avi")[0] == 200)  # another was started
+            wait_for(lambda: one.ask(video)[0] == 200)  # another was started
             refuses(said(held[0]), 408, "within 20 s")
+        refuses(one.ask_for("good/0.avi"), 403, "--root")
         expect(one.ask(video), prediction)
         wait_for(lambda: one.get("/health") == "ok")
 
@@ -259,10 +305,3 @@ api.predict([])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
     assert done.returncode == -signal.SIGALRM
-
-
-@pytest.mark.slow
-def test_a_port_in_use_is_said(model: Path, files: Path) -> None:
-    with serving(model) as one:
-        refused(clipzoo("serve", model, "--port", one.port), f"port {one.port} (Address already in use)", "--port")
-        refuses(one.ask_for("good/0.avi"), 403, "--root")
