@@ -306,8 +306,14 @@ def _quiet() -> None:
 
 
 def _open(model: Path, options: ServeOptions, *, threads: int | None = None) -> Classifier:
+    """The file, after a batch of black clips: what is slow once (TensorRT builds its engine), no request waits for."""
     on_cpu = options.provider == "cpu"
-    return Classifier(model, provider=options.provider, threads=threads if on_cpu else None, verify=options.verify)
+    classifier = Classifier(
+        model, provider=options.provider, threads=threads if on_cpu else None, verify=options.verify
+    )
+    specs = classifier.specs.items()
+    classifier.scores({name: np.zeros((options.batch, *spec.shape), np.uint8) for name, spec in specs})
+    return classifier
 
 
 def _cores() -> int:

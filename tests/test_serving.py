@@ -16,13 +16,16 @@ from queue import Queue
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import psutil
 import pytest
+from onnx import helper
 
 from export import Classifier, Prediction, ServeOptions
-from export.intake import Intake, Metrics
-from export.serving import _AsManyAsWait
+from export.intake import Intake, Metrics, RefusedError
+from export.serving import ClipAPI, _AsManyAsWait
 from loaders import ClipSpec, VideoError, read_clip
+from loaders.motion_jpeg import write_motion_jpeg
 from loaders.opening import trust_no_file
 from loaders.packets import lasts_longer
 from tests.support.commands import ROOT, invoke, refused, wait_for
@@ -141,6 +144,16 @@ def test_nothing_outside_the_root_is_read(server: Server, files: Path) -> None:
         refuses(server.ask_for(name), 404, "there is no video file")
 
 
+def test_a_link_that_is_made_meanwhile_leads_nowhere(files: Path, tmp_path: Path) -> None:
+    root = files / "root"
+    intake = Intake(None, options=ServeOptions(root=root), spool=tmp_path, metrics=Metrics())  # type: ignore[arg-type]
+    os.close(intake._open("inside.avi"))
+    for late in ("out.avi", "out/secret.avi"):  # it was a file, or a folder, when it was looked at
+        with patch.object(intake, "_within", return_value=root / late), pytest.raises(RefusedError) as error:
+            intake._open(late)
+        assert error.value.status == 404
+
+
 def test_a_full_queue_is_said(server: Server, model: Path, files: Path) -> None:
     path = files / "root" / "good" / "2.avi"
     video, prediction = path.read_bytes(), Classifier(model).predict(path)
@@ -176,6 +189,8 @@ def test_mistakes_are_said_before_anything_is_served(model: Path, tmp_path: Path
     refused(invoke("serve", tmp_path / "cut.onnx"), "cut.onnx")
     refused(invoke("serve", write_model(tmp_path / "s.onnx", metadata=False)), "without clipzoo's metadata")
     refused(invoke("serve", tmp_path / "none.onnx"), "no such file")
+    roots = helper.make_node("Sqrt", ["normal_logits"], ["logits"])  # of a negative number
+    refused(invoke("serve", write_model(tmp_path / "nan.onnx", nodes=[roots])), "nan.onnx is no finite number")
     refused(invoke("serve", model, "--root", model), "is no folder")
     refused(invoke("serve", model, "--batch", 0), "batch (0)")
     refused(invoke("serve", model, "--queue", 0), "queue (0)")
@@ -208,6 +223,29 @@ def test_seconds_are_those_of_the_frames(files: Path) -> None:
     lying = files / "lying.avi"
     lying.write_bytes(content)
     assert lasts_longer(lying, 7.5 / 15)
+
+
+def test_a_clip_without_an_answer_costs_no_other(files: Path, tmp_path: Path) -> None:
+    nodes = [  # log(x^2 - 1/16): no number for a clip that is nearly grey
+        helper.make_node("Mul", ["normal_logits", "normal_logits"], ["squares"]),
+        helper.make_node("Add", ["squares", "signs"], ["differences"]),
+        helper.make_node("Log", ["differences"], ["logits"]),
+    ]
+    odd, good = write_model(tmp_path / "odd.onnx", nodes=nodes), files / "root" / "good"
+    write_motion_jpeg(tmp_path / "grey.avi", (np.full((48, 48, 3), 128, np.uint8) for _ in range(4)), 15)
+    for name, path in (("first", good / "0.avi"), ("broken", files / "root" / "broken.avi"), ("last", good / "1.avi"),
+                       ("long", files / "root" / "long.avi")):  # fmt: skip
+        (tmp_path / name).symlink_to(path)
+    api = ClipAPI(odd, tmp_path, ServeOptions(max_seconds=MOST_SECONDS))
+    api._threads, api._classifier = 2, Classifier(odd)
+    names = ("first", "broken", "grey.avi", "long", "last")
+    found = api._answers([{"file": name, "name": name, "at": time.monotonic()} for name in names])
+    assert [each.get("status") for each in found] == [None, 422, 500, 413, None]
+    assert found[2]["error"] == "grey.avi: the model gives no finite answer for it"
+    for place, name in ((0, "0.avi"), (4, "1.avi")):
+        prediction = Classifier(odd).predict(good / name)
+        assert found[place]["answer"]["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-6)
+        assert found[place]["batch"] == 3
 
 
 def test_a_batch_is_what_waits() -> None:
