@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -24,6 +24,7 @@ from typing import Any, get_args
 
 import litserve
 import numpy as np
+import psutil
 import uvicorn
 from litserve.loops.simple_loops import BatchedLoop
 from litserve.utils import wrap_litserve_start
@@ -102,7 +103,13 @@ class _AsManyAsWait(BatchedLoop):
 
 
 class ClipAPI(litserve.LitAPI):
-    """What a worker does with a batch of jobs of `export.intake`: reads the clips side by side, and classifies them."""
+    """What a worker does with a batch of jobs of `export.intake`: reads the clips side by side, and classifies them.
+
+    Attributes:
+        keeper: the process that keeps the queues.
+    """
+
+    keeper: int
 
     def __init__(self, model: Path, spool: Path, options: ServeOptions) -> None:
         super().__init__(max_batch_size=options.batch, api_path=PREDICT, loop=_AsManyAsWait())
@@ -112,7 +119,7 @@ class ClipAPI(litserve.LitAPI):
         """Opens the file, in the worker's process."""
         for stop in _STOPS:  # of the whole group: what is in hand is answered first, and the server ends its workers
             signal.signal(stop, signal.SIG_IGN)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=[psutil.Process(self.keeper)], daemon=True).start()
         _quiet()
         trust_no_file()
         self._threads = max(1, _cores() // self._options.workers)
@@ -186,6 +193,12 @@ class ClipAPI(litserve.LitAPI):
         return {"answer": {**answer, "seconds": seconds}, "batch": batch}
 
 
+class _Server(litserve.LitServer):
+    def launch_inference_worker(self, lit_api: ClipAPI) -> Any:
+        lit_api.keeper = self.manager._process.pid
+        return super().launch_inference_worker(lit_api)
+
+
 def serve(
     model: str | Path,
     options: ServeOptions | None = None,
@@ -213,7 +226,7 @@ def serve(
     _quiet()
     with tempfile.TemporaryDirectory(prefix="clipzoo-serve-", ignore_cleanup_errors=True) as folder:
         spool = Path(folder)
-        server = litserve.LitServer(
+        server = _Server(
             ClipAPI(model, spool, options), accelerator="cpu", devices=1, workers_per_device=options.workers,
             timeout=options.timeout, max_payload_size=None, restart_workers=True, disable_openapi_url=True,
             middlewares=[(Intake, {"options": options, "spool": spool, "metrics": metrics})],
@@ -286,11 +299,13 @@ def _stop(*_: object) -> None:
     raise _StoppedError
 
 
-def _end_with_parent() -> None:
-    """Ends this worker when the server was killed."""
+def _end_with_parent(keeper: psutil.Process) -> None:
+    """Ends this worker, and the process that keeps the queues, when the server was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        with suppress(psutil.Error):
+            keeper.kill()
         os._exit(1)
 
 

@@ -329,6 +329,9 @@ def test_a_slow_client_and_a_dead_worker_cost_no_other(model: Path, files: Path)
         refuses(one.ask_for("good/0.avi"), 403, "--root")
         expect(one.ask(video), prediction)
         wait_for(lambda: one.get("/health") == "ok")
+        one.process.kill()
+        one.process.wait()
+        wait_for(one.alone)  # nothing stays behind
 
 
 @pytest.mark.slow

@@ -125,7 +125,8 @@ def serving(model: Path, *options: object) -> Iterator[Server]:
             assert process.poll() is not None or list(spools.glob("clipzoo-*")), "it has a spool while it runs"
             status = Server(process, 0, log).stop()
             left = list(spools.glob("[!.]*"))  # ONNX Runtime leaves a `.ses`
-            assert status == 0 and not left, (status, left, log.read_text())
+            killed = status == -signal.SIGKILL
+            assert killed or (status == 0 and not left), (status, left, log.read_text())
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
