@@ -32,6 +32,7 @@ COMMANDS = {
     "features": "export.cli_features",
     "card": "export.cli_deploy",
     "triton": "export.cli_deploy",
+    "serve": "export.cli_deploy",
     "bench": "benchmarks.cli",
     "explain": "zoo.cli_explain",
     "report": "benchmarks.cli",
@@ -43,6 +44,8 @@ EXTRAS = {
     "matplotlib": '"clipzoo[train]"',
     "jinja2": '"clipzoo[train]"',
     "pebble": '"clipzoo[train]"',
+    "litserve": '"clipzoo[serve]"',
+    "prometheus_client": '"clipzoo[serve]"',
 }
 
 

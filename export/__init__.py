@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from export.runtime import Classifier
     from export.scoring import score
     from export.segments import Segment
+    from export.serving import ServeOptions, serve
     from export.timeline import Timeline, predict_timeline
     from export.triton import TritonOptions, write_triton_model
 
@@ -24,11 +25,13 @@ __all__ = [
     "ParityError",
     "Prediction",
     "Segment",
+    "ServeOptions",
     "Timeline",
     "TritonOptions",
     "extract_features",
     "predict_timeline",
     "score",
+    "serve",
     "to_onnx",
     "write_card",
     "write_triton_model",
@@ -43,11 +46,13 @@ __getattr__, __dir__ = lazily(
         "ParityError": "parity",
         "Prediction": "prediction",
         "Segment": "segments",
+        "ServeOptions": "serving",
         "Timeline": "timeline",
         "TritonOptions": "triton",
         "extract_features": "features",
         "predict_timeline": "timeline",
         "score": "scoring",
+        "serve": "serving",
         "to_onnx": "convert",
         "write_card": "card",
         "write_triton_model": "triton",

@@ -1,4 +1,4 @@
-"""`clipzoo card` and `clipzoo triton`: a model where others find it, and where a server runs it."""
+"""`clipzoo card`, `clipzoo triton` and `clipzoo serve`: a model where others find it, and where a server runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli import Verify
+from export.cli import ProviderOption, Verify
 from export.triton import Kind
 from loaders.terminal import text_console
 
@@ -76,3 +76,31 @@ def triton(
     file = write_triton_model(model, repository, options, name=name, overwrite=overwrite, verify=verify)
     config, version = file.parents[1] / "config.pbtxt", file.parent.name
     console.print(f"wrote {file}, with {config}" if version == "1" else f"wrote {file}: version {version}, by {config}")
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="The .onnx file.")],
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    root: Annotated[
+        Path | None, typer.Option(help="A folder whose videos may be asked for by path; uploads alone, if left out.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Clips that go through the network together, at most.")] = 8,
+    workers: Annotated[int, typer.Option(help="Processes that read and compute, each with the model.")] = 2,
+    max_bytes: Annotated[int, typer.Option(help="Of a video.")] = 2**26,
+    max_seconds: Annotated[float, typer.Option(help="Of a video.")] = 60.0,
+    timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 30.0,
+    queue: Annotated[int, typer.Option(help="Requests in hand, at most.")] = 64,
+    provider: ProviderOption = "cpu",
+    verify: Verify = True,
+) -> None:
+    """Answer videos over HTTP: POST one to /predict. SIGTERM and Ctrl-C end it when what is in hand is answered."""
+    from export.serving import ServeOptions, serve
+
+    console = text_console()
+    options = ServeOptions(
+        root=root, batch=batch, workers=workers, max_bytes=max_bytes, max_seconds=max_seconds, timeout=timeout,
+        queue=queue, provider=provider, verify=verify,
+    )  # fmt: skip
+    serve(model, options, host=host, port=port, ready=lambda at: console.print(f"{model} answers at {at}/predict"))

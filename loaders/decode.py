@@ -177,6 +177,11 @@ def remember_count(path: str | Path, size: int, modified: int, count: int) -> No
     _COUNTS[_identity(path, size, modified)] = count
 
 
+def forget_counts() -> None:
+    """Drops the counts, for a process that reads files without end and each of them once."""
+    _COUNTS.clear()
+
+
 def _identity(path: str | Path, size: int, modified: int) -> int:
     return hash((os.fspath(path), size, modified))
 

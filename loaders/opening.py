@@ -9,6 +9,10 @@ import cv2
 
 from loaders.errors import VideoError
 
+# FFmpeg's readers of the files of VIDEO_SUFFIXES, and of bare streams: each reads the one file that it is given. Those
+# of playlists (hls, concat, dash), of picture sequences and of session descriptions open what a file names.
+_READERS = "asf avi flv gif h264 hevc m4v matroska mov mpeg mpegts mpegvideo ogg".split()
+
 NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
 
 
@@ -34,10 +38,23 @@ def require_file(path: str | Path) -> os.stat_result:
     return stat
 
 
-def open_video(path: str | Path) -> cv2.VideoCapture:
-    """Opens a file for decoding in one thread; release it. Raises VideoError for what OpenCV cannot open."""
+def trust_no_file() -> None:
+    """Has FFmpeg, in this process, read nothing but the file that it is given: for files that come from anybody.
+
+    No protocol is open but `file`, and no container that can name other files, whatever the file is called.
+    """
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;file|format_whitelist;{','.join(_READERS)}"
+
+
+def open_video(path: str | Path, *, decoded: bool = True) -> cv2.VideoCapture:
+    """Opens a file for decoding in one thread, or for its packets; release it.
+
+    Raises:
+        VideoError: OpenCV cannot open it.
+    """
+    how = [cv2.CAP_PROP_N_THREADS, 1] if decoded else [cv2.CAP_PROP_FORMAT, -1]
     # Absolute: FFmpeg takes what stands before the colon of "12:30.avi" for a protocol.
-    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, how)
     if not capture.isOpened():
         capture.release()
         raise VideoError(path, "is not a video that OpenCV can open")

@@ -11,8 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from loaders.errors import VideoError
+from loaders.opening import open_video
+
 _START_CODES = (b"\0\0\1", b"\0\0\0\1")  # of every packet of MPEG-4, H.264 and HEVC
 _ZEROS = bytes(16)  # no coded picture has so many: a hole that a copy or a disk left
+_MOST_FPS = 240.0
 _LEAD = 16  # frames that OpenCV goes back before it looks for the keyframe (CvCapture_FFMPEG::seek)
 
 
@@ -49,11 +53,14 @@ def read_packets(path: str, size: int, modified: int) -> Packets | None:
     del size, modified
     if not hasattr(cv2, "CAP_PROP_PTS"):
         return None
-    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    try:
+        capture = open_video(path, decoded=False)
+    except VideoError:
+        return None
     grab, ask = capture.grab, capture.get  # called for every packet: 18,000 of them for ten minutes
     stamps: list[float] = []
     keys: list[float] = []
-    sound = capture.isOpened()
+    sound = True
     while sound and grab():
         stamp = ask(cv2.CAP_PROP_PTS)
         stamps.append(stamp)
@@ -72,6 +79,26 @@ def read_packets(path: str, size: int, modified: int) -> Packets | None:
     regular = bool((times == first + np.arange(len(times))).all())
     frames = tuple(sorted(int(key - first) for key in keys)) if regular and sound else ()
     return Packets(len(stamps), first, regular and sound, frames)
+
+
+def lasts_longer(path: str | Path, seconds: float) -> bool:
+    """Whether a file has more frames than so many seconds have, by its packets, undecoded, and not by what it claims.
+
+    A file that says no frame rate, or one above 240 a second, is taken to have 240.
+
+    Raises:
+        VideoError: no such file, or not a video.
+    """
+    capture = open_video(path, decoded=False)
+    try:
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        most = seconds * (fps if 0 < fps < _MOST_FPS else _MOST_FPS)
+        count = 0
+        while count <= most and capture.grab():
+            count += 1
+    finally:
+        capture.release()
+    return count > most
 
 
 def may_seek(packets: Packets, count: int, header: int, wanted: Sequence[int]) -> bool:

@@ -54,6 +54,7 @@ assert len(labels) == 6 and not {"keras", "tensorflow", "jax"} & set(sys.modules
 
 clipzoo evaluate "$fixtures/old.onnx" clips > /dev/null
 refused "clipzoo[train]" clipzoo evaluate "$fixtures/old.onnx" clips --picture confusion.png
+refused "clipzoo[serve]" clipzoo serve "$fixtures/old.onnx"
 clipzoo triton "$fixtures/old.onnx" models > /dev/null
 "$uv" pip install --quiet --python runtime/bin/python "tritonclient[grpc]"  # what Triton's own clients read it with
 python -c '
@@ -63,6 +64,21 @@ with open("models/old/config.pbtxt") as file:
     config = text_format.Parse(file.read(), ModelConfig())
 assert [list(each.dims) for each in config.input] == [[2, 16, 16, 3]], config.input
 '
+
+install serve runtime,serve
+clipzoo serve "$fixtures/old.onnx" --port 0 > serve.log & server=$!
+until grep -q "answers at" serve.log; do kill -0 $server; sleep 0.2; done
+python - "$(grep -o 'http://[^ ]*' serve.log)" clips/left/*0.avi <<'PYTHON'
+import json
+import sys
+import urllib.request
+from pathlib import Path
+
+with urllib.request.urlopen(sys.argv[1], Path(sys.argv[2]).read_bytes()) as answer:
+    assert len(json.load(answer)["probabilities"]) == 6
+PYTHON
+kill $server
+wait $server
 
 install jax jax
 clipzoo scan clips > /dev/null
