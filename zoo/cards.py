@@ -148,7 +148,7 @@ CARDS: tuple[Card, ...] = (
     _stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling"),
     _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),
     _stream("dtpp_diff", "stream", 10_655_891, 50_789_767_168, f"{_ON} frame differences, pyramid", modality="diff"),
-    _stream("dtpp", "two_stream", 21_333_734, 108_463_681_536, "BN-Inception on 25 frames and on 25 flow stacks, pyramid; logits weighted 0.4 and 0.6"),
+    _stream("dtpp", "two_stream", 21_333_734, 108_463_681_536, f"{_ON} frames, another on 25 flow stacks, fused"),
     _inflated("i3d", 12_346_819, 55_575_190_528, "Inception-v1 inflated to 3-D, averages over time and space"),
     _inflated("i3d_flow", 12_324_867, 51_169_336_320, "Inception-v1 inflated to 3-D on optical flow", modality="flow"),
 )
