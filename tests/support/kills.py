@@ -23,7 +23,7 @@ from unittest.mock import patch
 PHASES = ("step", "validation", "checkpoint")
 
 
-def child(clips: Path, out: Path, workers: int, drop: bool) -> None:
+def child(clips: Path, out: Path, workers: int, drop: bool, epochs: int) -> None:
     """Trains, or goes on, and says on stdout what it does, so that the parent can kill it there."""
     import keras
 
@@ -54,7 +54,7 @@ def child(clips: Path, out: Path, workers: int, drop: bool) -> None:
             zoo.resume(out, workers=workers, checkpoint_minutes=0, callbacks=[Says()])
             return
         zoo.train(
-            loaders.index_folder(clips).split(seed=0), "convnet_gru", zoo.Recipe(epochs=8, batch=8), out=out,
+            loaders.index_folder(clips).split(seed=0), "convnet_gru", zoo.Recipe(epochs=epochs, batch=8), out=out,
             options={"frames": 4, "size": 16, "width": 0.125}, workers=workers, checkpoint_minutes=0,
             callbacks=[Says()], overwrite=True,
         )  # fmt: skip
@@ -90,14 +90,15 @@ def main() -> None:
 
         clips, whole, killed = (Path(folder) / name for name in ("clips", "whole", "killed"))
         loaders.draw_motion_clips(clips, clips=48, frames=8, seed=5)
-        run(clips, whole, given.workers, False)
+        epochs = max(8, given.kills)  # a validation's kill may cost an epoch
+        run(clips, whole, given.workers, False, epochs)
         hit: Counter[str] = Counter()
         for number in range(given.kills):
             # The third of its kind: in every life a step or two is taken, so that training gets on.
             phase = PHASES[number % len(PHASES)]
-            if run(clips, killed, given.workers, given.drop_optimizer, kill=(phase, 1 + number % 3)):
+            if run(clips, killed, given.workers, given.drop_optimizer, epochs, kill=(phase, 1 + number % 3)):
                 hit[phase] += 1
-        run(clips, killed, given.workers, given.drop_optimizer)
+        run(clips, killed, given.workers, given.drop_optimizer, epochs)
         import zoo
 
         pairs = zip(*(zoo.load_model(zoo.Run(run).last).get_weights() for run in (whole, killed)), strict=True)
@@ -119,7 +120,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
-        _, _, videos, folder, threads, dropped = sys.argv
-        child(Path(videos), Path(folder), int(threads), dropped == "True")
+        _, _, videos, folder, threads, dropped, wanted = sys.argv
+        child(Path(videos), Path(folder), int(threads), dropped == "True", int(wanted))
     else:
         main()
