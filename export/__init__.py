@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from export.runtime import Classifier
     from export.scoring import score
     from export.segments import Segment
+    from export.stream import Stream, StreamState
     from export.timeline import Timeline, predict_timeline
     from export.triton import TritonOptions, write_triton_model
+    from export.watching import Watched, watch
 
 __all__ = [
     "Classifier",
@@ -24,12 +26,16 @@ __all__ = [
     "ParityError",
     "Prediction",
     "Segment",
+    "Stream",
+    "StreamState",
     "Timeline",
     "TritonOptions",
+    "Watched",
     "extract_features",
     "predict_timeline",
     "score",
     "to_onnx",
+    "watch",
     "write_card",
     "write_triton_model",
 ]
@@ -43,12 +49,16 @@ __getattr__, __dir__ = lazily(
         "ParityError": "parity",
         "Prediction": "prediction",
         "Segment": "segments",
+        "Stream": "stream",
+        "StreamState": "stream",
         "Timeline": "timeline",
         "TritonOptions": "triton",
+        "Watched": "watching",
         "extract_features": "features",
         "predict_timeline": "timeline",
         "score": "scoring",
         "to_onnx": "convert",
+        "watch": "watching",
         "write_card": "card",
         "write_triton_model": "triton",
     },
