@@ -259,6 +259,12 @@ class Stream:
         self._memory = copy.deepcopy(state.memory)
 
     @property
+    def spacing(self) -> int:
+        """How many frames of the source come for one that is kept, where `fps` is known; else 1."""
+        interval = next(iter(self._memory.steps.values())).interval
+        return max(1, round(interval * self._fps)) if interval and self._fps else 1
+
+    @property
     def _full(self) -> bool:
         return all(len(kept) == kept.maxlen for kept in self._memory.kept.values())
 

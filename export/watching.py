@@ -20,9 +20,7 @@ from loaders.errors import ClipzooError
 from loaders.printable import printable_name
 from loaders.video_files import require_video_suffix, write_video
 
-# What comes while a clip is computed must not be lost to the next clip. A file that takes frames computes each instead:
-# behind it is late.
-_HELD, _HELD_STATEFUL = 32, 1
+_HELD = 32  # frames: what comes while a clip is computed must not be lost to the next clip
 _FPS = 25.0  # of the annotated video, where the source does not say its own
 
 
@@ -82,9 +80,9 @@ def watch(
 ) -> Watched:
     """Answers a source live until it ends or is stopped.
 
-    A thread reads the source and holds no more than 32 frames (1 for a file that takes frames); older ones are
-    dropped. All held frames enter the stream, then one answer is computed, of the newest. A video file plays at its own
-    frame rate.
+    A thread reads the source and holds no more than 32 frames; of a file that takes frames and computes each that is
+    kept, no more than come for one that is kept. Older ones are dropped. All held frames enter the stream, then one
+    answer is computed, of the newest. A video file plays at its own frame rate.
 
     Args:
         model: the ONNX file.
@@ -109,7 +107,7 @@ def watch(
     except BaseException:
         opened.capture.release()
         raise
-    reader = Reader(opened, most=_HELD_STATEFUL if stream.stateful else _HELD)
+    reader = Reader(opened, most=stream.spacing if stream.stateful else _HELD)
     watched = Watched(source=opened.name)
     begun(reader.stop)
     reader.start()
