@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Camera:
     """In the place of OpenCV's capture: gives so many pictures, each of another level, and then none."""
 
-    def __init__(self, count: int, *, then: Callable[[], object] = lambda: None) -> None:
-        self.count, self.then, self.given, self.released = count, then, 0, False
+    def __init__(self, count: int, *, each: Callable[[int], object] = lambda number: None) -> None:
+        self.count, self.each, self.given, self.released = count, each, 0, False
 
     def isOpened(self) -> bool:  # noqa: N802  OpenCV's name
         return True
@@ -52,9 +53,9 @@ class Camera:
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         if self.given == self.count:
-            self.then()
             return False, None
         self.given += 1
+        self.each(self.given)
         return True, np.full((24, 32, 3), self.given, np.uint8)
 
     def release(self) -> None:
@@ -136,17 +137,19 @@ def test_a_source_without_a_frame_is_an_error(file: Path, tmp_path: Path, monkey
 
 
 def test_ctrl_c_ends_with_the_figures(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped: list[int] = []
+    def interrupting(answer: Prediction) -> str:
+        monkeypatch.setattr(watching_module, "said", said)  # once
+        if signal.getsignal(signal.SIGINT) is not before:
+            os.kill(os.getpid(), signal.SIGINT)
+        return said(answer)
 
-    def interrupt() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        wait_for(lambda: signal.getsignal(signal.SIGINT) is before)
-        stopped.append(1)
-
-    before = signal.getsignal(signal.SIGINT)
-    made_up(monkeypatch, Camera(12, then=interrupt))
+    before, said = signal.getsignal(signal.SIGINT), watching_module.said
+    monkeypatch.setattr(watching_module, "said", interrupting)
+    # A camera that goes on would end later, which is an error.
+    made_up(monkeypatch, Camera(500, each=lambda number: time.sleep(0.01)))
     done = invoke("watch", file, "--source", 0, "--out", tmp_path / "x.avi")
-    assert stopped and done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'x.avi'}", (done.stdout, done.stderr)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'x.avi'}", (done.stdout, done.stderr)
     assert "frames in" in done.stdout and "Traceback" not in done.stderr
     assert signal.getsignal(signal.SIGINT) is before
 
