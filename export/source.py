@@ -103,6 +103,7 @@ class Reader:
         self.dropped, self.ended = 0, ""
         self._held: deque[Frame] = deque(maxlen=most)
         self._stop, self._over = threading.Event(), False
+        self._failure: Exception | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"reads {source.name}")
 
@@ -114,7 +115,7 @@ class Reader:
         """All frames that are held, the oldest first; waits for one. Empty: there are no more.
 
         Raises:
-            VideoError: OpenCV cannot decode it.
+            Exception: whatever ended the reading, but for what `ended` says.
         """
         with self._changed:
             # Not without end: whoever waits so sees no Ctrl-C on some systems.
@@ -122,6 +123,8 @@ class Reader:
                 self._changed.wait(0.1)
             found = [] if self._stop.is_set() else list(self._held)
             self._held.clear()
+        if not found and self._failure is not None:
+            raise self._failure
         return found
 
     def stop(self) -> None:
@@ -141,6 +144,8 @@ class Reader:
             self._read()
         except cv2.error as error:
             self.ended = f"OpenCV cannot decode it ({error.err or error.msg})"
+        except Exception as error:
+            self._failure = error  # raised where somebody sees it
         finally:
             self.source.capture.release()
             with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,14 +14,15 @@ import cv2
 import numpy as np
 
 from export.prediction import Prediction
-from export.source import Frame, Reader, open_source
+from export.source import Frame, Reader, Source, open_source
 from export.stream import Stream
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError
 from loaders.printable import printable_name
 from loaders.video_files import require_video_suffix, write_video
 
-_HELD = 32  # frames: what comes while a clip is computed must not be lost to the next clip
+# What comes while a clip is computed must not be lost to the next clip.
+_HELD, _HELD_BYTES = 32, 2**28
 _FPS = 25.0  # of the annotated video, where the source does not say its own
 
 
@@ -80,7 +82,7 @@ def watch(
 ) -> Watched:
     """Answers a source live until it ends or is stopped.
 
-    A thread reads the source and holds no more than 32 frames; of a file that takes frames and computes each that is
+    A thread reads the source and holds no more than 32 frames, or 256 MiB; of a file that takes frames and computes each that is
     kept, no more than come for one that is kept. Older ones are dropped. All held frames enter the stream, then one
     answer is computed, of the newest. A video file plays at its own frame rate.
 
@@ -107,7 +109,7 @@ def watch(
     except BaseException:
         opened.capture.release()
         raise
-    reader = Reader(opened, most=stream.spacing if stream.stateful else _HELD)
+    reader = Reader(opened, most=stream.spacing if stream.stateful else _room(opened))
     watched = Watched(source=opened.name)
     begun(reader.stop)
     reader.start()
@@ -126,6 +128,12 @@ def watch(
         reader.close()
     watched.dropped, watched.ended = reader.dropped, reader.ended
     return watched
+
+
+def _room(source: Source) -> int:
+    """How many frames of a source may wait."""
+    sides = (source.capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    return int(min(_HELD, max(1, _HELD_BYTES // max(1, 3 * math.prod(sides)))))
 
 
 def _answered(

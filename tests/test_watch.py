@@ -93,6 +93,18 @@ def test_a_reader_holds_the_newest_frames_alone() -> None:
     reader.close()
 
 
+def test_what_fails_in_the_reader_fails_where_frames_are_taken() -> None:
+    def fail(number: int) -> None:
+        if number == 2:
+            raise MemoryError("no room for a frame")
+
+    reader = Reader(Source("camera 0", Camera(9, each=fail), None, False), most=2)  # type: ignore[arg-type]
+    reader.start()
+    with pytest.raises(MemoryError, match="no room for a frame"):
+        while reader.take():
+            pass
+
+
 def test_a_file_that_nobody_takes_from_is_dropped_not_queued(video: Path) -> None:
     reader = Reader(open_source(str(video)), most=1)
     reader.start()
@@ -146,7 +158,7 @@ def test_ctrl_c_ends_with_the_figures(file: Path, tmp_path: Path, monkeypatch: p
     before, said = signal.getsignal(signal.SIGINT), watching_module.said
     monkeypatch.setattr(watching_module, "said", interrupting)
     # A camera that goes on would end later, which is an error.
-    made_up(monkeypatch, Camera(500, each=lambda number: time.sleep(0.01)))
+    made_up(monkeypatch, Camera(200, each=lambda number: time.sleep(0.01)))
     done = invoke("watch", file, "--source", 0, "--out", tmp_path / "x.avi")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"wrote {tmp_path / 'x.avi'}", (done.stdout, done.stderr)
