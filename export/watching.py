@@ -82,9 +82,9 @@ def watch(
 ) -> Watched:
     """Answers a source live until it ends or is stopped.
 
-    A thread reads the source and holds no more than 32 frames, or 256 MiB; of a file that takes frames and computes each that is
-    kept, no more than come for one that is kept. Older ones are dropped. All held frames enter the stream, then one
-    answer is computed, of the newest. A video file plays at its own frame rate.
+    A thread reads the source and holds no more than 32 frames, or 256 MiB; of a file that takes frames, which computes
+    each that is kept, no more than come for one that is kept. Older ones are dropped. All held frames enter the stream,
+    then one answer is computed, of the newest. A video file plays at its own frame rate.
 
     Args:
         model: the ONNX file.
