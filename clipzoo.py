@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "export.cli",
     "predict": "export.cli",
     "features": "export.cli_features",
+    "watch": "export.cli_watch",
     "card": "export.cli_deploy",
     "triton": "export.cli_deploy",
     "serve": "export.cli_deploy",

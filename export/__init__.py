@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from export.scoring import score
     from export.segments import Segment
     from export.serving import ServeOptions, serve
+    from export.stream import Stream, StreamState
     from export.timeline import Timeline, predict_timeline
     from export.triton import TritonOptions, write_triton_model
+    from export.watching import Watched, watch
 
 __all__ = [
     "Classifier",
@@ -26,13 +28,17 @@ __all__ = [
     "Prediction",
     "Segment",
     "ServeOptions",
+    "Stream",
+    "StreamState",
     "Timeline",
     "TritonOptions",
+    "Watched",
     "extract_features",
     "predict_timeline",
     "score",
     "serve",
     "to_onnx",
+    "watch",
     "write_card",
     "write_triton_model",
 ]
@@ -47,13 +53,17 @@ __getattr__, __dir__ = lazily(
         "Prediction": "prediction",
         "Segment": "segments",
         "ServeOptions": "serving",
+        "Stream": "stream",
+        "StreamState": "stream",
         "Timeline": "timeline",
         "TritonOptions": "triton",
+        "Watched": "watching",
         "extract_features": "features",
         "predict_timeline": "timeline",
         "score": "scoring",
         "serve": "serving",
         "to_onnx": "convert",
+        "watch": "watching",
         "write_card": "card",
         "write_triton_model": "triton",
     },

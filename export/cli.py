@@ -132,6 +132,9 @@ def export(
     features: Annotated[
         bool, typer.Option("--features", help="An output `features` too: what the head is given.")
     ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Take frames one by one, for `watch`: a TSM of shift=past, dense sampling.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Even if the answers hardly vary from clip to clip.")] = False,
 ) -> None:
     """Write a model as one ONNX file, if ONNX Runtime gives what Keras gives on the same clips."""
@@ -147,8 +150,8 @@ def export(
         given["labels"] = _names(labels)
     with console.status("converting in a clean process") if console.is_terminal else nullcontext():
         metadata = to_onnx(
-            run, out, modules=modules, opset=opset, precision=precision, features=features, calibrate=calibrate,
-            force=force, **given,
+            run, out, modules=modules, opset=opset, precision=precision, features=features, stream=stream,
+            calibrate=calibrate, force=force, **given,
         )  # fmt: skip
     parity = metadata.parity
     console.print(
@@ -165,6 +168,8 @@ def export(
         )
     if force:
         console.print(f"the answers differ from clip to clip by {parity['variation']:.1g}")
+    if metadata.stream:
+        console.print(f"takes frames one by one, and hands on {len(metadata.stream)} states")
     if metadata.features:
         console.print(f"features: what layer {metadata.features!r} gives")
     console.print(f"wrote {out} ({out.stat().st_size / 2**20:.1f} MiB)")

@@ -52,6 +52,7 @@ def to_onnx(
     opset: int = 17,
     precision: Precision = "float32",
     features: bool = False,
+    stream: bool = False,
     calibrate: str | Path | None = None,
     force: bool = False,
 ) -> Metadata:
@@ -89,6 +90,10 @@ def to_onnx(
             held against Keras: the same top-1 on 98 % of at least 100 clips. See `export.quantization`.
         features: give the file an output `features` too, float32 (batch, D): what the head of a model of the zoo is
             given; see `zoo.with_features`.
+        stream: write a file that takes frames one by one, for `export.Stream`: of a TSM of the zoo that was trained
+            with `shift=past` and dense sampling. It has the inputs `frame`, uint8 (batch, height, width, channels), and
+            `state_0` ..., zeros at the beginning; the outputs `logits` (`values` for numbers) of that frame, and
+            `next_state_0` ... The mean over `frames` frames is held against the model's answer for their clip.
         calibrate: a folder of videos like those that the file will see, for int8; a run has its training clips. A
             third of them, 64 at the most, give the ranges of activations. Where the model is no run, the others are
             compared on.
@@ -112,6 +117,9 @@ def to_onnx(
     check.choice("precision", precision, get_args(Precision))
     if calibrate is not None and precision != "int8":
         raise ClipzooError(f"calibrate ({str(calibrate)!r}) is for precision 'int8', not for {precision!r}")
+    if stream and (precision != "float32" or features):
+        what = "features (--features)" if features else f"precision {precision!r}"
+        raise ClipzooError(f"stream (--stream) excludes {what}: such a file is float32 and gives logits and states")
     described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
     out = Path(out)
     require_writable(out)
@@ -125,6 +133,7 @@ def to_onnx(
             "opset": opset,
             "precision": precision,
             "features": features,
+            "stream": stream,
             "force": force,
             "clips": str(folder / "clips.npz") if clips is not None else None,
         }

@@ -39,6 +39,8 @@ class Metadata:
         origins: where its weights began, and under which license; see `zoo.origins`.
         features: the layer, or one of each stream, whose output the file gives as `features`; empty: it has no such
             output.
+        stream: of a file that takes frames one by one: each state that goes in -> the output that is the same state one
+            frame on. Its one spec is that of a clip, its input one frame of it. Empty: the file takes clips.
     """
 
     model: str
@@ -51,6 +53,7 @@ class Metadata:
     quantization: dict[str, Any] = field(default_factory=dict)
     origins: tuple[dict[str, str], ...] = ()
     features: str = ""
+    stream: dict[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> TaskKind:
@@ -71,6 +74,7 @@ class Metadata:
             **({"quantization": self.quantization} if self.quantization else {}),
             "origins": list(self.origins),
             **({FEATURES: self.features} if self.features else {}),
+            **({"stream": self.stream} if self.stream else {}),
         }
         return {PREFIX + key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
@@ -109,6 +113,9 @@ class Metadata:
                 raise ClipzooError("its metadata names no model or no input; export it again")
             if not isinstance(values.setdefault(FEATURES, ""), str):
                 raise ClipzooError("its metadata names no layer for its features; export it again")
+            stream = values.get("stream", {})
+            if not all(isinstance(name, str) for name in (*stream.keys(), *stream.values())):
+                raise ClipzooError("its metadata names no states of a stream; export it again")
             return cls(
                 model=values["model"],
                 specs={name: ClipSpec.from_dict(fields) for name, fields in values["specs"].items()},
@@ -120,6 +127,7 @@ class Metadata:
                 quantization=dict(values.get("quantization", {})),
                 origins=tuple(dict(each) for each in values.get("origins", ())),
                 features=values[FEATURES],
+                stream=dict(stream),
             )
         except ClipzooError as error:
             raise ClipzooError(f"{path}: {error}") from None

@@ -63,6 +63,11 @@ class Classifier:
         if verify:
             verify_file(self.path)
         self.metadata = Metadata.read(self.path)
+        if self.metadata.stream:
+            raise ClipzooError(
+                f"{self.path}: takes frames one by one, not clips: give it to export.Stream, or to clipzoo watch; "
+                "clipzoo export without --stream writes a file that takes clips"
+            )
         self.session = open_session(self.path, provider=provider, threads=threads, provider_options=provider_options)
         self.provider: str = self.session.get_providers()[0]
         self._check_interface()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from export.precision import to_float16
 from export.quantization import to_int8
 from export.seal import UNSEALED, seal
 from export.session import said_by
+from export.streaming import FRAME, FrameNetwork
 from export.subject import Subject, load
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
@@ -53,6 +54,25 @@ def convert(network: keras.Model, specs: Mapping[str, ClipSpec], *, opset: int) 
         result: dict[str, Any] = network(list(videos), training=False)
         return result
 
+    proto = _to_proto(answer, signature, network.name, opset=opset)
+    proto = _name_axes(proto, specs, network.output)
+    _put_last(proto.graph.output, FEATURES)
+    pool_before_normalising(proto.graph)
+    return proto
+
+
+def convert_frames(network: FrameNetwork, name: str, *, opset: int) -> onnx.ModelProto:
+    """Traces and converts a network from a uint8 frame and states to outputs by name; raises as `convert`."""
+    answer = tf.function(network.__call__, input_signature=network.signature, autograph=False)
+    proto = _to_proto(answer, network.signature, name, opset=opset)
+    proto = onnx.tools.update_model_dims.update_inputs_outputs_dims(proto, *network.dims)
+    for value in network.stream.values():
+        _put_last(proto.graph.output, value)
+    pool_before_normalising(proto.graph)
+    return proto
+
+
+def _to_proto(answer: Any, signature: Sequence[Any], name: str, *, opset: int) -> onnx.ModelProto:
     try:
         with native_layers():
             proto, _ = tf2onnx.convert.from_function(
@@ -62,10 +82,7 @@ def convert(network: keras.Model, specs: Mapping[str, ClipSpec], *, opset: int) 
         raise
     except Exception as error:  # whatever layers, TensorFlow and the converter raise
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ClipzooError(f"model {network.name!r} cannot be converted to ONNX ({said})") from error
-    proto = _name_axes(proto, specs, network.output)
-    _put_last(proto.graph.output, FEATURES)
-    pool_before_normalising(proto.graph)
+        raise ClipzooError(f"model {name!r} cannot be converted to ONNX ({said})") from error
     return proto
 
 
@@ -127,6 +144,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         ClipzooError: the model cannot be loaded or exported, or the disk is full.
     """
     subject = Subject(load(request), Description.from_dict(request["described"]), features=request["features"])
+    frames = _frame_network(subject) if request["stream"] else None
     clips, source = _clips(request, subject.specs)
     said = subject.ask(clips)
     if request["files"] and variation(said[subject.kind.answer], subject.kind) < LEAST_VARIATION:
@@ -135,9 +153,12 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         clips, said = _joined(clips, made), _joined(said, subject.ask(made))
         source += f", and random clips of seed {SEED}"
     network, reference = subject.outputs(clips, said)
-    proto = convert(network, subject.specs, opset=request["opset"])
+    if frames is not None:
+        proto = convert_frames(frames, subject.name, opset=request["opset"])
+    else:
+        proto = convert(network, subject.specs, opset=request["opset"])
     remarked = remarks(proto, subject.model)
-    parity = _compared(proto, clips, reference, source, "float32", subject, force=request["force"])
+    parity = _compared(proto, clips, reference, source, "float32", subject, frames=frames, force=request["force"])
     precision: Precision = request["precision"]
     if precision == "float16":
         proto = to_float16(proto)
@@ -151,7 +172,8 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         quantization = made_of.to_dict()
     metadata = Metadata(
         model=subject.name,
-        specs=subject.specs,
+        specs=subject.specs if frames is None else {FRAME: frames.spec},
+        stream={} if frames is None else frames.stream,
         labels=subject.labels,
         task=subject.task,
         precision=precision,
@@ -169,6 +191,16 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return {"props": props, "warnings": remarked}
 
 
+def _frame_network(subject: Subject) -> FrameNetwork:
+    """Raises ClipzooError where the model cannot take frames one by one."""
+    if not subject.of_the_zoo:
+        raise ClipzooError(
+            f"model {subject.name!r} is none of the zoo's, so nothing says what it hands on from frame to frame: leave "
+            "stream out (--stream)"
+        )
+    return FrameNetwork(subject.model, next(iter(subject.specs.values())))
+
+
 def _joined(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
 
@@ -182,17 +214,21 @@ def _compared(
     subject: Subject,
     *,
     force: bool,
+    frames: FrameNetwork | None = None,
 ) -> Parity:
     """How near a graph comes to what Keras says; raises where that is not near enough."""
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-        count = len(next(iter(clips.values())))
-        parts = [session.run(list(reference), {n: c[i : i + 1] for n, c in clips.items()}) for i in range(count)]
+        if frames is not None:
+            found = frames.run(session, next(iter(clips.values())), subject.kind)
+        else:
+            count = len(next(iter(clips.values())))
+            parts = [session.run(list(reference), {n: c[i : i + 1] for n, c in clips.items()}) for i in range(count)]
+            found = {name: np.concatenate(rows) for name, rows in zip(reference, zip(*parts, strict=True), strict=True)}
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
         raise ClipzooError(
             f"model {subject.name!r} was converted, but ONNX Runtime cannot run it ({said_by(error)})"
         ) from error
-    found = {name: np.concatenate(rows) for name, rows in zip(reference, zip(*parts, strict=True), strict=True)}
     parity = compare(reference, found, source=source, precision=precision, task=subject.task)
     require(parity, force=force)
     return parity

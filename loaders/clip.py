@@ -170,10 +170,8 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
     if len(frames) == 0:
         raise ClipzooError("no frames: a clip needs at least one")
     for frame in frames:
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-            raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
-        if frame.shape != frames[0].shape or 0 in frame.shape:
+        require_rgb(frame)
+        if frame.shape != frames[0].shape:
             raise ClipzooError(f"frames must all have one size, not {frames[0].shape} and {frame.shape}")
     steps = sample(len(frames), spec)
     track = Track(spec, order="rgb")
@@ -182,6 +180,15 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
         track.visit(number, np.asarray(frames[number]))
     canvas = track.finish(steps)
     return finish(centre_crop(canvas, spec), spec)
+
+
+def require_rgb(frame: object) -> None:
+    """Raises ClipzooError unless it can be an RGB frame: uint8 (height, width, 3)."""
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise ClipzooError(f"frames must be uint8 (height, width, 3) in RGB order, 0 to 255; got {found}")
+    if 0 in frame.shape:
+        raise ClipzooError(f"a frame of {frame.shape} has no pixel")
 
 
 def finish(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:

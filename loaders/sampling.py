@@ -158,7 +158,7 @@ def sample(
     length = spec.stack if spec.modality == "flow" else 1
     items = _places(count, spec)
     ticks = max(1, items - length + 1)  # where a step can begin
-    stride = _stride(spec, fps)
+    stride = stride_of(spec, fps)
     needed = spec.frames * length if spec.sampling == "segments" else (spec.frames - 1) * stride + length
     if items < needed and spec.short == "error":
         raise ClipzooError(
@@ -230,7 +230,9 @@ def is_random(spec: ClipSpec, split: Split) -> bool:
     return split == "train" and spec.sampling != "uniform"
 
 
-def _stride(spec: ClipSpec, fps: float | None) -> int:
+def stride_of(spec: ClipSpec, fps: float | None) -> int:
+    """Frames from one step of a dense sampling to the next; 1 for the others. Raises ClipzooError for an interval
+    without fps, the frames a second."""
     if spec.sampling != "dense":
         return 1
     if spec.interval is None:

@@ -90,7 +90,7 @@ def test_the_page_names_every_key_of_the_metadata() -> None:
     spec = ClipSpec(frames=1, height=1, width=1)
     metadata = Metadata(
         model="m", specs={"video": spec}, labels=("a", "b"), task="classification", parity={}, versions={},
-        features="f", quantization={"agreement": 1.0},
+        features="f", quantization={"clips": 100}, stream={"state_0": "next_state_0"},
     )  # fmt: skip
     keys = {*metadata.to_props(), *UNSEALED}
     assert all(key.startswith(PREFIX) for key in keys)

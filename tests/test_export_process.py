@@ -117,7 +117,7 @@ def test_the_command_hands_on_what_it_is_given(tmp_path: Path, monkeypatch: pyte
     assert "no more is needed" in invoke(*words).stderr
     assert given == {
         "task": None, "mean": 0, "std": 1, "modules": [], "opset": 17, "precision": "float32", "force": False,
-        "features": False,
+        "features": False, "stream": False, "calibrate": None,
     }  # fmt: skip
     given.clear()
     (tmp_path / "labels.txt").write_text("a, b\n\nc\n", encoding="utf-8")
@@ -129,7 +129,7 @@ def test_the_command_hands_on_what_it_is_given(tmp_path: Path, monkeypatch: pyte
     assert given == {
         "spec": {"video": ClipSpec(frames=3, height=8, width=10)}, "labels": ["a, b", "c"], "task": "multilabel",
         "mean": [1, 2, 3], "std": 255, "modules": ["a", "b.py"], "opset": 17, "precision": "float16", "force": True,
-        "features": False,
+        "features": False, "stream": False, "calibrate": None,
     }  # fmt: skip
     invoke(*words, "--labels", "a, b")
     assert given["labels"] == ["a", "b"]
