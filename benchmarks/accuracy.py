@@ -19,7 +19,7 @@ from benchmarks.harness.workers import Worker, WorkerError
 from loaders.errors import ClipzooError
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.terminal import text_console
-from zoo.registry import card
+from zoo.registry import model_info
 
 SMALL: dict[str, Any] = {"size": 48, "dropout": 0.0}  # clips are drawn at 48x48
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 BATCH = 16
 
 
-class Learner:
+class AccuracyWorker:
     """Trains one model on made motion clips, in a process of its own.
 
     Args:
@@ -79,7 +79,7 @@ def suite(
     console = text_console()
     names = models or list(OPTIONS)
     for name in names:
-        card(name)
+        model_info(name)
     on_gpu = provider == "cuda"
     clips, epochs = (60, 1) if quick else (clips, epochs or (60 if on_gpu else 12))
     installed = [name for name in backend or BACKENDS if find_spec(name)]
@@ -106,7 +106,7 @@ def learn(row: Row, backend: str, folder: Path, *, epochs: int, seed: int, gpu: 
     worker = None
     try:
         arguments = {"precision": row.settings["precision"], "gpu": gpu}
-        worker = Worker(Learner, arguments, environment=keras_environment(backend, gpu=gpu))
+        worker = Worker(AccuracyWorker, arguments, environment=keras_environment(backend, gpu=gpu))
         facts = worker.call("learn", row.model, folder, epochs=epochs, seed=seed)
     except WorkerError as error:
         return replace(row, status=error.status, note=str(error))

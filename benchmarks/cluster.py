@@ -12,16 +12,16 @@ from benchmarks.harness.groups import Contestant, Limits, measure
 from benchmarks.harness.records import Row
 from benchmarks.harness.render import Cells, table
 from benchmarks.harness.script import run_script
-from benchmarks.harness.trainers import TrainingRunner, Way
+from benchmarks.harness.trainers import TrainingRunner, TrainingVariant
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
-from zoo.registry import card
+from zoo.registry import model_info
 
 LATENCY = 50e-6  # of one message between two hosts of one rack, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ScalingEstimate:
     """One step of `hosts` hosts that share a batch each.
 
     The gradients are summed by a ring: each host sends and receives 2 (N - 1) / N of their bytes in 2 (N - 1) messages
@@ -81,7 +81,7 @@ def cluster(
 ) -> None:
     """Measure a step and its gradients, plan it over hosts, and run it on 1, 2 and 4 virtual devices."""
     console = text_console()
-    card(model)
+    model_info(model)
     if not 0 < bandwidth < inf:
         raise ClipzooError(f"--bandwidth ({bandwidth}) must be > 0, but finite")
     if batch % 4:
@@ -105,7 +105,7 @@ def cluster(
         raise ClipzooError(f"{model}: its step could not be measured ({first.note})")
     lines = [("hosts", "exchange ms", "step ms, at worst", "clips/s, at worst", "efficiency, worst to best")]
     for count in sorted({1, hosts, *(2**power for power in range(hosts.bit_length()))}):
-        plan = Plan(
+        plan = ScalingEstimate(
             hosts=count,
             step=first.round_seconds.value,
             gradient_bytes=first.facts["gradient_bytes"],
@@ -125,7 +125,8 @@ def _contestants(model: str, batch: int, options: dict[str, Any]) -> list[Contes
     found = []
     for devices in (1, 2, 4):
         arguments = {
-            "devices": devices, "model": model, "options": options, "way": Way(), "videos": None, "workers": 1,
+            "devices": devices, "model": model, "options": options, "way": TrainingVariant(), "videos": None,
+            "workers": 1,
         }  # fmt: skip
         environment = {
             "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu",

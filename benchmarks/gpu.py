@@ -40,7 +40,7 @@ ProviderOption = Annotated[str, typer.Option(help="cuda, or cpu to try the stage
 FolderOption = Annotated[Path, typer.Option(help="What `python -m benchmarks.models FOLDER --float16` wrote.")]
 
 
-class Probe:
+class GpuCheck:
     """What is asked of the GPU in processes of their own: so it is free again, and an error spoils nothing after it."""
 
     def devices(self) -> str:
@@ -84,7 +84,7 @@ def check(provider: ProviderOption = "cuda", folder: FolderOption = Path("models
     )
     console.print(f"ONNX Runtime {onnxruntime().__version__}: {session.get_providers()[0]} is in use")
     if find_spec("jax"):
-        worker = Worker(Probe, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)
+        worker = Worker(GpuCheck, {}, environment={"JAX_PLATFORMS": "cpu"} if provider == "cpu" else {}, limit=120)
         devices = worker.call("devices")
         worker.close()
         console.print(f"JAX: {devices}")
@@ -145,7 +145,7 @@ def check_answers(prepared: Prepared, provider: Provider | str, *, done: Callabl
         )  # fmt: skip
         worker = None
         try:
-            worker = Worker(Probe, {}, limit=_LIMIT)
+            worker = Worker(GpuCheck, {}, limit=_LIMIT)
             row = worker.call("answers", row, path, options, prepared.answers)
         except WorkerError as error:
             graph = "enable_cuda_graph" in options and error.status == "failed"

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from benchmarks.harness.contestants import (
-    Subject,
+    BenchmarkTarget,
     missing_exports,
     own,
     own_row,
@@ -28,7 +28,7 @@ from export.runtime import Classifier
 from export.session import Provider, installed, require_provider
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
-from zoo.registry import card, list_models
+from zoo.registry import list_models, model_info
 
 CPU_BATCHES, GPU_BATCHES = (1, 8), (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK = Limits(rounds=5, seconds=1.0, most=1.5, turn=0.25)
@@ -100,7 +100,7 @@ def _differences(runners: Mapping[Provider, OnnxRuntimeRunner]) -> dict[Provider
 
 
 def compare_runtimes(
-    subject: Subject,
+    subject: BenchmarkTarget,
     *,
     provider: Provider,
     batches: Sequence[int],
@@ -147,7 +147,7 @@ def suite(
         if name.endswith(".onnx"):
             Classifier(name)  # before the files of others are made
         else:
-            card(name)
+            model_info(name)
     limits = QUICK if quick else Limits()
     if seconds:
         most, turn = seconds * limits.most / limits.seconds, min(limits.turn, seconds / limits.rounds)
@@ -172,9 +172,9 @@ def suite(
             )
 
 
-def _subject(name: str, folder: Path | None, provider: str) -> Subject:
+def _subject(name: str, folder: Path | None, provider: str) -> BenchmarkTarget:
     if name.endswith(".onnx"):
-        return Subject(onnx=Path(name))
+        return BenchmarkTarget(onnx=Path(name))
     on_gpu = provider != "cpu"
     prepared = Prepared(folder, name) if folder else prepare(name, half=on_gpu)
     if on_gpu and not folder and not matrix_file(prepared.folder, "float32").is_file():
@@ -182,7 +182,7 @@ def _subject(name: str, folder: Path | None, provider: str) -> Subject:
     prepared.require_onnx()
     half = prepared.half if on_gpu and prepared.half.is_file() else None
     cost = stored_answers(prepared.answers)[2]
-    return Subject(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
+    return BenchmarkTarget(onnx=prepared.onnx, prepared=prepared, multiply_adds=cost, half=half)
 
 
 if __name__ == "__main__":

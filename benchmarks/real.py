@@ -21,7 +21,7 @@ from loaders import check
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.terminal import text_console
-from zoo.settings import Settings, read_settings
+from zoo.settings import Overrides, read_settings
 
 
 def main(
@@ -66,7 +66,7 @@ def main(
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
 
 
-def planned_row(clips: str, model: str, given: Settings, *, seed: int, fold: str = "") -> Row:
+def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: str = "") -> Row:
     """What is known of a training before it, and tells it from those that are done.
 
     Args:
@@ -89,7 +89,7 @@ def planned_row(clips: str, model: str, given: Settings, *, seed: int, fold: str
 def learn(
     index: ClipIndex,
     model: str,
-    given: Settings,
+    given: Overrides,
     *,
     seed: int,
     training: bool = True,

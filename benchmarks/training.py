@@ -25,14 +25,14 @@ from benchmarks.harness.trainers import (
     WAYS,
     Source,
     TrainingRunner,
-    Way,
+    TrainingVariant,
 )
 from benchmarks.harness.workers import Worker, WorkerError
 from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
 from loaders.terminal import OptionPairs, parse_options, text_console
-from zoo.registry import card, create_model, list_models
+from zoo.registry import create_model, list_models, model_info
 
 # A round is an epoch: the slowest ones are run 3 times, or this would take hours on a CPU.
 LIMITS = Limits(rounds=6, few=3, seconds=3.0, most=12.0, round_seconds=5.0, turn=0.5, patience=60.0)
@@ -49,7 +49,7 @@ def training(
     limits: Limits = LIMITS,
     videos: Path | None = None,
     backends: Sequence[str] = tuple(BACKENDS),
-    ways: Sequence[Way] | None = None,
+    ways: Sequence[TrainingVariant] | None = None,
     options: dict[str, Any] | None = None,
     workers: int = 2,
     on_gpu: bool = False,
@@ -72,7 +72,7 @@ def training(
     Raises:
         ClipzooError: no such model, or no clips.
     """
-    found = card(model)
+    found = model_info(model)
     settings = dict(options or {})
     for backend in backends:
         if not find_spec(backend):
@@ -117,7 +117,7 @@ def limits_for(model: str, *, on_gpu: bool) -> Limits:
 
 def light(model: str) -> bool:
     """Whether a step of a few clips ends within seconds on a CPU."""
-    return (card(model).multiply_adds or 0) < 20e9
+    return (model_info(model).multiply_adds or 0) < 20e9
 
 
 def suite(
@@ -153,7 +153,7 @@ def suite(
         raise ClipzooError("provider 'cuda': no NVIDIA GPU is found on this host (by nvidia-ml-py, of clipzoo[bench])")
     names = models or (["convnet_gru"] if quick else list_models())
     for name in names:
-        card(name)
+        model_info(name)
     for what, given, known in (
         ("--precision", precision, PRECISIONS),
         ("--clips", clips_from, get_args(Source)),

@@ -18,7 +18,7 @@ from loaders.printable import printable_name
 from loaders.split import Split
 from loaders.tasks import FEATURES
 from zoo.evaluation import Evaluation, LabelEvaluation, Result
-from zoo.registry import card
+from zoo.registry import model_info
 
 _PROBLEMS = {
     "classification": "single_label_classification",
@@ -113,7 +113,7 @@ def _head(facts: Facts) -> list[str]:
     metadata, kind = facts.metadata, facts.metadata.kind
     summary = ""
     with suppress(ClipzooError):  # a model that is not of the zoo
-        summary = f": {card(metadata.model).summary}"
+        summary = f": {model_info(metadata.model).summary}"
     rows = [("model", f"`{metadata.model}`{summary}"), ("task", f"{metadata.task}, {kind.count(len(metadata.labels))}")]
     for name, spec in metadata.specs.items():
         shape = ", ".join(map(str, ("batch", *spec.shape)))

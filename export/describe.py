@@ -17,7 +17,7 @@ Scale = float | Sequence[float] | Mapping[str, float | Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Description:
+class ModelDescription:
     """What is said of a model. What is empty or None was not said.
 
     Attributes:
@@ -40,7 +40,7 @@ class Description:
         return {**vars(self), "specs": specs, "labels": list(self.labels)}
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Description:
+    def from_dict(cls, fields: Mapping[str, Any]) -> ModelDescription:
         """Reads what `to_dict` wrote."""
         specs = {name: ClipSpec.from_dict(spec) for name, spec in fields["specs"].items()}
         return cls(**{**fields, "specs": specs, "labels": tuple(fields["labels"])})
@@ -53,7 +53,7 @@ def describe(
     task: Task | None,
     mean: Scale,
     std: Scale,
-) -> Description:
+) -> ModelDescription:
     """Checks what `to_onnx` was given.
 
     Raises:
@@ -67,7 +67,7 @@ def describe(
     scaled = mean != 0 or std != 1
     if scaled and not specs:
         raise ClipzooError(f"mean ({mean!r}) and std ({std!r}) are of an input that spec describes: give spec too")
-    return Description(
+    return ModelDescription(
         specs=specs,
         labels=check_labels(labels, task=task or "classification") if labels is not None else (),
         task=task,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.runtime import Classifier
-from export.scoring import Scored, gather, in_batches, outputs_of
+from export.scoring import ScorableModel, gather, in_batches, outputs_of
 from export.session import Provider
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError, VideoError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extractor(Scored):
+class Extractor(ScorableModel):
     """A model whose features can be had, whatever computes it.
 
     Attributes:

@@ -27,7 +27,7 @@ Outputs = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]  # clip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScorableModel:
     """A model that can be scored, whatever computes it.
 
     Attributes:
@@ -50,7 +50,7 @@ class Scored:
 
 def open_model(
     model: keras.Model | Classifier | str | Path, *, provider: Provider = "cpu", verify: bool = True
-) -> Scored:
+) -> ScorableModel:
     """Anything that can be scored.
 
     Args:
@@ -67,12 +67,12 @@ def open_model(
     elif provider != "cpu":
         raise ClipzooError(f"provider {provider!r} is for .onnx files; Keras computes where its backend does")
     if isinstance(model, Classifier):
-        return Scored(labels=model.labels, task=model.metadata.task, specs=model.specs, outputs=model.scores)
+        return ScorableModel(labels=model.labels, task=model.metadata.task, specs=model.specs, outputs=model.scores)
     from zoo.contract import labels, specs, task, with_logits
     from zoo.saving import load_model
 
     network = load_model(model) if isinstance(model, str | Path) else model
-    return Scored(
+    return ScorableModel(
         labels=labels(network), task=task(network), specs=specs(network), outputs=outputs_of(with_logits(network))
     )
 
@@ -89,7 +89,7 @@ def outputs_of(network: keras.Model) -> Outputs:
 
 
 def score(
-    model: keras.Model | Classifier | Scored | str | Path,
+    model: keras.Model | Classifier | ScorableModel | str | Path,
     index: ClipIndex,
     *,
     batch: int = 8,
@@ -120,7 +120,7 @@ def score(
         VideoError: a clip cannot be read, and `on_error` is `fail`.
         ClipzooError: the labels or the task do not fit, no clip can be read, or an argument is out of range.
     """
-    scored = model if isinstance(model, Scored) else open_model(model, provider=provider)
+    scored = model if isinstance(model, ScorableModel) else open_model(model, provider=provider)
     if index.task != scored.task:
         raise ClipzooError(f"{index.root}: the clips are labelled for {index.task}, the model is for {scored.task}")
     index = index.with_labels(scored.labels)
@@ -140,7 +140,7 @@ def score(
     )
 
 
-class Gathered(NamedTuple):
+class ModelOutputs(NamedTuple):
     """What a model gave for the clips of an index.
 
     Attributes:
@@ -154,7 +154,7 @@ class Gathered(NamedTuple):
     left_out: tuple[VideoError, ...]
 
 
-def gather(rows: Rows, index: ClipIndex, *, on_error: OnError, advance: Callable[[], object]) -> Gathered:
+def gather(rows: Rows, index: ClipIndex, *, on_error: OnError, advance: Callable[[], object]) -> ModelOutputs:
     """Puts together what comes clip by clip or batch by batch; arguments, and what it raises, as of `score`."""
     positions: list[int] = []
     parts: list[np.ndarray] = []
@@ -172,13 +172,13 @@ def gather(rows: Rows, index: ClipIndex, *, on_error: OnError, advance: Callable
         raise ClipzooError(f"{index.root}: none of the {len(index)} clips can be read; the first: {left_out[0]}")
     order = np.argsort(positions, kind="stable")
     kept = [positions[place] for place in order]
-    return Gathered(np.concatenate(parts)[order], kept, tuple({str(error): error for error in left_out}.values()))
+    return ModelOutputs(np.concatenate(parts)[order], kept, tuple({str(error): error for error in left_out}.values()))
 
 
 _NOTHING = np.empty((0, 0), np.float32)
 
 
-def in_batches(scored: Scored, index: ClipIndex, name: str, *, batch: int, workers: int) -> Rows:
+def in_batches(scored: ScorableModel, index: ClipIndex, name: str, *, batch: int, workers: int) -> Rows:
     """The output of that name for each clip; a clip is read once, as the test split takes it."""
     spans = [clip.span for clip in index]
     read = read_batches(index.paths, scored.specs, spans=spans, batch_size=batch, workers=workers, on_error="skip")
@@ -186,7 +186,7 @@ def in_batches(scored: Scored, index: ClipIndex, name: str, *, batch: int, worke
         yield positions, scored.outputs(clips)[name] if positions else _NOTHING, errors
 
 
-def _averaged(scored: Scored, index: ClipIndex, name: str, workers: int, crops: int, views: int) -> Rows:
+def _averaged(scored: ScorableModel, index: ClipIndex, name: str, workers: int, crops: int, views: int) -> Rows:
     """Clip by clip: the crops and views of one are a batch."""
 
     def read(_: int, position: int) -> dict[str, np.ndarray] | VideoError:

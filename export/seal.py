@@ -25,7 +25,7 @@ _LONGEST = 2**26  # bytes of one entry; a file that says more is damaged
 _CHUNK = 2**20
 
 
-class Entry(NamedTuple):
+class MetadataEntry(NamedTuple):
     """A value of the metadata.
 
     Attributes:
@@ -61,7 +61,7 @@ def verify(path: str | Path) -> None:
         entries = _entries(file, path)
         if not {KIND_KEY.encode(), DIGEST_KEY.encode()} & set(entries):
             return  # of another tool, or of a clipzoo that wrote no digest
-        held = entries.get(DIGEST_KEY.encode(), Entry(b"", 0))
+        held = entries.get(DIGEST_KEY.encode(), MetadataEntry(b"", 0))
         if not re.fullmatch(rb'"[0-9a-f]{64}"', held.value) or held.value[1:-1] != _digest(file, held.offset + 1):
             raise ClipzooError(
                 f"{path}: is not what was exported, for its bytes do not give its SHA-256; copy it or export it again, "
@@ -102,9 +102,9 @@ def _digest(file: BinaryIO, offset: int) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _entries(file: BinaryIO, path: str | Path) -> dict[bytes, Entry]:
+def _entries(file: BinaryIO, path: str | Path) -> dict[bytes, MetadataEntry]:
     """The metadata of a file, whatever it holds; raises ClipzooError where the file is no protobuf message."""
-    entries: dict[bytes, Entry] = {}
+    entries: dict[bytes, MetadataEntry] = {}
     if not file.seek(0, io.SEEK_END):
         raise ClipzooError(f"{path}: is empty; copy it or export it again")
     try:
@@ -116,7 +116,7 @@ def _entries(file: BinaryIO, path: str | Path) -> dict[bytes, Entry]:
             file.seek(start)
             entry = io.BytesIO(file.read(length))
             parts = {part: (entry.getvalue()[at : at + size], start + at) for part, at, size in _fields(entry, length)}
-            key, value = parts.get(1, (b"", 0))[0], Entry(*parts.get(2, (b"", 0)))
+            key, value = parts.get(1, (b"", 0))[0], MetadataEntry(*parts.get(2, (b"", 0)))
             if key in entries:
                 raise ValueError
             entries[key] = value

@@ -19,13 +19,13 @@ from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import TaskKind
 from zoo.contract import answer_layer, task, with_logits
-from zoo.layers import Answer, ClipInput, FrameWise
+from zoo.layers import ClipInput, FrameWise, OutputActivation
 from zoo.tsm import TemporalShift
 
 FRAME = "frame"  # the input
 _CHAIN = (
     keras.layers.InputLayer, ClipInput, FrameWise, keras.layers.GlobalAveragePooling1D, keras.layers.Dropout,
-    keras.layers.Dense, Answer,
+    keras.layers.Dense, OutputActivation,
 )  # fmt: skip
 
 

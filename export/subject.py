@@ -12,18 +12,18 @@ import numpy as np
 from keras import ops
 
 from export.custom import HOW, import_modules
-from export.describe import Description
+from export.describe import ModelDescription
 from export.tail import LEAST, are_shares, end_of, to_logits, without_end
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import TASKS, Task, TaskKind, task_kind
 from zoo import contract, embedding
-from zoo.layers import Answer, ClipInput
+from zoo.layers import ClipInput, OutputActivation
 from zoo.precision import set_precision
 from zoo.saving import load_keras, model_file
 
 
-class Subject:
+class ExportSource:
     """A loaded model, with what is known of it.
 
     Args:
@@ -42,11 +42,11 @@ class Subject:
         ClipzooError: something is not known, is said twice, or does not fit the model.
     """
 
-    def __init__(self, model: keras.Model, described: Description, *, features: bool = False) -> None:
+    def __init__(self, model: keras.Model, described: ModelDescription, *, features: bool = False) -> None:
         self.model, self.described, self.name = model, described, model.name
         layers = getattr(model, "layers", [])
         self.has_inputs = any(isinstance(layer, ClipInput) for layer in layers)
-        self.has_answer = any(isinstance(layer, Answer) for layer in layers)
+        self.has_answer = any(isinstance(layer, OutputActivation) for layer in layers)
         self.specs = self._specs()
         self.takes_bytes = self._bytes()
         self.labels, self.task = self._labels()

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf2onnx
 
 from export.apart import writing
-from export.describe import Description
+from export.describe import ModelDescription
 from export.fair import SEED, made_clips
 from export.graph import pool_before_normalising
 from export.metadata import Metadata, Precision
@@ -30,7 +30,7 @@ from export.quantization import to_int8
 from export.seal import UNSEALED, seal
 from export.session import said_by
 from export.streaming import FRAME, FrameNetwork
-from export.subject import Subject, load
+from export.subject import ExportSource, load
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
 from loaders.spec import ClipSpec
@@ -143,7 +143,9 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         ParityError: the answers differ, or hardly vary.
         ClipzooError: the model cannot be loaded or exported, or the disk is full.
     """
-    subject = Subject(load(request), Description.from_dict(request["described"]), features=request["features"])
+    subject = ExportSource(
+        load(request), ModelDescription.from_dict(request["described"]), features=request["features"]
+    )
     frames = _frame_network(subject) if request["stream"] else None
     clips, source = _clips(request, subject.specs)
     said = subject.ask(clips)
@@ -191,7 +193,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return {"props": props, "warnings": remarked}
 
 
-def _frame_network(subject: Subject) -> FrameNetwork:
+def _frame_network(subject: ExportSource) -> FrameNetwork:
     """Raises ClipzooError where the model cannot take frames one by one."""
     if not subject.of_the_zoo:
         raise ClipzooError(
@@ -211,7 +213,7 @@ def _compared(
     reference: Mapping[str, np.ndarray],
     source: str,
     precision: Precision,
-    subject: Subject,
+    subject: ExportSource,
     *,
     force: bool,
     frames: FrameNetwork | None = None,

@@ -22,7 +22,7 @@ Function = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
+class AugmentationParams:
     """What one draw came to, free of units, so that inputs of different sizes move alike."""
 
     scale: float
@@ -90,9 +90,9 @@ class Augmentation:
         """The set of arXiv 1711.04161: the multi-scale crop and the mirror, nothing else."""
         return cls(zoom=0.0, rotation=0.0, width_shift=0.0, height_shift=0.0, crop="multiscale", scales=scales)
 
-    def draw(self, rng: np.random.Generator) -> Draw:
+    def draw(self, rng: np.random.Generator) -> AugmentationParams:
         """Draws once; equal states of `rng` give equal draws."""
-        return Draw(
+        return AugmentationParams(
             scale=1 + rng.uniform(-self.zoom, self.zoom),
             angle=np.deg2rad(rng.uniform(-self.rotation, self.rotation)),
             mirrored=bool(self.flip and rng.random() < 0.5),
@@ -106,7 +106,7 @@ class Augmentation:
             seed=int(rng.integers(2**63)),
         )
 
-    def apply(self, canvas: np.ndarray, spec: ClipSpec, draw: Draw) -> np.ndarray:
+    def apply(self, canvas: np.ndarray, spec: ClipSpec, draw: AugmentationParams) -> np.ndarray:
         """Applies a draw to a whole clip before its crop.
 
         Args:
@@ -145,7 +145,7 @@ class Augmentation:
         modality: Literal["rgb", "gray"] = "gray" if channels == 1 else "rgb"
         return self.apply(clip, ClipSpec(frames=frames, height=height, width=width, modality=modality), self.draw(rng))
 
-    def _box(self, height: int, width: int, spec: ClipSpec, draw: Draw) -> Box:
+    def _box(self, height: int, width: int, spec: ClipSpec, draw: AugmentationParams) -> Box:
         if self.crop == "center":
             return centre(height, width, spec)
         pairs = [(a, b) for i, a in enumerate(self.scales) for j, b in enumerate(self.scales) if abs(i - j) <= 1]
@@ -156,7 +156,7 @@ class Augmentation:
         return top, left, tall, wide
 
     @staticmethod
-    def _warp(canvas: np.ndarray, box: Box, spec: ClipSpec, linear: np.ndarray, draw: Draw) -> np.ndarray:
+    def _warp(canvas: np.ndarray, box: Box, spec: ClipSpec, linear: np.ndarray, draw: AugmentationParams) -> np.ndarray:
         """Crop, scale, turn and shift at once: the image is interpolated once, and its surroundings come into view."""
         top, left, tall, wide = box
         stretch = np.diag([spec.width / wide, spec.height / tall])

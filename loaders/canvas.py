@@ -26,7 +26,7 @@ INTERPOLATIONS = {
 }
 
 
-class Track:
+class InputBuilder:
     """Makes the steps of one input while the frames of a file pass by, for one clip, or for several that overlap.
 
     Nothing is computed twice, and nothing is kept longer than a clip needs it.
@@ -87,7 +87,7 @@ class _Clip:
     """All inputs of one clip, as the visitor of a file."""
 
     def __init__(self, specs: Sequence[ClipSpec], steps: Sequence[Sequence[Step]], fps: float) -> None:
-        self.tracks = [Track(spec) for spec in specs]
+        self.tracks = [InputBuilder(spec) for spec in specs]
         self.steps = steps
         self.fps = fps
         self.wanted = frames_of(*steps)

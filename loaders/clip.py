@@ -11,9 +11,9 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from loaders.ahead import read_side_by_side
-from loaders.augment import Augmentation, Draw, centre_crop, ten_crops
+from loaders.augment import Augmentation, AugmentationParams, centre_crop, ten_crops
 from loaders.cache import Cache
-from loaders.canvas import Track, frames_of, read_canvases
+from loaders.canvas import InputBuilder, frames_of, read_canvases
 from loaders.check import choice, whole
 from loaders.decode import frame_count
 from loaders.errors import ClipzooError, VideoError
@@ -79,7 +79,7 @@ def read_inputs(
         ClipzooError: what needs chance has no `rng`.
     """
     draws: list[float] | None = None
-    draw: Draw | None = None
+    draw: AugmentationParams | None = None
     if augmentation is not None or any(is_random(spec, split) for spec in specs.values()):
         if rng is None:
             raise ClipzooError("random sampling and augmentation need rng, a numpy.random.Generator")
@@ -174,7 +174,7 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
         if frame.shape != frames[0].shape:
             raise ClipzooError(f"frames must all have one size, not {frames[0].shape} and {frame.shape}")
     steps = sample(len(frames), spec)
-    track = Track(spec, order="rgb")
+    track = InputBuilder(spec, order="rgb")
     track.begin(steps)
     for number in sorted(frames_of(steps)):
         track.visit(number, np.asarray(frames[number]))

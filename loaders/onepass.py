@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.canvas import Track, frames_of, moved
+from loaders.canvas import InputBuilder, frames_of, moved
 from loaders.decode import follow_frames
 from loaders.errors import ClipzooError, VideoError
 from loaders.flow import require_methods
@@ -61,7 +61,7 @@ class _Pass:
         self, path: str | Path, specs: Sequence[ClipSpec], spans: Sequence[Span | None], count: int, fps: float
     ) -> None:
         self.path, self.specs, self.spans, self.count, self.fps = path, specs, spans, count, fps
-        self.tracks = [Track(spec) for spec in specs]
+        self.tracks = [InputBuilder(spec) for spec in specs]
         starts = np.zeros(len(spans), np.int64)
         passed = np.zeros(count, bool)  # a set of all frames of a day would be large
         for n in range(len(spans)):

@@ -88,27 +88,27 @@ def test_more_devices_than_there_are_are_refused(motion: ClipIndex, tmp_path: Pa
 
 @pytest.mark.keras
 def test_weights_make_the_loss_the_mean_over_the_clips_that_count() -> None:
-    from zoo.devices import Even, Spread
+    from zoo.devices import BatchPadder, DeviceLayout
 
     class Shared:
         batch_size, index = 4, range(10)
 
     clips, labels = np.arange(2)[:, None], np.eye(2, dtype=np.float32)
-    filled, answers, weights = Even(Spread(devices=3), None, {0: 1.0, 1: 2.0})((clips, labels), 0)
+    filled, answers, weights = BatchPadder(DeviceLayout(devices=3), None, {0: 1.0, 1: 2.0})((clips, labels), 0)
     assert filled.tolist() == [[0], [1], [0]] and answers.shape == (3, 2)
     np.testing.assert_allclose(weights, [1.5, 3, 0])
     # The second batch of two hosts holds 2 of 10 clips: one each.
     for host, wanted in ((0, [2.0, 0.0]), (1, [2.0, 0.0])):
-        _, _, weights = Even(Spread(devices=2, host=host, hosts=2), Shared)((clips[:1], labels[:1]), 1)
+        _, _, weights = BatchPadder(DeviceLayout(devices=2, host=host, hosts=2), Shared)((clips[:1], labels[:1]), 1)
         np.testing.assert_allclose(weights, wanted)
     # Of 9 clips one is left for the last batch, and the second host reads one that was read before.
     Shared.index = range(9)
     for host, wanted in ((0, [4.0, 0.0]), (1, [0.0, 0.0])):
-        _, _, weights = Even(Spread(devices=2, host=host, hosts=2), Shared)((clips[:1], labels[:1]), 1)
+        _, _, weights = BatchPadder(DeviceLayout(devices=2, host=host, hosts=2), Shared)((clips[:1], labels[:1]), 1)
         np.testing.assert_allclose(weights, wanted)
-    assert Spread(devices=4).waste(6) and Spread(devices=3).waste(6) is None
+    assert DeviceLayout(devices=4).waste(6) and DeviceLayout(devices=3).waste(6) is None
     with pytest.raises(ClipzooError, match=r"give --set recipe\.batch=8"):
-        Spread(devices=1, hosts=4).share(6)
+        DeviceLayout(devices=1, hosts=4).share(6)
 
 
 def test_hosts_are_an_address_a_count_and_a_number() -> None:

@@ -126,7 +126,9 @@ def test_a_layer_inside_both_streams_gives_the_features_of_both() -> None:
 
 def test_a_model_without_a_dense_head_says_so() -> None:
     model = lively("convnet_gru")
-    squared = zoo.layers.Answer(LABELS, name="probabilities")(keras.ops.square(model.get_layer("logits").output))
+    squared = zoo.layers.OutputActivation(LABELS, name="probabilities")(
+        keras.ops.square(model.get_layer("logits").output)
+    )
     odd = keras.Model(model.input, squared, name="odd")
     with pytest.raises(ClipzooError, match="'odd' does not end in a dense layer"):
         zoo.with_features(odd)

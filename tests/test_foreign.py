@@ -21,7 +21,7 @@ from benchmarks.harness.models import enliven
 from export import Classifier, to_onnx
 from export.describe import describe
 from export.fair import made_clips
-from export.subject import Subject
+from export.subject import ExportSource
 from export.tail import end_of, without_end
 from loaders import ClipSpec, ClipzooError
 from tests.support.commands import clipzoo
@@ -148,7 +148,7 @@ def test_the_answer_of_a_wrapped_model_is_what_it_says_itself(tmp_path: Path) ->
     x = layers.GlobalAveragePooling3D()(inputs)
     both = layers.Average()([layers.Dense(3, activation="softmax")(x), layers.Dense(3, activation="softmax")(x)])
     model = enliven(keras.Model(inputs, both, name="averaged"))
-    subject = Subject(model, describe(spec=SPEC, labels=LABELS, task=None, mean=0, std=255))
+    subject = ExportSource(model, describe(spec=SPEC, labels=LABELS, task=None, mean=0, std=255))
     clips = {
         "video": np.random.default_rng(0).integers(0, 256, (4, *SPEC.shape), np.uint8)
         // np.arange(1, 5, dtype=np.uint8)[:, None, None, None, None]
@@ -202,8 +202,8 @@ def small(labels: int = 3, activation: str = "softmax", *, dtype: str = "float32
     return keras.Model(inputs, layers.Dense(labels, activation=activation)(x), name="small")
 
 
-def subject(model: keras.Model, **said: Any) -> Subject:
-    return Subject(model, describe(**{"spec": SPEC, "labels": LABELS, "task": None, "mean": 0, "std": 1, **said}))
+def subject(model: keras.Model, **said: Any) -> ExportSource:
+    return ExportSource(model, describe(**{"spec": SPEC, "labels": LABELS, "task": None, "mean": 0, "std": 1, **said}))
 
 
 def two_outputs() -> keras.Model:

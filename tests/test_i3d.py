@@ -323,6 +323,6 @@ def test_its_graph_is_convolutions_of_clips_and_nothing_turns_them_round(tmp_pat
 
 @not_the_backend_s
 def test_the_card_reads_as_kinetics_is_read() -> None:
-    spec = zoo.card("i3d").spec
+    spec = zoo.model_info("i3d").spec
     assert spec == ClipSpec(frames=32, height=224, width=224, sampling="dense", stride=2, resize="fit", resize_to=256)
-    assert zoo.card("i3d_flow").spec.modality == "flow"
+    assert zoo.model_info("i3d_flow").spec.modality == "flow"

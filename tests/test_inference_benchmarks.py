@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.harness import groups
-from benchmarks.harness.contestants import Subject, share_of_matrix_rate
+from benchmarks.harness.contestants import BenchmarkTarget, share_of_matrix_rate
 from benchmarks.harness.groups import Limits
 from benchmarks.harness.onnx_runners import DeviceMatrixRunner, OnnxRuntimeRunner, read_profile
 from benchmarks.harness.prepared import matrix_file, write_matrices
@@ -34,7 +34,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_is_measured_beside_its_peers(file: Path) -> None:
     rows: list[Row] = []
-    subject = Subject(onnx=file, multiply_adds=10**6)
+    subject = BenchmarkTarget(onnx=file, multiply_adds=10**6)
     compare_runtimes(subject, provider="cpu", batches=[1, 2], limits=SHORT, done=rows.append)
     assert {(row.name, row.batch) for row in rows} == {
         (name, batch)

@@ -68,7 +68,7 @@ def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path:
 )
 def test_the_card_tells_the_truth(name: str) -> None:
     model = zoo.create_model(name, classes=51)
-    card = zoo.card(name)
+    card = zoo.model_info(name)
     assert (model.count_params(), zoo.multiply_adds(model)) == (card.parameters, card.multiply_adds)  # both at once
     assert next(iter(zoo.specs(model).values())) == card.spec
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cluster import LATENCY, Plan
+from benchmarks.cluster import LATENCY, ScalingEstimate
 from tests.support.commands import script
 
 
 def test_an_exchange_of_gradients_costs_what_the_ring_costs() -> None:
-    alone = Plan(hosts=1, step=0.1, gradient_bytes=10**8, bandwidth=10)
+    alone = ScalingEstimate(hosts=1, step=0.1, gradient_bytes=10**8, bandwidth=10)
     assert (alone.exchange, alone.efficiency) == (0, (1, 1))
-    four = Plan(hosts=4, step=0.1, gradient_bytes=10**8, bandwidth=10)
+    four = ScalingEstimate(hosts=4, step=0.1, gradient_bytes=10**8, bandwidth=10)
     assert four.exchange == pytest.approx(2 * 3 / 4 * 0.08 + 6 * LATENCY)  # 100 MB take 0.08 s over 10 Gbit/s
     worst, best = four.efficiency
     assert worst == pytest.approx(0.1 / (0.1 + four.exchange))
     assert best == pytest.approx(0.1 / (0.1 + four.exchange - 0.2 / 3))
-    assert Plan(hosts=4, step=1.0, gradient_bytes=10**8, bandwidth=10).efficiency[1] == 1
+    assert ScalingEstimate(hosts=4, step=1.0, gradient_bytes=10**8, bandwidth=10).efficiency[1] == 1
 
 
 @pytest.mark.slow

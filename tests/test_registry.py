@@ -15,7 +15,7 @@ from zoo.registry import input_specs
 def test_listing_models_and_reading_what_goes_in_needs_neither_opencv_nor_keras() -> None:
     code = (
         "import sys, zoo; from zoo.registry import input_specs; from loaders.tasks import TASKS\n"
-        "assert zoo.list_models() and zoo.card('dtpp') and input_specs('dtpp', frames=7) and TASKS\n"
+        "assert zoo.list_models() and zoo.model_info('dtpp') and input_specs('dtpp', frames=7) and TASKS\n"
         "assert not {'cv2', 'keras', 'tensorflow', 'jax'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -64,6 +64,6 @@ def test_a_stranger_adds_a_backbone_with_one_file_and_one_card(stripes: str) -> 
     with pytest.raises(ClipzooError, match="registered already"):
         zoo.register_backbone("stripes", zoo.Backbone(build=lambda *_: model, mean=0, std=1))
     with pytest.raises(ClipzooError, match="registered already"):
-        zoo.register(zoo.card(stripes))
+        zoo.register(zoo.model_info(stripes))
     with pytest.raises(ClipzooError, match=r"backbone \('stripe'\) must be one of .*stripes"):
         zoo.create_model("dtpp_rgb", classes=2, backbone="stripe")

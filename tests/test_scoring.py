@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export import Classifier, score
-from export.scoring import Scored, open_model
+from export.scoring import ScorableModel, open_model
 from loaders import Clip, ClipDataset, ClipIndex, ClipSpec, ClipzooError, VideoError
 from tests.support.onnx_files import LABELS, write_model
 
@@ -137,5 +137,5 @@ def test_anything_with_outputs_can_be_scored(index: ClipIndex) -> None:
         count = len(clips["x"])  # type: ignore[index]
         return {"logits": np.tile(np.array([[1.0, 2.0]], np.float32), (count, 1))}
 
-    scores = score(Scored(labels=LABELS, task="classification", specs={"x": spec}, outputs=outputs), index)
+    scores = score(ScorableModel(labels=LABELS, task="classification", specs={"x": spec}, outputs=outputs), index)
     assert scores.logits.tolist() == [[1.0, 2.0]] * 8

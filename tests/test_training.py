@@ -14,7 +14,7 @@ from rich.console import Console
 
 import zoo
 from loaders import Augmentation, Clip, ClipDataset, ClipIndex, ClipSpec, ClipzooError, VideoError
-from zoo.layers import Answer
+from zoo.layers import OutputActivation
 from zoo.progress import RichProgress
 from zoo.recipe import Recipe
 from zoo.training import compile_model, fit
@@ -236,7 +236,9 @@ def test_mixed_precision_is_that_of_training_not_of_the_files(motion: ClipIndex,
     history = zoo.train(motion.split(validation=0.25), model, recipe, out=tmp_path).read_history()
     assert history[-1]["loss"] < history[0]["loss"]
     frames = {layer.compute_dtype for layer in model.get_layer("frames")._flatten_layers()}
-    over_time = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.GRU | Answer)}
+    over_time = {
+        layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.GRU | OutputActivation)
+    }
     assert (frames, over_time) == ({"bfloat16"}, {"float32"})
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
 

@@ -18,7 +18,7 @@ from benchmarks.harness.groups import Limits
 from benchmarks.harness.models import enliven
 from benchmarks.harness.records import Results, Row
 from benchmarks.harness.runners import BACKENDS, KerasRunner
-from benchmarks.harness.trainers import Way
+from benchmarks.harness.trainers import TrainingVariant
 from benchmarks.training import training
 from loaders import ClipIndex
 from tests.support.clock import WorkerHere
@@ -28,7 +28,7 @@ from tests.support.marks import not_the_backend_s
 pytestmark = [pytest.mark.keras, pytest.mark.either]
 SMALL: dict[str, Any] = {"frames": 3, "size": 16, "width": 0.125, "units": 4}
 SHORT = Limits(rounds=2, few=2, seconds=0.01, most=0.02, turn=0.01, pause=0.0)
-WAYS = (Way(time="TimeDistributed", precision="mixed bfloat16"), Way(source="disk cache"))
+WAYS = (TrainingVariant(time="TimeDistributed", precision="mixed bfloat16"), TrainingVariant(source="disk cache"))
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def test_a_model_is_timed_as_it_answers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_prints_and_records(motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend, way = keras.config.backend(), Way(source="videos")
+    backend, way = keras.config.backend(), TrainingVariant(source="videos")
     monkeypatch.setattr(benchmarks.training, "QUICK", SHORT)
     monkeypatch.setattr(benchmarks.training, "WAYS", (way,))
     options = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]

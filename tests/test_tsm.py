@@ -153,7 +153,7 @@ def test_the_head_is_the_average_s() -> None:
     ]  # fmt: skip
     assert model.get_layer("dropout").rate == 0.3
     assert model_of("tsm_mobilenetv2").get_layer("dropout").rate == 0.5
-    spec = zoo.card("tsm_mobilenetv2").spec
+    spec = zoo.model_info("tsm_mobilenetv2").spec
     assert (spec.frames, spec.height, spec.sampling) == (8, 224, "segments")
 
 
@@ -180,7 +180,7 @@ def test_a_bad_option_is_named(options: dict[str, object], said: str) -> None:
 
 def test_a_backbone_without_shortcuts_is_refused() -> None:
     with pytest.raises(ClipzooError, match=r"backbone \('vgg16'\) has no entry to residual branches"):
-        zoo.tsm.tsm(zoo.card("tsm_mobilenetv2").spec, LABELS, name="x", task="classification", backbone="vgg16")
+        zoo.tsm.tsm(zoo.model_info("tsm_mobilenetv2").spec, LABELS, name="x", task="classification", backbone="vgg16")
 
 
 # === Training ===

@@ -129,7 +129,7 @@ def test_pools_pad_as_caffe_does() -> None:
 
 @pytest.mark.parametrize("name", [pytest.param("dtpp_rgb", marks=pytest.mark.either), "dtpp_flow", "dtpp_diff"])
 def test_a_stream_is_what_the_specification_says(name: str) -> None:
-    card = zoo.card(name)
+    card = zoo.model_info(name)
     assert card.spec.frames == 25 and card.spec.sampling == "segments" and card.spec.resize_to == 256
     model = zoo.create_model(name, classes=51)
     assert (model.count_params(), zoo.multiply_adds(model)) == (card.parameters, card.multiply_adds)

@@ -7,7 +7,7 @@ from loaders.lazy import lazily
 if TYPE_CHECKING:
     from zoo.backbones import Backbone, register_backbone
     from zoo.backend import choose_backend
-    from zoo.cards import Card
+    from zoo.cards import ModelInfo
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
     from zoo.embedding import feature_layer, with_features
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.recipes import plan
-    from zoo.registry import card, create_model, list_models, register
+    from zoo.registry import create_model, list_models, model_info, register
     from zoo.resuming import resume
     from zoo.run import Run, train
     from zoo.saving import load_model, load_preset
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
-    "Card",
+    "ModelInfo",
     "Recipe",
     "Run",
-    "card",
     "choose_backend",
     "create_model",
     "explain",
@@ -37,6 +36,7 @@ __all__ = [
     "list_presets",
     "load_model",
     "load_preset",
+    "model_info",
     "multiply_adds",
     "new_head",
     "origins",
@@ -55,10 +55,10 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Backbone": "backbones",
-        "Card": "cards",
+        "ModelInfo": "cards",
         "Recipe": "recipe",
         "Run": "run",
-        "card": "registry",
+        "model_info": "registry",
         "choose_backend": "backend",
         "create_model": "registry",
         "explain": "explanation",

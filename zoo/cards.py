@@ -18,7 +18,7 @@ I3D = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
+class ModelInfo:
     """What is known of a model before it is built.
 
     Attributes:
@@ -49,10 +49,10 @@ class Card:
     flow_input: bool = False
 
 
-def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> Card:
+def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> ModelInfo:
     """`name` is that of a backbone and that of a recurrent cell."""
     backbone, _, cell = name.rpartition("_")
-    return Card(
+    return ModelInfo(
         name=name,
         summary=f"{what} on every frame, global max pooling, {cell.upper()}",
         spec=ClipSpec(frames=5, height=size, width=size),
@@ -65,9 +65,9 @@ def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: 
     )
 
 
-def _average(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> Card:
+def _average(name: str, size: int, parameters: int, multiply_adds: int, what: str) -> ModelInfo:
     """`name` is that of a backbone and `average`."""
-    return Card(
+    return ModelInfo(
         name=name,
         summary=f"{what} on every frame, averaged over frames",
         spec=ClipSpec(frames=8, height=size, width=size, sampling="segments"),
@@ -80,8 +80,8 @@ def _average(name: str, size: int, parameters: int, multiply_adds: int, what: st
     )
 
 
-def _shifted(backbone: str, parameters: int, multiply_adds: int, what: str) -> Card:
-    return Card(
+def _shifted(backbone: str, parameters: int, multiply_adds: int, what: str) -> ModelInfo:
+    return ModelInfo(
         name=f"tsm_{backbone.removesuffix('_torch')}",
         summary=f"{what} whose blocks see the frames before and after (temporal shift), averaged over frames",
         spec=ClipSpec(frames=8, height=224, width=224, sampling="segments"),
@@ -99,8 +99,8 @@ _SEGMENTS = ClipSpec(
 )
 
 
-def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> Card:
-    return Card(
+def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> ModelInfo:
+    return ModelInfo(
         name=name,
         summary=summary,
         spec=_SEGMENTS.replace(**fields),
@@ -117,8 +117,8 @@ def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summar
 _CLOSE = ClipSpec(frames=32, height=224, width=224, sampling="dense", stride=2, resize="fit", resize_to=256)
 
 
-def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> Card:
-    return Card(
+def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fields: Any) -> ModelInfo:
+    return ModelInfo(
         name=name,
         summary=summary,
         spec=_CLOSE.replace(**fields),
@@ -132,7 +132,7 @@ def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fi
 
 
 _ON = "BN-Inception on 25"
-CARDS: tuple[Card, ...] = (
+CARDS: tuple[ModelInfo, ...] = (
     _recurrent("convnet_gru", 112, 5_468_787, 12_826_205_376, "ConvNet of eight 3x3 convolutions"),
     _recurrent("convnet_lstm", 112, 5_505_523, 12_826_389_696, "ConvNet of eight 3x3 convolutions"),
     _recurrent("mobilenet_gru", 224, 4_106_739, 2_840_293_056, "MobileNet"),

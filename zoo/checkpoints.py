@@ -19,7 +19,7 @@ import numpy as np
 
 from loaders.errors import ClipzooError
 from loaders.printable import printable_name
-from zoo.unpickling import Named, damaged, unpickle
+from zoo.unpickling import AllowedGlobal, damaged, unpickle
 
 Tree = dict[str, "np.ndarray | Tree"]
 
@@ -46,9 +46,12 @@ def read_pickle(file: Path | bytes) -> Tree:
             anything but arrays of numbers in dicts.
     """
     data, origin = _contents(file)
-    names: dict[tuple[str, str], Any] = {("numpy", "ndarray"): Named(_refuse_call), ("numpy", "dtype"): Named(_Dtype)}
+    names: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): AllowedGlobal(_refuse_call),
+        ("numpy", "dtype"): AllowedGlobal(_Dtype),
+    }
     for package in ("numpy.core", "numpy._core"):  # before NumPy 2, and since
-        names[f"{package}.multiarray", "_reconstruct"] = Named(_Array)
+        names[f"{package}.multiarray", "_reconstruct"] = AllowedGlobal(_Array)
     return _tree(unpickle(data, 0, origin, names).held, origin)
 
 
@@ -158,7 +161,7 @@ class _Storages(dict[str, _Storage]):
 
     def __call__(self, reference: Any) -> _Storage:
         kind, storage, key, _, count, *_ = reference
-        if kind != "storage" or not isinstance(storage, Named) or storage.what not in _STORAGES:
+        if kind != "storage" or not isinstance(storage, AllowedGlobal) or storage.what not in _STORAGES:
             raise ValueError(f"it refers to a {kind!r}")
         found = _Storage(np.dtype(_STORAGES[storage.what]), _text(key), _count(count))
         if self.setdefault(found.key, found) != found:
@@ -192,9 +195,9 @@ def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _T
 
 
 _TORCH: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): Named(OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2"): Named(_rebuild),
-    **{("torch", name): Named(_refuse_call, name) for name in _STORAGES},
+    ("collections", "OrderedDict"): AllowedGlobal(OrderedDict),
+    ("torch._utils", "_rebuild_tensor_v2"): AllowedGlobal(_rebuild),
+    **{("torch", name): AllowedGlobal(_refuse_call, name) for name in _STORAGES},
 }
 _Bytes = Callable[[_Storage], np.ndarray]  # a storage's numbers
 

@@ -19,7 +19,7 @@ from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
 from zoo.hosts import Hosts, is_watched, join, refuse, watched
 from zoo.presets import SOURCES, list_presets, preset
-from zoo.registry import card, input_specs, list_models
+from zoo.registry import input_specs, list_models, model_info
 
 if TYPE_CHECKING:
     import keras
@@ -46,14 +46,14 @@ def models(
         caption="With 51 classes (HMDB51) and the default input.",
     )  # fmt: skip
     for name in names:
-        c = card(name)
+        c = model_info(name)
         size = f"{c.spec.height}x{c.spec.width}"
         parameters = f"{c.parameters / 1e6:.2f} M" if c.parameters else "not counted"
         cost = f"{c.multiply_adds / 1e9:.2f} G" if c.multiply_adds else "not counted"
         table.add_row(name, str(c.spec.frames), size, parameters, cost, c.summary)
     console = text_console()
     console.print(table)
-    for source in sorted({card(name).source for name in names} - {""}):
+    for source in sorted({model_info(name).source for name in names} - {""}):
         console.print(f"Source: {source}")
 
 
@@ -313,10 +313,10 @@ def _finish(
     """
     from loaders.tasks import task_kind
     from zoo.chance import learnt_nothing
-    from zoo.progress import Board, RichProgress
+    from zoo.progress import RichProgress, RunTensorBoard
 
     progress = RichProgress(console)
-    boards = [Board(board, onward=onward)] if board is not None else []
+    boards = [RunTensorBoard(board, onward=onward)] if board is not None else []
     try:
         run = trained([progress, *boards])
     except KeyboardInterrupt:  # said already, with what is kept

@@ -11,7 +11,7 @@ import numpy as np
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
-from zoo.layers import Answer, ClipInput
+from zoo.layers import ClipInput, OutputActivation
 
 SMALL = {"class_name": "RandomNormal", "config": {"stddev": 0.001}}  # a config: an instance gives all layers the same
 
@@ -52,7 +52,7 @@ def labels(model: keras.Model) -> tuple[str, ...]:
     """Names of a model's classes or numbers, in the order of its outputs.
 
     Raises:
-        ClipzooError: the model does not end in an Answer layer.
+        ClipzooError: the model does not end in an OutputActivation layer.
     """
     return answer_layer(model).labels
 
@@ -127,7 +127,7 @@ def head(
     """
     dense = keras.layers.Dense(len(labels), kernel_initializer=kernel_initializer, dtype="float32", name=name)
     kind = task_kind(task)
-    return Answer(labels, task=task, scaled=not kind.classes, name=kind.answer)(dense(features))
+    return OutputActivation(labels, task=task, scaled=not kind.classes, name=kind.answer)(dense(features))
 
 
 def class_names(classes: int | Sequence[str], *, task: Task = "classification") -> tuple[str, ...]:
@@ -153,9 +153,9 @@ def class_names(classes: int | Sequence[str], *, task: Task = "classification") 
     return names
 
 
-def answer_layer(model: keras.Model) -> Answer:
+def answer_layer(model: keras.Model) -> OutputActivation:
     """The layer that a model of the zoo ends in; raises as `labels` does."""
-    found = [layer for layer in model.layers if isinstance(layer, Answer)]
+    found = [layer for layer in model.layers if isinstance(layer, OutputActivation)]
     if len(found) != 1:
-        raise ClipzooError(f"model {model.name!r} is none of clipzoo's: it does not end in an Answer layer")
+        raise ClipzooError(f"model {model.name!r} is none of clipzoo's: it does not end in an OutputActivation layer")
     return found[0]

@@ -19,7 +19,7 @@ Devices = int | Literal["all"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class DeviceLayout:
     """What a training is spread over.
 
     Attributes:
@@ -64,7 +64,7 @@ class Spread:
 
 
 @contextmanager
-def spread_over(devices: Devices | None) -> Iterator[Spread | None]:
+def spread_over(devices: Devices | None) -> Iterator[DeviceLayout | None]:
     """Models that are made inside train on several devices: by `keras.distribution.DataParallel` on JAX, by
     `tf.distribute.MirroredStrategy` on TensorFlow.
 
@@ -100,21 +100,21 @@ def spread_over(devices: Devices | None) -> Iterator[Spread | None]:
     if hosts > 1:
         require_alike({"numbers of devices": count})
     with _scope(count):
-        yield Spread(devices=count, host=host, hosts=hosts)
+        yield DeviceLayout(devices=count, host=host, hosts=hosts)
 
 
-def spread() -> Spread | None:
+def spread() -> DeviceLayout | None:
     """What models are spread over that are made now; None: one device."""
     if keras.config.backend() == "jax":
         distribution = keras.distribution.distribution()
         if distribution is None:
             return None
         host, hosts = place()
-        return Spread(devices=distribution.device_mesh.devices.size // hosts, host=host, hosts=hosts)
+        return DeviceLayout(devices=distribution.device_mesh.devices.size // hosts, host=host, hosts=hosts)
     tf = sys.modules.get("tensorflow")
     if tf is None or not tf.distribute.has_strategy():
         return None
-    return Spread(devices=tf.distribute.get_strategy().num_replicas_in_sync)
+    return DeviceLayout(devices=tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def alone(model: keras.Model) -> keras.Model:
@@ -148,7 +148,7 @@ def over_devices(value: Any) -> Any:
     return value
 
 
-class Even:
+class BatchPadder:
     """Fills batches up to what divides by the devices, with clips of weight 0, and gives the others such weights that
     the loss is the mean over the clips that count.
 
@@ -161,7 +161,7 @@ class Even:
         class_weight: how much a clip of each class counts.
     """
 
-    def __init__(self, spread: Spread, dataset: Any, class_weight: Mapping[int, float] | None = None) -> None:
+    def __init__(self, spread: DeviceLayout, dataset: Any, class_weight: Mapping[int, float] | None = None) -> None:
         self.spread = spread
         self.weights = (
             np.array([class_weight[n] for n in range(len(class_weight))], np.float32) if class_weight else None

@@ -12,7 +12,7 @@ from loaders.errors import ClipzooError
 from loaders.tasks import FEATURES, task_kind
 from zoo.contract import task, with_logits
 from zoo.frozen import call_of, holders, inputs_of, network_of
-from zoo.layers import Answer, FrameWise, Fusion
+from zoo.layers import FrameWise, Fusion, OutputActivation
 
 JOINED = "+"  # between the names of two layers, one of each stream
 
@@ -67,7 +67,7 @@ def _given_to_head(model: keras.Model) -> list[tuple[str, Any]]:
 
 def _heads(tensor: Any) -> Iterator[Any]:
     """The logits behind an answer, those of each stream where two are fused."""
-    if isinstance(tensor._keras_history.operation, Answer | Fusion):
+    if isinstance(tensor._keras_history.operation, OutputActivation | Fusion):
         for given in inputs_of(tensor):
             yield from _heads(given)
     else:

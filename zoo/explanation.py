@@ -60,7 +60,7 @@ def explain(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Activations:
     """What a model made of clips.
 
     Attributes:
@@ -101,13 +101,13 @@ class GradCam:
             raise ClipzooError(f"model {self.model.name!r} has no label {label!r}; {near(label, self.labels)}")
         return self.labels.index(label)
 
-    def look(self, clips: np.ndarray | Mapping[str, np.ndarray]) -> Seen:
+    def look(self, clips: np.ndarray | Mapping[str, np.ndarray]) -> Activations:
         """Computes feature maps and answer of clips, as `explain` takes them."""
         maps = self._front(self._checked(clips))
         answer = self._back(maps)[self.kind.answer]
-        return Seen(maps=list(maps) if isinstance(maps, list | tuple) else [maps], answer=_numpy(answer))
+        return Activations(maps=list(maps) if isinstance(maps, list | tuple) else [maps], answer=_numpy(answer))
 
-    def heat(self, seen: Seen, chosen: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    def heat(self, seen: Activations, chosen: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
         """Heat by input name, float32 (B, T, H, W), 0 to 1, of the label at position `chosen` of each clip."""
         wanted = np.eye(len(self.labels), dtype=np.float32)[np.asarray(chosen)]
         found = {}
@@ -123,7 +123,7 @@ class GradCam:
         """Gradients of the wanted logits with respect to feature maps, float32, each of its map's shape.
 
         Args:
-            maps: as `Seen` has them.
+            maps: as `Activations` has them.
             wanted: float32 (B, labels), the weight of each clip's logits: 1 for a label, else 0.
         """
 

@@ -10,10 +10,10 @@ import keras
 
 from loaders.ahead import ReadAhead
 from loaders.errors import ClipzooError
-from zoo.devices import Even
+from zoo.devices import BatchPadder
 
 
-class Source(keras.utils.PyDataset):
+class CheckedDataset(keras.utils.PyDataset):
     """Somebody's dataset as Keras sees it: one worker, clips that are uint8, and a note of what it raised.
 
     Args:
@@ -22,7 +22,7 @@ class Source(keras.utils.PyDataset):
         even: what makes batches fit several devices.
     """
 
-    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True, even: Even | None = None) -> None:
+    def __init__(self, dataset: keras.utils.PyDataset, *, pixels: bool = True, even: BatchPadder | None = None) -> None:
         super().__init__(workers=1)
         self.dataset = dataset.unscaled() if hasattr(dataset, "unscaled") else dataset
         self.failed: Exception | None = None
@@ -57,15 +57,15 @@ class Source(keras.utils.PyDataset):
         return self._ahead.get(self.epoch, batch, self.dataset.num_batches or batch + 1)
 
 
-class Feed(Source):
+class Feed(CheckedDataset):
     """The training set as Keras sees it, with a note of when each batch was ready.
 
     Args:
-        dataset: as of Source.
+        dataset: as of CheckedDataset.
         pixels: likewise.
         begin: the epoch that training begins with.
         skip: batches of it that were trained on before.
-        even: as of Source.
+        even: as of CheckedDataset.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Feed(Source):
         pixels: bool = True,
         begin: int = 0,
         skip: int = 0,
-        even: Even | None = None,
+        even: BatchPadder | None = None,
     ) -> None:
         super().__init__(dataset, pixels=pixels, even=even)
         self.resumed = bool(getattr(self.dataset, "resumed", False))

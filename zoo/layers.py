@@ -1,4 +1,4 @@
-"""The layers that the models share: ClipInput, FrameWise, what pools over time, Fusion, Answer."""
+"""The layers that the models share: ClipInput, FrameWise, what pools over time, Fusion, OutputActivation."""
 
 from __future__ import annotations
 
@@ -241,8 +241,8 @@ class Fusion(keras.layers.Layer):
         return {**super().get_config(), "weight": self.weight}
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class Answer(keras.layers.Layer):
+@keras.saving.register_keras_serializable(package=PACKAGE, name="Answer")  # the name in files
+class OutputActivation(keras.layers.Layer):
     """The last layer: what the task asks for, and the names of the labels, which travel in its config.
 
     (B, labels) -> (B, labels), float32 whatever the precision of the rest: softmax for one class, sigmoid for several,

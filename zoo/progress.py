@@ -108,7 +108,7 @@ class RichProgress(keras.callbacks.Callback):
         return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left" if done < self.params["epochs"] else ""
 
 
-class Board(keras.callbacks.TensorBoard):
+class RunTensorBoard(keras.callbacks.TensorBoard):
     """Keras's callback: figures of every epoch in a run's folder, for `tensorboard --logdir RUN/tensorboard`.
 
     Args:

@@ -11,10 +11,10 @@ from typing import Any
 from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
-from zoo.cards import Card
+from zoo.cards import ModelInfo
 from zoo.presets import as_preset, called
 from zoo.recipe import Recipe
-from zoo.registry import card, input_specs
+from zoo.registry import input_specs, model_info
 from zoo.saving import saved_specs
 from zoo.splitting import settle_splits
 
@@ -25,7 +25,7 @@ HEAD_STEPS, WHOLE_STEPS = 1500, 700
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class RecipeContext:
     """What a recipe is made for.
 
     Attributes:
@@ -37,7 +37,7 @@ class Case:
         given: fields of the Recipe that are settled already.
     """
 
-    card: Card | None = None
+    card: ModelInfo | None = None
     modality: str = "rgb"
     weights: bool = False
     clips: int = 0
@@ -46,16 +46,16 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class NamedRecipe:
     """A recipe by name.
 
     Attributes:
-        fields: Case -> fields of the Recipe.
-        model: Case, of which clips and GPU are not known yet -> options of `create_model`, `spec` among them.
+        fields: RecipeContext -> fields of the Recipe.
+        model: RecipeContext, of which clips and GPU are not known yet -> options of `create_model`, `spec` among them.
     """
 
-    fields: Callable[[Case], dict[str, Any]]
-    model: Callable[[Case], dict[str, Any]] = lambda case: {}
+    fields: Callable[[RecipeContext], dict[str, Any]]
+    model: Callable[[RecipeContext], dict[str, Any]] = lambda case: {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ def plan(
     specs = input_specs(model, **settled) if model is not None else saved_specs(onward or "")
     parts = Recipe.from_dict({name: given[name] for name in ("validation", "test", "seed") if name in given})
     split, _ = settle_splits(index, parts)
-    case = Case(
-        card=card(model) if model is not None else None,
+    case = RecipeContext(
+        card=model_info(model) if model is not None else None,
         modality="flow" if any(spec.modality == "flow" for spec in specs.values()) else "rgb",
         weights=bool(_begun(settled)) if model is not None else as_preset(onward or "") is not None,
         clips=split.counts()["train"],
@@ -123,10 +123,10 @@ def model_options(model: str | None, *, recipe: str = "auto", options: Mapping[s
     given = dict(options)
     if model is None:
         return given
-    known = card(model)
+    known = model_info(model)
     if known.weights is not None and not {"backbone_weights", "weights"} & set(given):
         given["backbone_weights"] = known.weights
-    chosen = named(recipe).model(Case(card=known, weights=bool(_begun(given))))
+    chosen = named(recipe).model(RecipeContext(card=known, weights=bool(_begun(given))))
     spec = {**chosen.pop("spec", {}), **(given.pop("spec", None) or {})}
     if "frames" in given:
         spec.pop("frames", None)
@@ -140,7 +140,7 @@ def _begun(options: Mapping[str, Any]) -> str | None:
     )
 
 
-def named(recipe: str) -> Named:
+def named(recipe: str) -> NamedRecipe:
     """A recipe by its name.
 
     Raises:
@@ -151,7 +151,7 @@ def named(recipe: str) -> Named:
     return RECIPES[recipe]
 
 
-def _auto_model(case: Case) -> dict[str, Any]:
+def _auto_model(case: RecipeContext) -> dict[str, Any]:
     assert case.card is not None
     if case.card.builder == RECURRENT and case.weights:
         return {
@@ -160,7 +160,7 @@ def _auto_model(case: Case) -> dict[str, Any]:
     return {}
 
 
-def _auto(case: Case) -> dict[str, Any]:
+def _auto(case: RecipeContext) -> dict[str, Any]:
     """Where training begins from weights: what stands behind them on a CPU, all of it on a GPU."""
     given = case.given
     if not case.weights or "train_from" in given or "mixup" in given or given.get("draws") == 0:
@@ -189,7 +189,7 @@ def _cosine(rate: float, steps: int) -> dict[str, Any]:
     return {"class_name": "CosineDecay", "config": {"initial_learning_rate": rate, "decay_steps": steps}}
 
 
-def _said(recipe: str, case: Case, options: Mapping[str, Any], made: Recipe) -> tuple[str, ...]:
+def _said(recipe: str, case: RecipeContext, options: Mapping[str, Any], made: Recipe) -> tuple[str, ...]:
     begins = _begun(options)
     parts = [f"weights {begins}"] if begins else []
     parts += [f"{name} {options[name]}" for name in ("pooling", "units", "head") if name in options]
@@ -208,13 +208,13 @@ def _said(recipe: str, case: Case, options: Mapping[str, Any], made: Recipe) -> 
     return tuple(lines)
 
 
-def _protocol(case: Case) -> dict[str, Any]:
+def _protocol(case: RecipeContext) -> dict[str, Any]:
     fields: dict[str, Any] = called("zoo.two_stream:protocol")(case.modality)
     return fields
 
 
-RECIPES: Mapping[str, Named] = {
-    "auto": Named(fields=_auto, model=_auto_model),
-    "article": Named(fields=lambda case: {}),
-    "dtpp": Named(fields=_protocol),
+RECIPES: Mapping[str, NamedRecipe] = {
+    "auto": NamedRecipe(fields=_auto, model=_auto_model),
+    "article": NamedRecipe(fields=lambda case: {}),
+    "dtpp": NamedRecipe(fields=_protocol),
 }

@@ -11,16 +11,16 @@ from loaders.check import names, near, whole
 from loaders.errors import ClipzooError
 from loaders.spec import MOST, ClipSpec, FlowSpec
 from loaders.tasks import Task
-from zoo.cards import CARDS, Card
+from zoo.cards import CARDS, ModelInfo
 from zoo.presets import called, find_weights
 
 if TYPE_CHECKING:
     import keras
 
-_CARDS: dict[str, Card] = {card.name: card for card in CARDS}
+_CARDS: dict[str, ModelInfo] = {card.name: card for card in CARDS}
 
 
-def register(card: Card) -> Card:
+def register(card: ModelInfo) -> ModelInfo:
     """Adds a model to the zoo.
 
     Raises:
@@ -37,8 +37,8 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in _CARDS if fnmatchcase(name, pattern))
 
 
-def card(name: str) -> Card:
-    """The card of a model.
+def model_info(name: str) -> ModelInfo:
+    """What is known of a model of the zoo.
 
     Raises:
         ClipzooError: no such model; the message has the near names.
@@ -80,7 +80,7 @@ def create_model(
     """
     from zoo.contract import class_names, set_origin
 
-    chosen = card(name)
+    chosen = model_info(name)
     if "trainable_layers" in options:
         raise ClipzooError(
             "trainable_layers is no option of a model any more: what trains is the recipe's train_from, 'head', 'all' "
@@ -131,7 +131,7 @@ def input_specs(
     Raises:
         ClipzooError: no such model or field, or a value out of its range.
     """
-    chosen, fields = card(name), dict(spec or {})
+    chosen, fields = model_info(name), dict(spec or {})
     if isinstance(fields.get("flow"), Mapping):
         fields["flow"] = FlowSpec.from_dict(fields["flow"])
     if flow is not None and not chosen.flow_input:
@@ -154,7 +154,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(ClipSpec))
 
 
 def _changed(
-    chosen: Card, changes: dict[str, Any], *, frames: int | None, size: int | Sequence[int] | None
+    chosen: ModelInfo, changes: dict[str, Any], *, frames: int | None, size: int | Sequence[int] | None
 ) -> ClipSpec:
     """The card's spec with the user's changes."""
     names("ClipSpec", changes, _FIELDS)

@@ -17,7 +17,7 @@ from zoo.recipes import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Overrides:
     """What `--recipe` and `--set` say, as tables.
 
     Attributes:
@@ -36,7 +36,7 @@ class Settings:
 TABLES = ("model", "recipe", "spec")
 
 
-def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
+def read_settings(recipe: str | None, pairs: Sequence[str]) -> Overrides:
     """Reads a recipe and what is set on top of it.
 
     Args:
@@ -75,7 +75,7 @@ def read_settings(recipe: str | None, pairs: Sequence[str]) -> Settings:
     _agree(alone, said)
     _let_win(alone, tables)
     _check_model(tables["model"], said, recipe)
-    return Settings(**tables, named=named)
+    return Overrides(**tables, named=named)
 
 
 def _twins(tables: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:

@@ -15,11 +15,11 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.tasks import TASKS, task_kind
 from zoo.contract import labels, scale_answer, task
-from zoo.devices import Even, on_each, spread
-from zoo.feed import Clock, Feed, Source
+from zoo.devices import BatchPadder, on_each, spread
+from zoo.feed import CheckedDataset, Clock, Feed
 from zoo.hosts import said_of
 from zoo.layers import ClipInput
-from zoo.objectives import Counted, CountedLoss, MeanClassAccuracy, ScaledSquaredError
+from zoo.objectives import MaskedLossMean, MaskedMean, MeanClassAccuracy, ScaledSquaredError
 from zoo.precision import set_precision
 from zoo.recipe import Recipe
 
@@ -54,7 +54,7 @@ def compile_model(model: keras.Model, recipe: Recipe, *, index: ClipIndex | None
     if spread() is None:
         model.compile(optimizer=recipe.make_optimizer(), loss=loss, metrics=metrics)
         return
-    counted = [CountedLoss(loss), Counted(_FUNCTIONS[kind.metric], name=kind.metric), *metrics[1:]]
+    counted = [MaskedLossMean(loss), MaskedMean(_FUNCTIONS[kind.metric], name=kind.metric), *metrics[1:]]
     model.compile(optimizer=recipe.make_optimizer(), loss=loss, weighted_metrics=counted)
 
 
@@ -112,14 +112,20 @@ def fit(
     pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
     begin, skip, before = (state.epoch, state.batch, state.seconds) if state is not None else (0, 0, 0.0)
     feed = Feed(
-        train, pixels=pixels, begin=begin, skip=skip, even=Even(over, train, class_weight) if over is not None else None
+        train,
+        pixels=pixels,
+        begin=begin,
+        skip=skip,
+        even=BatchPadder(over, train, class_weight) if over is not None else None,
     )
     checked = None
     if validation is not None:
-        checked = Source(validation, pixels=pixels, even=Even(over, validation) if over is not None else None)
+        checked = CheckedDataset(
+            validation, pixels=pixels, even=BatchPadder(over, validation) if over is not None else None
+        )
     model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice, to make these
     monitor = f"val_{recipe.monitor}" if checked is not None else recipe.monitor
-    record = Record(monitor, feed, before=state.history if state is not None else (), judged=checked is not None)
+    record = EpochHistory(monitor, feed, before=state.history if state is not None else (), judged=checked is not None)
     plateau: list[keras.callbacks.Callback] = []
     if isinstance(model.optimizer.get_config()["learning_rate"], float):  # else a schedule, which falls by itself
         mode = "min" if recipe.monitor == "loss" else "max"
@@ -128,7 +134,9 @@ def fit(
         )
     restore = [Restore(state, plateau)] if state is not None else []
     all_of_them = [Clock(feed, before=before), record, *plateau, *restore, *callbacks]
-    every = Once(all_of_them, add_history=True, model=model, epochs=recipe.epochs, steps=feed.num_batches, verbose=0)
+    every = OneTraining(
+        all_of_them, add_history=True, model=model, epochs=recipe.epochs, steps=feed.num_batches, verbose=0
+    )
     try:
         every.begin()
         if state is not None and state.logs is not None:
@@ -160,7 +168,7 @@ def fit(
     return record.history
 
 
-def _validate(model: keras.Model, checked: Source | None, every: Once, state: State) -> None:
+def _validate(model: keras.Model, checked: CheckedDataset | None, every: OneTraining, state: State) -> None:
     """What was left of an epoch whose training was over, as Keras ends one."""
     every.on_epoch_begin(state.epoch)
     found = model.evaluate(checked, verbose=0, callbacks=every, return_dict=True)
@@ -205,7 +213,7 @@ def _check_labels(model: keras.Model, index: ClipIndex | None) -> None:
         )
 
 
-class Once(keras.callbacks.CallbackList):
+class OneTraining(keras.callbacks.CallbackList):
     """The callbacks of a training that may be several calls of Keras's `fit`: it begins once, and ends once."""
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -265,7 +273,7 @@ class LossError(ClipzooError):
     """A loss, or what else is watched, that is no number any more."""
 
 
-class Record(keras.callbacks.Callback):
+class EpochHistory(keras.callbacks.Callback):
     """Keeps the figures of each epoch, says which is the best so far, and ends a training whose loss is no number.
 
     Args:

@@ -15,7 +15,7 @@ from loaders.tasks import Task, task_kind
 from zoo.backbones import backbone as backbone_named
 from zoo.backbones.backbone import options_of
 from zoo.contract import SMALL, answer_layer, head, labels, specs, task
-from zoo.layers import PACKAGE, Answer, ClipInput, FrameWise, Fusion, TemporalPyramidPooling, pyramid_bins
+from zoo.layers import PACKAGE, ClipInput, FrameWise, Fusion, OutputActivation, TemporalPyramidPooling, pyramid_bins
 from zoo.weights import load_whole
 
 RGB_WEIGHT = 0.4
@@ -153,7 +153,7 @@ def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, nam
             raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
     kind = task_kind(task(rgb))
     logits = Fusion(weight, name="logits")([_before_answer(model) for model in (rgb, flow)])
-    answer = Answer(labels(rgb), task=kind.name, scaled=not kind.classes, name=kind.answer)(logits)
+    answer = OutputActivation(labels(rgb), task=kind.name, scaled=not kind.classes, name=kind.answer)(logits)
     return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
 
 

@@ -13,7 +13,7 @@ from loaders.errors import ClipzooError
 Names = Mapping[tuple[str, str], Any]
 
 
-class Named:
+class AllowedGlobal:
     """What a name in a pickle stands for: it can be called, and not be changed."""
 
     __slots__ = ("call", "what")

@@ -48,7 +48,7 @@ _PROFILE_LIMIT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class BenchmarkTarget:
     """A file to measure, and what to measure it beside.
 
     Attributes:
@@ -86,7 +86,7 @@ class _Way:
     options: dict[str, str] = field(default_factory=dict)
 
 
-def own(subject: Subject, provider: Provider, threads: int | None) -> list[Contestant]:
+def own(subject: BenchmarkTarget, provider: Provider, threads: int | None) -> list[Contestant]:
     """Our file in every way that this provider has; on a CPU with where its nodes ran."""
     found = []
     for way in _ways(subject, provider):
@@ -103,7 +103,7 @@ def own(subject: Subject, provider: Provider, threads: int | None) -> list[Conte
     return found
 
 
-def _ways(subject: Subject, provider: Provider) -> list[_Way]:
+def _ways(subject: BenchmarkTarget, provider: Provider) -> list[_Way]:
     if provider == "cpu":
         return [_Way(path=subject.onnx)]
     files = {False: subject.onnx, True: subject.half}
@@ -133,7 +133,7 @@ def _placement(arguments: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def peers(subject: Subject, provider: Provider, threads: int | None) -> list[Contestant]:
+def peers(subject: BenchmarkTarget, provider: Provider, threads: int | None) -> list[Contestant]:
     """Keras on both backends, OpenVINO, Keras's own export, and the matrix product."""
     name = subject.prepared.model if subject.prepared else subject.onnx.stem
     frames = next(iter(Classifier(subject.onnx).specs.values())).frames
@@ -153,7 +153,7 @@ def peers(subject: Subject, provider: Provider, threads: int | None) -> list[Con
     return found + _matrices(subject, plain, provider)
 
 
-def _keras(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]:
+def _keras(subject: BenchmarkTarget, plain: Row, provider: Provider) -> list[Contestant]:
     prepared = subject.prepared
     if prepared is None:
         return []
@@ -169,7 +169,7 @@ def _keras(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]
     return found
 
 
-def _matrices(subject: Subject, plain: Row, provider: Provider) -> list[Contestant]:
+def _matrices(subject: BenchmarkTarget, plain: Row, provider: Provider) -> list[Contestant]:
     """What the device can do at best, in each precision that our file is measured in."""
     if provider == "cpu":
         row = replace(plain, runner=MATRIX, settings={"size": f"{MATRIX_SIZE} float32 NumPy"})
@@ -212,7 +212,7 @@ def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
     return next((r for r in found if r.batch == row.batch), found[0] if found else None)
 
 
-def missing_exports(subject: Subject, batches: Sequence[int]) -> list[Row]:
+def missing_exports(subject: BenchmarkTarget, batches: Sequence[int]) -> list[Row]:
     """Labelled rows where Keras has no ONNX file of the model."""
     prepared = subject.prepared
     if prepared is None or not prepared.keras_onnx_missing.is_file():

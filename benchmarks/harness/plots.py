@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 
 from benchmarks.harness.records import MATRIX, OURS, Results, Row, times_as_fast
 from benchmarks.harness.tables import PEERS, peer_of
-from benchmarks.harness.trainers import Way
+from benchmarks.harness.trainers import TrainingVariant
 from loaders.atomic import replacing
 
 # Okabe and Ito's colours, told apart by the colour-blind too; markers say it again.
@@ -166,7 +166,7 @@ def _training(rows: Sequence[Row]) -> Figure:
     runners = list(dict.fromkeys(row.runner for row in rows))
     models = list(dict.fromkeys(row.model for row in rows))
     ways = list(dict.fromkeys(tuple(row.settings.values()) for row in rows))
-    plain = tuple(Way().settings.values())
+    plain = tuple(TrainingVariant().settings.values())
     figure = Figure(figsize=(5.2 * len(runners), 0.9 + 0.8 * len(models)), layout="constrained")
     panels: Any = figure.subplots(1, len(runners), sharex=True, sharey=True, squeeze=False)
     for axes, runner in zip(panels[0], runners, strict=True):

@@ -29,7 +29,7 @@ from benchmarks.harness.workers import Worker, WorkerError
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError
 from zoo.backend import versions
-from zoo.registry import card
+from zoo.registry import model_info
 
 KERAS_EXPORT_LIMIT = 60.0
 
@@ -110,7 +110,7 @@ def prepare(
     Raises:
         ClipzooError: no such model, or its export failed.
     """
-    card(name)
+    model_info(name)
     digest, given = _digest(), dict(options or {})
     prepared = Prepared(folder or models_folder() / digest, name)
     prepared.folder.mkdir(parents=True, exist_ok=True)

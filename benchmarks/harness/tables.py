@@ -9,7 +9,7 @@ from benchmarks.harness.contestants import share_of_matrix_rate
 from benchmarks.harness.records import KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
 from benchmarks.harness.render import Cells, Lines
 from benchmarks.harness.statistics import FEWEST, SETTLED
-from benchmarks.harness.trainers import Way
+from benchmarks.harness.trainers import TrainingVariant
 
 Rows = Sequence[Row]
 PEERS = (
@@ -96,17 +96,17 @@ def correctness(rows: Rows) -> Iterable[Cells]:
 def training(rows: Rows) -> Iterable[Cells]:
     """Clips a second of training steps."""
     ways = {
-        "with TimeDistributed": Way(time="TimeDistributed"),
-        "in bfloat16": Way(precision="mixed bfloat16"),
-        "from the disk cache": Way(source="disk cache"),
-        "from videos": Way(source="videos"),
+        "with TimeDistributed": TrainingVariant(time="TimeDistributed"),
+        "in bfloat16": TrainingVariant(precision="mixed bfloat16"),
+        "from the disk cache": TrainingVariant(source="disk cache"),
+        "from videos": TrainingVariant(source="videos"),
     }
     yield (
         "model", "backend", "batch", "from memory, clips/s", "compiled in, s", "memory, MiB",
         *(f"{way}: times as fast" for way in ways), "waiting, cache and videos", "compiled after the first epoch",
     )  # fmt: skip
     for first in rows:
-        if first.settings != Way().settings:
+        if first.settings != TrainingVariant().settings:
             continue
         same = (first.model, first.runner, first.batch)
         beside = [row for row in rows if (row.model, row.runner, row.batch) == same]

@@ -24,7 +24,7 @@ CPU_STEPS, HEAVY_CPU_STEPS, GPU_STEPS = 5, 2, 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class TrainingVariant:
     """One way to train.
 
     Attributes:
@@ -44,16 +44,16 @@ class Way:
 
 
 WAYS = (
-    Way(),
-    Way(time="TimeDistributed"),
-    Way(precision="mixed bfloat16"),
-    Way(source="disk cache"),
-    Way(source="videos"),
+    TrainingVariant(),
+    TrainingVariant(time="TimeDistributed"),
+    TrainingVariant(precision="mixed bfloat16"),
+    TrainingVariant(source="disk cache"),
+    TrainingVariant(source="videos"),
 )
 GPU_WAYS = (
     *WAYS,
-    Way(precision="mixed bfloat16", source="disk cache"),
-    Way(precision="mixed bfloat16", source="videos"),
+    TrainingVariant(precision="mixed bfloat16", source="disk cache"),
+    TrainingVariant(precision="mixed bfloat16", source="videos"),
 )
 
 
@@ -79,7 +79,7 @@ class TrainingRunner(Runner):
         *,
         model: str,
         options: dict[str, Any],
-        way: Way,
+        way: TrainingVariant,
         videos: Path | None,
         workers: int,
         steps: int = CPU_STEPS,

@@ -33,7 +33,7 @@ def build(shape: tuple[int, int, int], weights: None = None, *, width: int = 8) 
 def registered() -> Iterator[str]:
     """The name of a model of two convolutions, which is in the zoo inside."""
     zoo.register_backbone("squares", zoo.Backbone(build=build, mean=127.5, std=127.5, imagenet=False))
-    card = zoo.Card(
+    card = zoo.ModelInfo(
         name="squares_average", summary="A model for tests", spec=ClipSpec(frames=FRAMES, height=SIZE, width=SIZE),
         builder="zoo.consensus:average", options={"backbone": "squares", "dropout": 0.0},
     )  # fmt: skip

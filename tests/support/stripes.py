@@ -24,7 +24,7 @@ def build(shape: tuple[int, int, int], weights: None = None, *, filters: int = 4
 def registered() -> Iterator[str]:
     """The name of a model of one convolution, which is in the zoo inside: it is traced and compiled in no time."""
     zoo.register_backbone("stripes", zoo.Backbone(build=build, mean=127.5, std=127.5, imagenet=False))
-    card = zoo.Card(
+    card = zoo.ModelInfo(
         name="stripes_average", summary="A stranger's", spec=ClipSpec(frames=2, height=16, width=16),
         builder="zoo.consensus:average", options={"backbone": "stripes"},
     )  # fmt: skip

@@ -14,7 +14,7 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.spec import ClipSpec
 from loaders.split import SPLITS
-from zoo.registry import card
+from zoo.registry import model_info
 from zoo.run import Run
 
 Rows = list[tuple[str, str]]  # what, and its value
@@ -24,7 +24,7 @@ def model_facts(record: Mapping[str, Any], specs: Mapping[str, ClipSpec]) -> Row
     """What was trained."""
     rows = [("model", record["model"])]
     with suppress(ClipzooError):  # a model of one's own
-        rows.append(("what it is", card(record["model"]).summary))
+        rows.append(("what it is", model_info(record["model"]).summary))
     for name, spec in specs.items():
         what = f"{spec.frames} frames of {spec.width} x {spec.height} pixels, {spec.modality}"
         rows.append((f"input {name}", f"{what}, taken by {spec.sampling} sampling"))
@@ -175,7 +175,7 @@ def commands(run: Run, record: Mapping[str, Any]) -> tuple[str | None, str | Non
         again += ["--weights", record["weights"]]
     else:
         try:
-            card(record["model"])
+            model_info(record["model"])
         except ClipzooError:
             return first, None
     task = record.get("task", "classification")

@@ -48,7 +48,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Quality:
+class ScoreSection:
     """What stands in the page of the scores.
 
     Attributes:
@@ -64,7 +64,7 @@ class Quality:
     table: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def quality(held: RunScores) -> Quality:
+def quality(held: RunScores) -> ScoreSection:
     """The figures of a run's scores."""
     result = held.scores.evaluate()
     caution = ""
@@ -79,7 +79,7 @@ def quality(held: RunScores) -> Quality:
     return _numbers(result, clips, caution)
 
 
-def _classes(held: RunScores, result: Evaluation, clips: str, caution: str) -> Quality:
+def _classes(held: RunScores, result: Evaluation, clips: str, caution: str) -> ScoreSection:
     right, (low, high) = round(result.top1 * result.clips), result.interval
     chance = result.largest_share
     sentences = [
@@ -94,7 +94,7 @@ def _classes(held: RunScores, result: Evaluation, clips: str, caution: str) -> Q
         true, said, count, total = confused[0]
         sentences.append(f"What it confuses most often: {count} of {total} clips of {true} are taken for {said}.")
     headline = Headline(f"{result.top1:.1%}", f"top-1 on {clips}", sentences, caution)
-    return Quality(headline, _class_pictures(held, result), confused[:_PAIRS], result.table())
+    return ScoreSection(headline, _class_pictures(held, result), confused[:_PAIRS], result.table())
 
 
 def _against_chance(low: float, high: float, chance: float) -> str:
@@ -157,7 +157,7 @@ def _class_pictures(held: RunScores, result: Evaluation) -> list[Picture]:
     return [matrix, bars, reliability]
 
 
-def _labels(result: LabelEvaluation, clips: str, caution: str) -> Quality:
+def _labels(result: LabelEvaluation, clips: str, caution: str) -> ScoreSection:
     low, high = result.interval
     known = [share for share in result.share if share > 0]
     sentences = [
@@ -174,10 +174,10 @@ def _labels(result: LabelEvaluation, clips: str, caution: str) -> Quality:
         svg("labels", "Average precision by label", lambda: precision_figure(result)),
         ["The bar is the average precision of a label, the mark what guessing gets: the share of clips that have it."],
     )
-    return Quality(headline, [picture], table=result.table())
+    return ScoreSection(headline, [picture], table=result.table())
 
 
-def _numbers(result: NumberEvaluation, clips: str, caution: str) -> Quality:
+def _numbers(result: NumberEvaluation, clips: str, caution: str) -> ScoreSection:
     first = result.labels[0]
     sentences = []
     for label in result.labels:
@@ -188,7 +188,7 @@ def _numbers(result: NumberEvaluation, clips: str, caution: str) -> Quality:
         f"{result.mean_absolute_error[first]:.4g}", f"mean absolute error of {first} on {clips}", sentences, caution
     )
     pictures = [_number_picture(result, place) for place in range(len(result.labels))]
-    return Quality(headline, pictures, table=result.table())
+    return ScoreSection(headline, pictures, table=result.table())
 
 
 def _number_picture(result: NumberEvaluation, place: int) -> Picture:
