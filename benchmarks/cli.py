@@ -75,8 +75,9 @@ def bench(
         figures = (
             {"difference": 0.0, **row.facts, **row.settings, **row.summary(), "batch": row.batch} for row in rows
         )
-        cells = [[shown.format(each[name]) for name, shown in columns.values()] for each in figures]
-        console.print(table([tuple(columns), *cells], title=f"{model}: {rows[0].runner}", caption=caption))
+        cells = [[shown.format(each[key]) for key, shown in columns.values()] for each in figures]
+        name = rows[0].runner if provider == "all" else rows[0].name
+        console.print(table([tuple(columns), *cells], title=f"{model}: {name}", caption=caption))
     if provider == "all":
         for size in batch:
             best = max((row for row in rows if row.batch == size), key=lambda row: row.clips_per_second)

@@ -122,7 +122,7 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
         "precision ('half')",
     )
     refused(invoke("train", videos, "--out", tmp_path / "r"), "--model NAME")
-    refused(invoke("train", videos, *small, "--set", "recipe.validation=0", "--out", tmp_path / "r"), "validation (0)")
+    refused(invoke("train", videos, *small, "--set", "recipe.validation=1", "--out", tmp_path / "r"), "validation (1)")
     refused(invoke("train", videos, *small, "--out", bad / "a" / "x.mp4"), "is a file; a run is a folder")
     refused(invoke("train", videos, *small, "--epochs", 0), "--epochs")
     assert not (tmp_path / "r").exists()

@@ -102,13 +102,13 @@ def test_windows_are_one_pass_and_the_clips_that_each_span_gives_alone(
     assert len(index) > 128  # more than a group had
     spans = [clip.span for clip in index]
     kept = [0]
-    visit = loaders.canvas.Track.visit
+    visit = loaders.canvas.InputBuilder.visit
 
     def noted(track: Any, number: int, frame: np.ndarray) -> None:
         visit(track, number, frame)
         kept.append(len(track._made) + len(track._held))
 
-    monkeypatch.setattr(loaders.canvas.Track, "visit", noted)
+    monkeypatch.setattr(loaders.canvas.InputBuilder, "visit", noted)
     done = captured()
     found = list(read_batches(index.paths, specs, spans=spans, batch_size=8, workers=3))
     assert done["opened"] == 1
