@@ -63,6 +63,7 @@ def test_the_reference_reads_made_clips_as_the_loaders_do(
                 same(reference, path, spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_reference_reads_real_clips_as_the_loaders_do(reference: Read, data: Path, name: str) -> None:
     for sampling, fields in SAMPLINGS.items():

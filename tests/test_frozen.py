@@ -61,8 +61,8 @@ def test_all_trains_unless_it_is_said() -> None:
     ("name", "train_from", "said"),
     [
         ("mobilenet_gru", "conv_pw12", "must be 'head', 'all' or a layer of the backbone; did you mean conv_pw_12"),
-        ("i3d", "Mixed_5b_Branch_1_Conv3d_0b_3x3", "other layers stand beside it"),
-        ("i3d", "Mixed_5b", "takes several inputs"),
+        pytest.param("i3d", "Mixed_5b_Branch_1_Conv3d_0b_3x3", "other layers stand beside it", marks=pytest.mark.slow),
+        pytest.param("i3d", "Mixed_5b", "takes several inputs", marks=pytest.mark.slow),
     ],
 )
 def test_a_cut_that_cannot_be_made_is_named(name: str, train_from: str, said: str) -> None:

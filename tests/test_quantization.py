@@ -74,6 +74,7 @@ def test_convolutions_are_quantized_and_the_head_is_not(motion: ClipIndex) -> No
     assert (said.agreement, said.clips, said.calibration, said.source, said.floating) == (
         pytest.approx(1, abs=0.02), 24, 24, "some", (),
     )  # fmt: skip
+    onnx.checker.check_model(made, full_check=True)
     assert said.reduced == module.narrow() and 0 < said.difference < 0.1
     kernels = {each.name: each for each in made.graph.initializer}
     for name, axis in (("depthwise", 12), ("pointwise", 8)):

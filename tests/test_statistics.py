@@ -47,6 +47,7 @@ def test_ratios_of_unpaired_runs() -> None:
     assert not unpaired_ratio([1.0, 1.1, 1.2], [2.0, 2.1, 2.2], level=0.95).excludes_one  # 3 values show nothing
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_thing_are_seldom_said_to_differ(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     said = 0

@@ -280,7 +280,7 @@ def test_a_bad_dataset_is_refused(motion: ClipIndex, options: dict[str, int], sa
         ("augmentation", "some"),
         ("monitor", "accuracy"),
         ("class_weights", 1),
-        ("validation", 0.0),
+        ("validation", -0.1),
         ("seed", -1),
         ("learning_rate", -1.0),
         ("factor", 1.0),

@@ -127,7 +127,14 @@ def test_pools_pad_as_caffe_does() -> None:
 # === Streams ===
 
 
-@pytest.mark.parametrize("name", [pytest.param("dtpp_rgb", marks=pytest.mark.either), "dtpp_flow", "dtpp_diff"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("dtpp_rgb", marks=pytest.mark.either),
+        "dtpp_flow",
+        pytest.param("dtpp_diff", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stream_is_what_the_specification_says(name: str) -> None:
     card = zoo.model_info(name)
     assert card.spec.frames == 25 and card.spec.sampling == "segments" and card.spec.resize_to == 256
