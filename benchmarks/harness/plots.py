@@ -200,7 +200,7 @@ def _devices(rows: Sequence[Row]) -> Figure:
     row_of_axes: Any = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (runner, way) in zip(row_of_axes, panels, strict=True):
         found = [row for row in rows if (row.runner, row.settings["way"]) == (runner, way)]
-        for row, width, color in zip(found, (7, 3.5, 1.2), ("#BFD7EA", "#E69F00", "#000000"), strict=True):
+        for row, width, color in zip(found, (7, 3.5, 1.2), ("#BFD7EA", "#E69F00", "#000000"), strict=False):
             history = row.facts["history"]
             epochs = [each["epoch"] + 1 for each in history]
             label = f"{row.settings['devices']} device{'s' if row.settings['devices'] != '1' else ''}"
