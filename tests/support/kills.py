@@ -4,7 +4,7 @@
 
 Kills come in a step, in a validation and while a checkpoint is written, in turn. The final weights must be those of the
 training that nothing stopped, to the bit; with `--drop-optimizer` the optimizer's state is lost on purpose, and they
-must not. Exit status 0: so it was. `benchmarks/results/kills.jsonl` holds what `--json` wrote.
+must not. Exit status 0: so it was.
 """
 
 from __future__ import annotations
