@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.harness.machine import cores
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, figures, keras_device, keras_environment
 from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
 from benchmarks.harness.trainers import PRECISIONS
 from benchmarks.harness.workers import Worker, WorkerError
+from export.processor import cores
 from loaders.errors import ClipzooError
 from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.terminal import text_console

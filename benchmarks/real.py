@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.harness.machine import cores
 from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
+from export.processor import cores
 from loaders import check
 from loaders.index import ClipIndex
 from loaders.lists import index_csv

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from benchmarks.harness.groups import Contestant, Limits, measure
-from benchmarks.harness.machine import cores, gpu
+from benchmarks.harness.machine import gpu
 from benchmarks.harness.models import CLASSES, motion_clips
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, keras_environment
@@ -28,6 +28,7 @@ from benchmarks.harness.trainers import (
     TrainingVariant,
 )
 from benchmarks.harness.workers import Worker, WorkerError
+from export.processor import cores
 from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder

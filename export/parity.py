@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,6 +103,21 @@ def compare(
         same_decision=float(same.mean()),
         precision=precision,
     )
+
+
+def answers(session: Any, clips: Iterable[Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The outputs of a session of ONNX Runtime for clips that go through it one by one, as parity looks at them.
+
+    Args:
+        session: of the graph.
+        clips: each by input name, uint8 (1, frames, height, width, channels); one at least.
+        names: of the outputs.
+
+    Returns:
+        Output by name, (clips, ...).
+    """
+    rows = [session.run(list(names), dict(clip)) for clip in clips]
+    return {name: np.concatenate(found) for name, found in zip(names, zip(*rows, strict=True), strict=True)}
 
 
 def variation(answer: np.ndarray, kind: TaskKind) -> float:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_x86() -> bool:

@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
     create_calibrator,
 )
 
-from export.parity import ParityError, compare
+from export.parity import ParityError, answers, compare
 from export.processor import has, is_x86
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
@@ -182,9 +182,7 @@ def _read(where: Where, specs: Mapping[str, ClipSpec]) -> Iterator[Clips]:
 
 def _answers(graph: bytes, clips: Sequence[Clips]) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    rows = [session.run(names, dict(each)) for each in clips]
-    return {name: np.concatenate(found) for name, found in zip(names, zip(*rows, strict=True), strict=True)}
+    return answers(session, clips, [output.name for output in session.get_outputs()])
 
 
 class _Reader(CalibrationDataReader):

@@ -32,6 +32,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from export.intake import PREDICT, Intake, Metrics
 from export.prediction import predicted
+from export.processor import cores
 from export.runtime import Classifier
 from export.session import Provider
 from loaders import check
@@ -122,7 +123,7 @@ class ClipAPI(litserve.LitAPI):
         threading.Thread(target=_end_with_parent, args=[psutil.Process(self.keeper)], daemon=True).start()
         _quiet()
         trust_no_file()
-        self._threads = max(1, _cores() // self._options.workers)
+        self._threads = max(1, cores() // self._options.workers)
         self._classifier = _open(self._model, self._options, threads=self._threads)
 
     def batch(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -329,10 +330,6 @@ def _open(model: Path, options: ServeOptions, *, threads: int | None = None) -> 
     specs = classifier.specs.items()
     classifier.scores({name: np.zeros((options.batch, *spec.shape), np.uint8) for name, spec in specs})
     return classifier
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unreadable(job: Mapping[str, Any], error: VideoError) -> dict[str, Any]:

@@ -28,7 +28,7 @@ PROVIDERS: Mapping[str, str] = {
 _OPENVINO = {"openvino": "f32", "openvino-bfloat16": "bf16"}
 ON_CPU = (PROVIDERS["cpu"], PROVIDERS["openvino"])
 # They all write the one folder `onnxruntime`.
-_PACKAGES = {"runtime": "onnxruntime", "runtime-gpu": "onnxruntime-gpu", "runtime-openvino": "onnxruntime-openvino"}
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 _EXTRAS = {"CUDAExecutionProvider": "runtime-gpu", "TensorrtExecutionProvider": "runtime-gpu"}
 
 
@@ -53,7 +53,7 @@ def _installed_twice() -> str:
         An empty string where all is well.
     """
     found: dict[Any, list[str]] = {}
-    for name in _PACKAGES.values():
+    for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             found.setdefault(distribution(name).locate_file("onnxruntime"), []).append(name)
     twice = next((names for names in found.values() if len(names) > 1), [])

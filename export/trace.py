@@ -24,7 +24,7 @@ from export.fair import SEED, made_clips
 from export.graph import pool_before_normalising
 from export.metadata import Metadata, Precision
 from export.native import OP_HANDLERS, is_native, native_layers
-from export.parity import LEAST_VARIATION, Parity, ParityError, compare, require, variation
+from export.parity import LEAST_VARIATION, Parity, ParityError, answers, compare, require, variation
 from export.precision import to_float16
 from export.quantization import to_int8
 from export.seal import UNSEALED, seal
@@ -225,8 +225,8 @@ def _compared(
             found = frames.run(session, next(iter(clips.values())), subject.kind)
         else:
             count = len(next(iter(clips.values())))
-            parts = [session.run(list(reference), {n: c[i : i + 1] for n, c in clips.items()}) for i in range(count)]
-            found = {name: np.concatenate(rows) for name, rows in zip(reference, zip(*parts, strict=True), strict=True)}
+            singly = ({name: given[n : n + 1] for name, given in clips.items()} for n in range(count))
+            found = answers(session, singly, list(reference))
     except Exception as error:  # the exceptions of ONNX Runtime share no base class but this
         raise ClipzooError(
             f"model {subject.name!r} was converted, but ONNX Runtime cannot run it ({said_by(error)})"

@@ -96,13 +96,14 @@ class Feed(CheckedDataset):
         item = super().__getitem__(batch)
         self.ready[batch] = time.perf_counter()
         self.took[batch] = self.ready[batch] - asked
-        self.clips[batch] = len(item[1])
         return item
 
     def read(self, batch: int) -> Any:
         if self.epoch < 0:
             return getattr(self.dataset, "read_now", self.dataset.__getitem__)(batch + self.skip)
-        return super().read(batch + self.skip)
+        item = super().read(batch + self.skip)
+        self.clips[batch] = len(item[1])  # before it is filled up for several devices
+        return item
 
     def begin(self, epoch: int) -> None:
         """Called before each epoch: Keras's own hooks come at different times on the two backends."""

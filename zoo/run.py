@@ -235,10 +235,10 @@ def train(
 
     Returns:
         The run: `model.keras` is its best epoch by the recipe's `monitor` (the last, without validation clips),
-        `last.keras` the last. Both, history and
-        curves are written after each epoch, each file whole or not at all. What ends before its last epoch leaves a
-        checkpoint, from which `resume` goes on. Ctrl-C and SIGTERM end it after the step that is under way, with a
-        checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a second one at once.
+        `last.keras` the last. Both, history and curves are written after each epoch, each file whole or not at all.
+        What ends before its last epoch leaves a checkpoint, from which `resume` goes on. Ctrl-C and SIGTERM end it
+        after the step that is under way, with a checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a
+        second one at once.
 
     Raises:
         ClipzooError: the folder holds a run, or another training writes into it; clips, model and recipe do not fit;

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness.records import FOLDER, Kind, Setup
+from export.processor import cores
 from zoo.backend import versions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,11 +90,6 @@ def gpu() -> Gpu | None:
         power_watts=figure(nvml.nvmlDeviceGetPowerUsage) / 1000,
         celsius=figure(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
     )
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def busy_cores(seconds: float) -> float:
