@@ -1,4 +1,4 @@
-"""Decoded clips kept in bounded memory or on disk, so that a file is decoded once."""
+"""Decoded clips, and features of them, kept in bounded memory or on disk: a file is decoded once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,21 +21,20 @@ from loaders.atomic import replacing
 from loaders.check import number
 from loaders.digest import content
 from loaders.errors import ClipzooError
-from loaders.schema import worded_first
 from loaders.spec import ClipSpec
 
 MEMORY_BYTES = 2 * 2**30
-MAGIC = b"clipzoo1"
-_ALIGN = 64
-_MOST_HEADER = 4096  # bytes; more is no header of ours
 _ABANDONED = 3600.0  # seconds after which a half written file is nobody's
 
 
 class Entry(NamedTuple):
-    """What a cache holds of one input of one clip: uint8 (frames, H, W, channels), and its file's frames a second."""
+    """What a cache holds: an array, and the frames a second of the file that it is from.
 
-    canvas: np.ndarray
-    fps: float
+    Of one input of one clip it is uint8 (frames, H, W, channels), of features float32.
+    """
+
+    array: np.ndarray
+    fps: float = 0.0
 
 
 class Cache(Protocol):
@@ -74,9 +73,7 @@ def _place(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _digest(spec: ClipSpec) -> str:
-    # In the words of schema 1, so that the caches of before go on serving: of a large set they took days.
-    text = json.dumps(worded_first(spec.to_dict()), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 class MemoryCache:
@@ -86,7 +83,7 @@ class MemoryCache:
     before it is asked for again.
 
     Args:
-        limit: bytes of pixels that are kept, >= 0.
+        limit: bytes of arrays that are kept, >= 0.
 
     Raises:
         ClipzooError: a limit below 0.
@@ -105,23 +102,23 @@ class MemoryCache:
 
     def put(self, key: str, entry: Entry) -> None:
         with self._lock:
-            if key in self._entries or self.used + entry.canvas.nbytes > self.limit:
+            if key in self._entries or self.used + entry.array.nbytes > self.limit:
                 return
-            self.used += entry.canvas.nbytes
-            entry.canvas.flags.writeable = False
+            self.used += entry.array.nbytes
+            entry.array.flags.writeable = False
             self._entries[key] = entry
 
 
 class DiskCache:
     """Keeps entries as files that are mapped when read: for any number of processes, and hosts that share a disk.
 
-    A file is `clipzoo1`, the length of a JSON header (8 bytes, little endian), the header (shape, fps, crc32), padding
-    to 64 bytes, and the pixels. It is written beside and renamed, so that a kill costs the clip in hand at most. Its
-    checksum is verified once in each process; a damaged file is deleted and made anew. Where the disk is full, or
+    An entry is `KEY.npy`, which NumPy reads anywhere, and beside it `KEY.json` with its bytes, CRC-32 and frames a
+    second. The second is written last: an entry without it is not there, so that a kill costs the clip in hand at most.
+    The checksum is verified once in each process; a damaged entry is deleted and made anew. Where the disk is full, or
     cannot be written, a warning says so once, and clips are decoded as without a cache.
 
     Args:
-        folder: made if need be.
+        folder: made if need be. What older versions kept there, `KEY.clip`, is deleted, and made anew when asked for.
 
     Raises:
         ClipzooError: `folder` is a file, or cannot be made.
@@ -139,44 +136,43 @@ class DiskCache:
         self._sweep()
 
     def __contains__(self, key: str) -> bool:
-        """Whether there is an entry as long as it should be; its pixels are looked at when it is read."""
+        """Whether there is an entry as long as it should be; its array is looked at when it is read."""
         try:
-            with self._file(key).open("rb") as file:
-                _open(file)
+            self._facts(key)
         except (OSError, ValueError, KeyError, TypeError):
             return False
         return True
 
     def get(self, key: str) -> Entry | None:
-        path = self._file(key)
         try:
-            with path.open("rb") as file:
-                header, start = _open(file)
-                canvas = np.memmap(file, np.uint8, "r", start, tuple(header["shape"]))
+            facts = self._facts(key)
+            array = np.lib.format.open_memmap(self._file(key), mode="r")  # no pickle, no archive
             if key not in self._verified:
-                if zlib.crc32(canvas.data) != header["crc32"]:
+                if zlib.crc32(array.data) != facts["crc32"]:
                     raise ValueError("wrong checksum")
                 self._verified.add(key)
-            return Entry(canvas.view(np.ndarray), float(header["fps"]))
+            return Entry(array.view(np.ndarray), float(facts["fps"]))
         except OSError:  # not there, or not to be had now: no reason to throw it away
             return None
         except (ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{path}: damaged, and made anew ({error})", stacklevel=2)
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            warnings.warn(f"{self._file(key)}: damaged, and made anew ({error})", stacklevel=2)
+            for suffix in (".json", ".npy"):
+                with suppress(OSError):
+                    self._file(key, suffix).unlink(missing_ok=True)
             return None
 
     def put(self, key: str, entry: Entry) -> None:
         if self.declined:
             return
-        canvas = np.ascontiguousarray(entry.canvas)
-        header = json.dumps({"shape": canvas.shape, "fps": entry.fps, "crc32": zlib.crc32(canvas.data)}).encode()
-        start = MAGIC + len(header).to_bytes(8, "little") + header
+        array = np.ascontiguousarray(entry.array)
+        facts: dict[str, float] = {"crc32": zlib.crc32(array.data), "fps": entry.fps}
         try:
             # Not forced to the disk: what a power cut leaves, the checksum catches.
-            with replacing(self._file(key), sync=False) as partial, partial.open("wb") as file:
-                file.write(start.ljust(_start(len(header)), b"\0"))
-                file.write(canvas.data)
+            with replacing(self._file(key), sync=False) as partial:
+                np.save(partial, array, allow_pickle=False)
+                facts["bytes"] = partial.stat().st_size
+            with replacing(self._file(key, ".json"), sync=False) as partial:
+                partial.write_text(json.dumps(facts))
         except (OSError, ClipzooError) as error:
             self.declined = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error)
             warnings.warn(
@@ -184,41 +180,30 @@ class DiskCache:
                 stacklevel=2,
             )
 
-    def _file(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.clip"
+    def _file(self, key: str, suffix: str = ".npy") -> Path:
+        return self.folder / key[:2] / f"{key}{suffix}"
+
+    def _facts(self, key: str) -> dict[str, float]:
+        """What stands beside an array. Raises ValueError, KeyError or TypeError for an entry that is damaged."""
+        facts = json.loads(self._file(key, ".json").read_bytes())
+        if (size := self._file(key).stat().st_size) != facts["bytes"]:
+            raise ValueError(f"{size} bytes, not the {facts['bytes']} that it should have")
+        return facts
 
     def size(self) -> int:
         """Bytes of all entries."""
         total = 0
-        for path in self.folder.glob("??/[!.]*.clip"):
+        for path in self.folder.glob("??/[!.]*.npy"):
             with suppress(OSError):  # another process may have made it anew just now
                 total += path.stat().st_size
         return total
 
     def _sweep(self) -> None:
-        """Deletes what a killed process left half written."""
-        for path in self.folder.glob("??/.*.clip"):
-            try:
+        """Deletes what a killed process left half written, and what an older version kept."""
+        for path in [*self.folder.glob("??/.*.npy"), *self.folder.glob("??/.*.json")]:
+            with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _ABANDONED:
                     path.unlink()
-            except OSError:
-                continue
-
-
-def _open(file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """The header of an entry, and where its pixels begin. Raises ValueError, KeyError or TypeError for what is none."""
-    if file.read(8) != MAGIC:
-        raise ValueError("not a clip")
-    length = int.from_bytes(file.read(8), "little")
-    if length > _MOST_HEADER:
-        raise ValueError("no header")
-    header = json.loads(file.read(length))
-    size = _start(length) + math.prod(header["shape"])
-    if os.fstat(file.fileno()).st_size != size:
-        raise ValueError(f"not the {size} bytes that it should have")
-    return header, _start(length)
-
-
-def _start(length: int) -> int:
-    """Where the pixels begin behind a header of `length` bytes."""
-    return -(-(16 + length) // _ALIGN) * _ALIGN
+        for path in self.folder.glob(f"??/{'[0-9a-f]' * 40}.clip"):
+            with suppress(OSError):
+                path.unlink()

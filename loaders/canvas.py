@@ -169,7 +169,7 @@ def _read(
         keys[n] = canvas_key(path, spec, span=span, split=split)
         entry = cache.get(keys[n])
         if entry is not None:
-            canvases[n] = _gather(entry, spec, places) if n in whole else entry.canvas
+            canvases[n] = _gather(entry, spec, places) if n in whole else entry.array
     missing = [n for n in range(len(specs)) if n not in canvases]
 
     def plan(count: int, fps: float) -> _Clip:
@@ -186,7 +186,7 @@ def _read(
             entry = Entry(canvas, done.fps)
             if cache is not None and n in keys:
                 cache.put(keys[n], entry)
-            canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.canvas
+            canvases[n] = _gather(entry, specs[n], places) if n in whole else entry.array
     return [canvases[n] for n in range(len(specs))]
 
 
@@ -204,12 +204,12 @@ def canvas_key(path: str | Path, spec: ClipSpec, *, span: Span | None, split: Sp
 
 def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float], list[Step]]) -> np.ndarray:
     """The steps of a clip out of all places of its file."""
-    steps = places(len(entry.canvas) + spec.group - 1, spec, entry.fps)
-    depth = entry.canvas.shape[3]
-    out = np.empty((len(steps), *entry.canvas.shape[1:3], depth * len(steps[0])), np.uint8)
+    steps = places(len(entry.array) + spec.group - 1, spec, entry.fps)
+    depth = entry.array.shape[3]
+    out = np.empty((len(steps), *entry.array.shape[1:3], depth * len(steps[0])), np.uint8)
     for row, step in zip(out, steps, strict=True):
         for place, element in enumerate(step):
-            row[..., depth * place : depth * (place + 1)] = entry.canvas[min(element[0], len(entry.canvas) - 1)]
+            row[..., depth * place : depth * (place + 1)] = entry.array[min(element[0], len(entry.array) - 1)]
     return out
 
 

@@ -37,14 +37,6 @@ def upgraded_run(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**(_swapped(record, RENAMED) if first else record), "specs": upgraded_specs}
 
 
-def worded_first(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of this schema in the words of schema 1: what is named after it keeps the name that it had."""
-    return {**_swapped(fields, _BACK), "schema": 1}
-
-
-_BACK = {name: {new: old for old, new in values.items()} for name, values in RENAMED.items()}
-
-
 def _swapped(table: Mapping[str, Any], names: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """A table, and the tables in it, with other names for values."""
     return {

@@ -112,10 +112,12 @@ def test_what_is_given_out_cannot_spoil_the_cache(motion: ClipIndex) -> None:
         clip[:] = 0
 
 
-@pytest.mark.parametrize("damage", ["truncate", "lengthen", "flip", "empty", "garbage"])
+@pytest.mark.parametrize("damage", ["truncate", "lengthen", "flip", "empty", "garbage", "no header", "facts"])
 def test_a_damaged_entry_is_made_anew(motion: ClipIndex, tmp_path: Path, damage: str) -> None:
     clip = read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path))
-    (entry,) = tmp_path.glob("??/*.clip")
+    (entry,) = tmp_path.glob("??/*.npy")
+    if damage == "facts":
+        entry = entry.with_suffix(".json")
     data = bytearray(entry.read_bytes())
     if damage == "flip":
         data[-100] ^= 1
@@ -124,13 +126,28 @@ def test_a_damaged_entry_is_made_anew(motion: ClipIndex, tmp_path: Path, damage:
         "lengthen": data + b"more",
         "flip": data,
         "empty": b"",
-        "garbage": b"clipzoo1" + os.urandom(500),
+        "garbage": os.urandom(500),
+        "no header": os.urandom(len(data)),
+        "facts": data[: len(data) // 2],
     }[damage]
     entry.write_bytes(bytes(changed))
-    assert (entry.stem in DiskCache(tmp_path)) == (damage == "flip")  # what its length betrays is not there
+    assert (entry.stem in DiskCache(tmp_path)) == (
+        damage in ("flip", "no header")
+    )  # what its length betrays is not there
     with pytest.warns(UserWarning, match="made anew"):
         np.testing.assert_array_equal(read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path)), clip)
     np.testing.assert_array_equal(read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path)), clip)
+
+
+def test_an_entry_is_a_plain_file_of_numpy_and_those_of_older_versions_go(motion: ClipIndex, tmp_path: Path) -> None:
+    clip = read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path))
+    (entry,) = tmp_path.glob("??/*.npy")
+    np.testing.assert_array_equal(np.load(entry), clip)  # RGB frames of the clip's size: nothing is left to do
+    old, mine = entry.with_suffix(".clip"), entry.with_name("holiday.clip")
+    for path in (old, mine):
+        path.write_bytes(b"clipzoo1 and pixels")
+    np.testing.assert_array_equal(read_clip(motion.path(0), SPECS["uniform"], cache=DiskCache(tmp_path)), clip)
+    assert mine.exists() and not old.exists()
 
 
 @pytest.mark.parametrize("name", [*SPECS, "whole"])
@@ -153,7 +170,7 @@ def test_what_a_cache_will_hold_is_known_before(motion: ClipIndex, tmp_path: Pat
     fill_in([0, 1])
     rest = missing_bytes(cache, few, range(8), [spec], splits)
     fill_in([2, 3, 4, 5, 7])
-    held = sum(entry.canvas.nbytes for entry in map(cache.get, (p.stem for p in tmp_path.glob("??/*.clip"))) if entry)
+    held = sum(entry.array.nbytes for entry in map(cache.get, (p.stem for p in tmp_path.glob("??/*.npy"))) if entry)
     assert told == held
     assert 0 < rest < told
     assert missing_bytes(cache, few, range(8), [spec], splits) == 0
@@ -219,14 +236,14 @@ def test_a_kill_leaves_whole_entries_alone(motion: ClipIndex, tmp_path: Path) ->
         process.send_signal(signal.SIGKILL)
         process.communicate()
     cache = DiskCache(tmp_path)
-    entries = list(tmp_path.glob("??/[!.]*.clip"))
+    entries = list(tmp_path.glob("??/[!.]*.json"))
     assert entries
     assert all(cache.get(entry.stem) is not None for entry in entries)  # a warning would fail the test
-    left = list(tmp_path.glob("??/.*.clip"))
-    for path in left:
+    (entries[0].parent / f".{entries[0].name}").touch()  # as a kill may leave it
+    for path in tmp_path.glob("??/.*"):
         os.utime(path, (1, 1))
     DiskCache(tmp_path)
-    assert not list(tmp_path.glob("??/.*.clip"))
+    assert not list(tmp_path.glob("??/.*"))
 
 
 def test_several_processes_share_a_folder(motion: ClipIndex, tmp_path: Path) -> None:
@@ -237,6 +254,6 @@ def test_several_processes_share_a_folder(motion: ClipIndex, tmp_path: Path) -> 
     ]
     assert [process.wait(HANG) for process in running] == [0, 0, 0]
     cache = DiskCache(tmp_path)
-    entries = list(tmp_path.glob("??/*.clip"))
+    entries = list(tmp_path.glob("??/*.json"))
     assert len(entries) == 2 * len(motion)
     assert all(cache.get(entry.stem) is not None for entry in entries)

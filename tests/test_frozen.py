@@ -201,18 +201,8 @@ def test_the_command_trains_behind_weights_where_nobody_says_otherwise(
     assert done.returncode == 0 and "trains head on 4 draws" in done.stdout and "features: " in done.stdout, done.stderr
     recipe = zoo.Run(tmp_path / "head").read_record()["recipe"]
     assert (recipe["train_from"], recipe["draws"]) == ("head", 4)
-    assert list((tmp_path / "home" / "clipzoo" / "features").glob("*/*.clip"))
+    assert list((tmp_path / "home" / "clipzoo" / "features").glob("*/*.npy"))
     for more in ([*weights, "--set", "recipe.train_from=all"], []):
         done = invoke(*command, *more, "--out", tmp_path / f"all{len(more)}")
         assert done.returncode == 0 and "trains all of it" in done.stdout, done.stderr
         assert zoo.Run(tmp_path / f"all{len(more)}").read_record()["recipe"]["train_from"] == "all"
-
-
-def test_features_that_were_kept_under_schema_1_are_found() -> None:
-    parts = cut(small("mobilenet_gru"), "head")
-    # The name holds what the code at 8ec63b1 wrote of an augmentation.
-    way = features._way(parts.frozen, Augmentation(flip=False), "train")
-    assert way.endswith(
-        "Augmentation(zoom=0.1, flip=False, rotation=8.0, width_shift=0.2, height_shift=0.2, brightness=0.0, "
-        "contrast=0.0, crop='centre', scales=(1.0, 0.875, 0.75, 0.66))train0"
-    )

@@ -111,7 +111,7 @@ def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task)
         "--set", "frames=4", "--set", "size=16", "--set", "width=0.125", "--epochs", 1, "--out", run,
         "--set", "recipe.augmentation=noflip", "--set", "spec.sampling=segments", "--cache", tmp_path / "cache",
     )  # fmt: skip
-    assert list((tmp_path / "cache").glob("??/*.clip"))
+    assert list((tmp_path / "cache").glob("??/*.npy"))
     call("export", run, tmp_path / "model.onnx", "--force")
     call("evaluate", run, motion.root, "--json", tmp_path / "keras.json")
     call(

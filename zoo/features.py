@@ -146,7 +146,7 @@ def _values(
     for each in wanted:
         entry = cache.get(each.key)
         if entry is not None:
-            found[each.key] = _unpacked(entry.canvas, shapes)
+            found[each.key] = _apart(entry.array, shapes)
     missing = list({each.key: each for each in wanted if each.key not in found}.values())
     if missing:
         say(f"features: {len(missing)} of {len(wanted)} to compute, once: {len(index)} clips, {draws} draw(s) of each")
@@ -170,7 +170,7 @@ def _values(
         for row, place in enumerate(places):
             rows = [np.ascontiguousarray(output[row], np.float32) for output in outputs]
             found[missing[place].key] = rows
-            cache.put(missing[place].key, Entry(_packed(rows), 0.0))
+            cache.put(missing[place].key, Entry(np.concatenate([row.ravel() for row in rows])))
         done, now = places[-1] + 1, time.monotonic()
         if start == 0:
             began = told = now  # the first ones waited for the backend to compile
@@ -208,21 +208,15 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split) -
         (type(layer).__name__, layer.name if layer.weights else "")
         for layer in frozen._flatten_layers(include_self=False)
     ]
-    drawn = repr(augmentation).replace("crop='center'", "crop='centre'")  # as before: features that are kept are found
     shifts = {  # of the same weights they give other features
         (layer.frames, layer.share, layer.shift)
         for layer in frozen._flatten_layers(include_self=False)
         if isinstance(layer, TemporalShift)
     }
-    return f"{digest.hexdigest()}{layers}{shifts or ''}{drawn}{split}{_SEED if split == 'train' else ''}"
+    return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{_SEED if split == 'train' else ''}"
 
 
-def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """The bytes of all tensors: what a cache keeps is uint8."""
-    return np.concatenate([row.reshape(-1).view(np.uint8) for row in rows])
-
-
-def _unpacked(packed: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    numbers = np.ascontiguousarray(packed).view(np.float32)
+def _apart(values: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """The tensors whose numbers an entry holds one behind the other."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape) for part, shape in zip(np.split(numbers, ends[:-1]), shapes, strict=True)]
+    return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]
