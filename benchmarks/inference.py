@@ -23,9 +23,9 @@ from benchmarks.harness.onnx_runners import OnnxRuntimeRunner
 from benchmarks.harness.prepared import Prepared, matrix_file, prepare, stored_answers, write_matrices
 from benchmarks.harness.records import Row
 from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
-from export.fair import made_clips
 from export.runtime import Classifier
 from export.session import Provider, installed, require_provider
+from export.synthetic import synthetic_clips
 from loaders.errors import ClipzooError
 from loaders.terminal import text_console
 from zoo.registry import list_models, model_info
@@ -51,7 +51,7 @@ def bench(
     Args:
         path: the ONNX file.
         provider: see `Classifier`; or `all` that are installed, whose rows say in `facts["difference"]` how far an
-            answer is from the CPU's at most, on clips that `export.fair.made_clips` draws.
+            answer is from the CPU's at most, on clips that `export.synthetic.synthetic_clips` draws.
         batches: batch sizes, each >= 1.
         seconds: least time for each, > 0.
         threads: of ONNX Runtime on the CPU.
@@ -93,7 +93,7 @@ def bench(
 
 def _differences(runners: Mapping[Provider, OnnxRuntimeRunner]) -> dict[Provider, float]:
     """How far an answer of each is from the CPU's, at the most."""
-    clips = made_clips(runners["cpu"].classifier.specs)
+    clips = synthetic_clips(runners["cpu"].classifier.specs)
     answers = {name: runner.classifier.scores(clips) for name, runner in runners.items()}
     name = runners["cpu"].classifier.outputs[-1]
     return {each: float(np.abs(found[name] - answers["cpu"][name]).max()) for each, found in answers.items()}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from export.apart import working_folder
+from export.checksum import read_props, verify
+from export.conversion_process import working_folder
 from export.folders import entries
 from export.metadata import PREFIX, Metadata, Precision
-from export.seal import read_props, verify
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError, WriteError
 from loaders.spec import ClipSpec

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.seal import read_props
+from export.checksum import read_props
 from loaders import check
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec

@@ -12,9 +12,9 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from export.checksum import verify as verify_file
 from export.metadata import Metadata
 from export.prediction import Prediction, predicted
-from export.seal import verify as verify_file
 from export.session import ON_CPU, Provider, open_session, said_by
 from loaders.clip import clip_from_frames, read_batches
 from loaders.errors import ClipzooError, VideoError

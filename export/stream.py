@@ -13,10 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
+from export.checksum import verify as verify_file
 from export.metadata import Metadata
 from export.prediction import Prediction, predicted
 from export.runtime import Classifier
-from export.seal import verify as verify_file
 from export.session import Provider
 from export.stateful import Stateful
 from export.steps import Steps

@@ -18,19 +18,19 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from export.apart import writing
+from export.checksum import WITHOUT_CHECKSUM, add_checksum
+from export.conversion_process import writing
 from export.describe import ModelDescription
-from export.fair import SEED, made_clips
+from export.export_source import ExportSource, load
 from export.graph import pool_before_normalising
 from export.metadata import Metadata, Precision
 from export.native import OP_HANDLERS, is_native, native_layers
 from export.parity import LEAST_VARIATION, Parity, ParityError, answers, compare, require, variation
 from export.precision import to_float16
 from export.quantization import to_int8
-from export.seal import UNSEALED, seal
 from export.session import said_by
 from export.streaming import FRAME, FrameNetwork
-from export.subject import ExportSource, load
+from export.synthetic import SEED, synthetic_clips
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
 from loaders.spec import ClipSpec
@@ -151,7 +151,7 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     said = subject.ask(clips)
     if request["files"] and variation(said[subject.kind.answer], subject.kind) < LEAST_VARIATION:
         # Few clips, or of one class: a fair model may say one thing of them all.
-        made = made_clips(subject.specs)
+        made = synthetic_clips(subject.specs)
         clips, said = _joined(clips, made), _joined(said, subject.ask(made))
         source += f", and random clips of seed {SEED}"
     network, reference = subject.outputs(clips, said)
@@ -186,10 +186,10 @@ def export(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         versions={**versions(), "tf2onnx": tf2onnx.__version__, "onnxruntime": onnxruntime.__version__},
     )
     props = metadata.to_props()
-    onnx.helper.set_model_props(proto, {**props, **UNSEALED})
+    onnx.helper.set_model_props(proto, {**props, **WITHOUT_CHECKSUM})
     onnx.checker.check_model(proto, full_check=True)
     with writing(out) as partial:
-        partial.write_bytes(seal(proto.SerializeToString()))
+        partial.write_bytes(add_checksum(proto.SerializeToString()))
     return {"props": props, "warnings": remarked}
 
 
@@ -252,7 +252,7 @@ def _clips(request: Mapping[str, Any], specs: Mapping[str, ClipSpec]) -> tuple[d
             read.append(read_inputs(file, specs, span=span and tuple(span)))
     if read:
         return {name: np.stack([clip[name] for clip in read]) for name in specs}, "validation clips of the run"
-    return made_clips(specs), f"random clips of seed {SEED}"
+    return synthetic_clips(specs), f"random clips of seed {SEED}"
 
 
 def answer(folder: Path) -> tuple[int, dict[str, Any]]:

@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from export.frame_source import Frame, Reader, Source, open_source
 from export.prediction import Prediction
-from export.source import Frame, Reader, Source, open_source
 from export.stream import Stream
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError
@@ -88,7 +88,7 @@ def watch(
 
     Args:
         model: the ONNX file.
-        source: the number of a camera, a video file, or an address; see `export.source.open_source`.
+        source: the number of a camera, a video file, or an address; see `export.frame_source.open_source`.
         out: a video to write, `.mp4` or `.avi`, with the answers on its frames. It runs as fast as the source; frames
             that were dropped show the one before.
         show: called with each answer.

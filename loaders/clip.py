@@ -17,7 +17,7 @@ from loaders.canvas import InputBuilder, frames_of, read_canvases
 from loaders.check import choice, whole
 from loaders.decode import frame_count
 from loaders.errors import ClipzooError, VideoError
-from loaders.flow import wheel
+from loaders.flow import color_wheel
 from loaders.index import OnError
 from loaders.onepass import read_spans
 from loaders.sampling import draws_for, is_random, sample
@@ -193,7 +193,7 @@ def require_rgb(frame: object) -> None:
 
 def finish(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """The last step, behind crop and augmentation: fields of `flow_hsv` become pictures."""
-    return np.stack([wheel(field) for field in clip]) if spec.modality == "flow_hsv" else clip
+    return np.stack([color_wheel(field) for field in clip]) if spec.modality == "flow_hsv" else clip
 
 
 class ReadBatch(NamedTuple):

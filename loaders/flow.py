@@ -85,7 +85,7 @@ def chart(field: np.ndarray, gain: float = 1.0) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def wheel(field: np.ndarray) -> np.ndarray:
+def color_wheel(field: np.ndarray) -> np.ndarray:
     """A picture of one field: direction as hue, speed as value.
 
     Args:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from export.checksum import WITHOUT_CHECKSUM
 from export.metadata import PREFIX, Metadata
-from export.seal import UNSEALED
 from loaders import ClipIndex, ClipSpec, read_clip
 from tests.support.commands import ROOT
 
@@ -93,6 +93,6 @@ def test_the_page_names_every_key_of_the_metadata() -> None:
         model="m", specs={"video": spec}, labels=("a", "b"), task="classification", parity={}, versions={},
         features="f", quantization={"clips": 100}, stream={"state_0": "next_state_0"},
     )  # fmt: skip
-    keys = {*metadata.to_props(), *UNSEALED}
+    keys = {*metadata.to_props(), *WITHOUT_CHECKSUM}
     assert all(key.startswith(PREFIX) for key in keys)
     assert set(re.findall(r"^\| `(clipzoo\.\w+)` \|", PAGE, re.MULTILINE)) == keys

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from export import Classifier, Metadata
 from export import session as session_module
-from export.seal import DIGEST_KEY, KIND_KEY, seal, verify
+from export.checksum import DIGEST_KEY, KIND_KEY, add_checksum, verify
 from loaders import ClipzooError
 from tests.support.onnx_files import LABELS, SPEC, turned, write_model
 
@@ -173,11 +173,11 @@ def test_a_file_that_another_tool_changed_opens_where_that_is_wanted(sealed: Pat
     with pytest.raises(ClipzooError, match=r"changed\.onnx: is not what was exported.*verify=False"):
         Classifier(tmp_path / "changed.onnx")
     assert Classifier(tmp_path / "changed.onnx", verify=False).labels == LABELS
-    (tmp_path / "sealed.onnx").write_bytes(seal((tmp_path / "changed.onnx").read_bytes()))
+    (tmp_path / "sealed.onnx").write_bytes(add_checksum((tmp_path / "changed.onnx").read_bytes()))
     assert Classifier(tmp_path / "sealed.onnx").labels == LABELS
 
 
 def test_a_digest_that_lies_across_two_reads_is_found(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (7, 64, 100):
-        monkeypatch.setattr("export.seal._CHUNK", size)
+        monkeypatch.setattr("export.checksum._CHUNK", size)
         verify(sealed)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from loaders import ClipSpec, ClipzooError, read_inputs
 from loaders.motion_jpeg import write_motion_jpeg
 from tests.support import squares
@@ -39,7 +39,7 @@ def name() -> Iterator[str]:
 def trained(name: str) -> keras.Model:
     """Knows the color of the square. Weights and order are settled, so that both backends learn the same."""
     clips, classes, _ = squares.draw(240, seed=1)
-    model = enliven(zoo.create_model(name, classes=squares.LABELS), seed=20)
+    model = randomize(zoo.create_model(name, classes=squares.LABELS), seed=20)
     model.compile(optimizer=keras.optimizers.Adam(5e-3), loss="sparse_categorical_crossentropy")
     model.fit(clips, classes, batch_size=16, epochs=10, shuffle=False, verbose=0)
     return model
@@ -82,7 +82,7 @@ def test_a_trained_model_looks_at_the_square_that_it_was_trained_on(trained: ker
 @pytest.mark.either
 def test_with_random_weights_it_looks_anywhere(name: str) -> None:
     clips, _, there = colored(96)
-    seeds = [enliven(zoo.create_model(name, classes=squares.LABELS), seed) for seed in range(6)]
+    seeds = [randomize(zoo.create_model(name, classes=squares.LABELS), seed) for seed in range(6)]
     assert np.mean([squares.pointing(zoo.explain(model, clips), there) for model in seeds]) < 0.5  # 0.32 was seen
 
 
@@ -144,7 +144,7 @@ def test_the_gradient_is_what_the_logit_changes_by_and_its_mean_the_weight() -> 
 
 
 def numbers(name: str, task: Any, bias: tuple[float, float]) -> keras.Model:
-    model = enliven(zoo.create_model(name, classes=("left", "right/wrong"), task=task))
+    model = randomize(zoo.create_model(name, classes=("left", "right/wrong"), task=task))
     model.get_layer("logits").bias.assign(np.array(bias, np.float32))
     return model
 
@@ -190,7 +190,7 @@ def test_a_model_of_one_s_own_needs_a_map_and_no_more() -> None:
         keras.layers.AveragePooling3D((1, 2, 2)),  # the map is the one before any pooling
         keras.layers.GlobalAveragePooling3D(),
     )
-    clips = clips_for(enliven(volumes))
+    clips = clips_for(randomize(volumes))
     seen = GradCam(volumes).look(clips)
     assert seen.maps[0].shape == (3, 2, 6, 6, 4)
     heat = zoo.explain(volumes, clips)
@@ -289,7 +289,7 @@ def test_the_command_writes_a_strip_and_a_film(trained: keras.Model, file: Path,
 
 @pytest.mark.either
 def test_each_label_has_files_of_its_own_and_what_is_cold_is_said(name: str, video: Path, tmp_path: Path) -> None:
-    model = enliven(zoo.create_model(name, classes=("a b", "a/b"), task="multilabel"))
+    model = randomize(zoo.create_model(name, classes=("a b", "a/b"), task="multilabel"))
     logits = model.get_layer("logits")
     logits.kernel.assign(np.array(logits.kernel) * [1, 0])
     logits.bias.assign([90, 90])

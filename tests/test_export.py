@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from export import Classifier, ParityError, to_onnx
-from export.fair import made_clips
 from export.graph import pool_before_normalising
 from export.parity import compare, require
+from export.synthetic import synthetic_clips
 from loaders import ClipSpec, ClipzooError
 from loaders.tasks import TASKS
 from tests.support.converter import BROKEN_CONVERTER
@@ -106,7 +106,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     x = keras.layers.GRU(5, return_sequences=True, go_backwards=True)(x)
     x = keras.layers.Bidirectional(keras.layers.LSTM(4, return_sequences=True))(x)
     x = keras.layers.LSTM(3, go_backwards=True, use_bias=False)(x)
-    model = enliven(keras.Model(base.input, zoo.contract.head(x, LABELS, "classification"), name="stacked"))
+    model = randomize(keras.Model(base.input, zoo.contract.head(x, LABELS, "classification"), name="stacked"))
     to_onnx(model, tmp_path / "stacked.onnx")
     operators = [node.op_type for node in onnx.load(tmp_path / "stacked.onnx").graph.node]
     assert (operators.count("GRU"), operators.count("LSTM")) == (1, 2)
@@ -117,7 +117,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
 def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
     odd = keras.layers.GRU(3, activation="elu", name="odd_gru")(base.get_layer("frames").output)
-    model = enliven(keras.Model(base.input, zoo.contract.head(odd, LABELS, "classification")))
+    model = randomize(keras.Model(base.input, zoo.contract.head(odd, LABELS, "classification")))
     with pytest.warns(UserWarning, match=r"0 native GRU and LSTM nodes for 1 layers \(not odd_gru\); 1 Loop"):
         metadata = to_onnx(model, tmp_path / "odd.onnx")
     assert metadata.parity["probabilities"] < 1e-5 and metadata.parity["variation"] > 1e-3
@@ -234,11 +234,11 @@ def test_clips_are_fair_to_a_network_that_looks_at_brightness_or_its_change() ->
         "rgb": ClipSpec(frames=4, height=24, width=32),
         "flow": ClipSpec(frames=2, height=8, width=8, modality="flow", stack=3),
     }
-    made = made_clips(specs)
+    made = synthetic_clips(specs)
     for name, spec in specs.items():
         clips = made[name]
         assert (clips.dtype, clips.shape) == (np.uint8, (8, *spec.shape))
-        np.testing.assert_array_equal(clips, made_clips(specs)[name])
+        np.testing.assert_array_equal(clips, synthetic_clips(specs)[name])
         share = clips / 255.0
         noise = np.random.default_rng(0).integers(0, 256, clips.shape) / 255
         measures = {

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from export import Metadata, to_onnx
-from export.apart import PREFIX, STALE, working_folder
+from export.conversion_process import PREFIX, STALE, working_folder
 from export.custom import import_modules
 from loaders import ClipSpec, ClipzooError
 from loaders.errors import WriteError
@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("export.convert.convert_apart", answered)
+    monkeypatch.setattr("export.convert.convert_in_process", answered)
     out = tmp_path / "model.onnx"
     out.write_bytes(b"old")
     with monkeypatch.context() as patched:

@@ -11,7 +11,7 @@ import pytest
 
 from loaders import Augmentation, ClipSpec, ClipzooError, FlowSpec, clip_from_frames, read_clip, read_crops, read_inputs
 from loaders.augment import crop_places
-from loaders.flow import dequantise, mirror, optical_flow, quantise, wheel
+from loaders.flow import color_wheel, dequantise, mirror, optical_flow, quantise
 
 RNG = np.random.default_rng(0)
 TEXTURE = cv2.GaussianBlur(RNG.integers(0, 256, (96, 128, 3), np.uint8), (9, 9), 2)
@@ -109,7 +109,7 @@ def test_differences_and_masks_show_what_moves_and_nothing_else() -> None:
 def test_the_colour_wheel_tells_directions_apart() -> None:
     hues = {}
     for name, (x, y) in {"right": (10, 0), "down": (0, 10), "left": (-10, 0), "up": (0, -10)}.items():
-        picture = wheel(np.full((4, 4, 2), 0, np.uint8) + quantise(np.array([x, y], float), 20.0))
+        picture = color_wheel(np.full((4, 4, 2), 0, np.uint8) + quantise(np.array([x, y], float), 20.0))
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[0, 0]
         hues[name] = int(hsv[0])
         assert abs(int(hsv[2]) - 128) <= 3  # half the bound, half the value

@@ -17,12 +17,12 @@ import pytest
 from keras import layers
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from export import Classifier, to_onnx
 from export.describe import describe
-from export.fair import made_clips
-from export.subject import ExportSource
-from export.tail import end_of, without_end
+from export.export_source import ExportSource
+from export.final_activation import final_activation, without_final_activation
+from export.synthetic import synthetic_clips
 from loaders import ClipSpec, ClipzooError
 from tests.support.commands import clipzoo
 from tests.support.marks import not_the_backend_s
@@ -106,7 +106,7 @@ RARE = [pytest.mark.slow] if keras.config.backend() == "jax" else []
 )
 def test_the_file_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
     make, said = MODELS[name]
-    model, file = enliven(make()), tmp_path / "model.onnx"
+    model, file = randomize(make()), tmp_path / "model.onnx"
     specs = said["spec"] if isinstance(said["spec"], dict) else {"video": said["spec"]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -147,7 +147,7 @@ def test_the_answer_of_a_wrapped_model_is_what_it_says_itself(tmp_path: Path) ->
     inputs = layers.Input((3, 16, 16, 3))
     x = layers.GlobalAveragePooling3D()(inputs)
     both = layers.Average()([layers.Dense(3, activation="softmax")(x), layers.Dense(3, activation="softmax")(x)])
-    model = enliven(keras.Model(inputs, both, name="averaged"))
+    model = randomize(keras.Model(inputs, both, name="averaged"))
     subject = ExportSource(model, describe(spec=SPEC, labels=LABELS, task=None, mean=0, std=255))
     clips = {
         "video": np.random.default_rng(0).integers(0, 256, (4, *SPEC.shape), np.uint8)
@@ -184,13 +184,13 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_the_end_of_a_model_is_found_and_split_off(name: str) -> None:
     make, end = ENDS[name]
-    model = enliven(make())
-    assert end_of(model) == end
+    model = randomize(make())
+    assert final_activation(model) == end
     if end not in ("softmax", "sigmoid"):
         return
     rows = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     whole = keras.ops.convert_to_numpy(model(rows))
-    logits = without_end(model)(rows)
+    logits = without_final_activation(model)(rows)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(keras.activations.get(end)(logits)), whole, atol=1e-6)
     logits = keras.ops.convert_to_numpy(logits)
     assert logits.min() < 0 or logits.max() > 1
@@ -240,7 +240,7 @@ def test_a_zoo_model_is_not_described() -> None:
 
 
 def test_a_model_that_takes_bytes_is_given_bytes() -> None:
-    model = enliven(small(dtype="uint8", activation="linear"))
+    model = randomize(small(dtype="uint8", activation="linear"))
     found = subject(model)
     clips = {"video": np.full((2, *SPEC.shape), 7, np.uint8)}
     said = found.ask(clips)
@@ -264,9 +264,9 @@ class Own(keras.Model):
 
 
 def test_a_model_that_is_a_class_is_asked_what_it_gives() -> None:
-    model, clips = Own(), {"video": made_clips({"video": SPEC})["video"]}
+    model, clips = Own(), {"video": synthetic_clips({"video": SPEC})["video"]}
     model(clips["video"] / np.float32(255))  # builds it
-    model = enliven(model)
+    model = randomize(model)
     found = subject(model, std=255)
     said = found.ask(clips)
     network, _ = found.outputs(clips, said)
@@ -286,7 +286,7 @@ def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_task_is_refused() -> None:
-    found = subject(enliven(small(3, "sigmoid")))
+    found = subject(randomize(small(3, "sigmoid")))
     clips = {"video": np.zeros((2, *SPEC.shape), np.uint8)}
     with pytest.raises(ClipzooError, match="ends in sigmoid, so its task is multilabel, not classification"):
         found.outputs(clips, found.ask(clips))
@@ -345,7 +345,7 @@ def own(scale: Any, activation: Any) -> keras.Model:
     x = scale(0.5)(layers.GlobalAveragePooling3D()(inputs))
     x = layers.Lambda(lambda y: y + 0.25, output_shape=(3,))(x)
     x = layers.Dense(3, activation=activation)(x)
-    return enliven(keras.Model(inputs, layers.Dense(3, activation="softmax")(x), name="own"))
+    return randomize(keras.Model(inputs, layers.Dense(3, activation="softmax")(x), name="own"))
 
 
 @not_the_backend_s

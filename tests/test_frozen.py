@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.harness.models import enliven, leaves
+from benchmarks.harness.models import leaves, randomize
 from export.scoring import score
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipzooError
 from loaders.cache import DiskCache, MemoryCache
@@ -37,7 +37,7 @@ def small(name: str) -> keras.Model:
 @pytest.mark.parametrize(("name", "train_from"), CUTS)
 def test_the_two_parts_give_what_the_whole_gives(name: str, train_from: str) -> None:
     model = small(name)
-    enliven(model)
+    randomize(model)
     frozen = freeze(model, train_from)
     parts = cut(model, train_from)
     clips = clips_for(model)

@@ -290,11 +290,11 @@ def test_a_backbone_takes_a_still_group_as_a_grey_photograph_and_keeps_the_order
 @pytest.mark.keras
 def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: Path) -> None:
     import zoo
-    from benchmarks.harness.models import enliven
+    from benchmarks.harness.models import randomize
     from tests.support.models import SMALL
     from zoo.backbones import backbone
 
-    network = enliven(backbone("mobilenet").create((32, 32, 3), weights=None, alpha=0.25))
+    network = randomize(backbone("mobilenet").create((32, 32, 3), weights=None, alpha=0.25))
     network.save(tmp_path / "backbone.keras")
     options = {**SMALL["mobilenet_gru"], "backbone_weights": tmp_path / "backbone.keras"}
     model = zoo.create_model("mobilenet_gru", classes=motion.labels, spec={"modality": "grouped"}, **options)
@@ -308,7 +308,7 @@ def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: 
 @pytest.mark.slow
 def test_a_model_trains_and_its_file_answers_for_videos_as_keras_does(motion: ClipIndex, tmp_path: Path) -> None:
     import zoo
-    from benchmarks.harness.models import enliven
+    from benchmarks.harness.models import randomize
     from export import to_onnx
     from tests.support.models import SMALL
 
@@ -318,7 +318,7 @@ def test_a_model_trains_and_its_file_answers_for_videos_as_keras_does(motion: Cl
     options = {**SMALL["convnet_gru"], "spec": fields}
     run = zoo.train(few, "convnet_gru", recipe, out=tmp_path / "run", options=options)
     assert run.read_record()["specs"]["video"]["modality"] == "grouped"
-    trained = enliven(zoo.load_model(run.folder))
+    trained = randomize(zoo.load_model(run.folder))
     (spec,) = zoo.specs(trained).values()
     to_onnx(trained, tmp_path / "model.onnx", force=True)
     classifier = Classifier(tmp_path / "model.onnx")

@@ -139,17 +139,18 @@ def test_pictures_of_flow_have_a_bound_of_their_own() -> None:
         assert ClipSpec.from_dict(spec.to_dict()) == spec
 
 
+@pytest.mark.parametrize("opener", ["pathlib.Path.read_bytes", "numpy.lib.format.open_memmap"])
 def test_an_entry_that_cannot_be_opened_now_is_not_thrown_away(
-    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opener: str
 ) -> None:
     cache = DiskCache(tmp_path)
     clip = read_clip(motion.path(0), SPEC, cache=cache)
-    (entry,) = tmp_path.glob("??/*.clip")
+    (entry,) = tmp_path.glob("??/*.npy")
 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(opener, full)
     assert cache.get(entry.stem) is None
     monkeypatch.undo()
     assert entry.exists()

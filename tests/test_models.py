@@ -16,13 +16,13 @@ import onnx
 import pytest
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from export import to_onnx
 from loaders import ClipSpec, ClipzooError
 from tests.support.marks import not_the_backend_s
 from tests.support.models import KINDS, LABELS, SMALL, clips_for, lively
 from zoo.layers import ClipInput, FrameWise
-from zoo.undrawn import undrawn
+from zoo.skip_init import skip_init
 
 pytestmark = pytest.mark.keras
 
@@ -53,7 +53,7 @@ def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path:
     assert {s.shape[:3] for s in contract.values()} == {(SMALL[name]["frames"], size, size)}
     model.save(tmp_path / "model.keras")
     loaded = zoo.load_model(tmp_path / "model.keras")
-    with undrawn():  # a clone's weights are new
+    with skip_init():  # a clone's weights are new
         clone = keras.models.clone_model(loaded)
     for other in (model, loaded, clone):
         assert zoo.specs(other) == contract
@@ -115,7 +115,7 @@ def test_frame_wise_gives_what_time_distributed_gives(frames: int | None, tmp_pa
     )
     video = keras.Input((frames, 12, 10, 3))
     folded = keras.Model(video, FrameWise(inner)(video))
-    enliven(folded)
+    randomize(folded)
     assert folded.output_shape == (None, frames, 4)
     clips = np.random.default_rng(0).normal(size=(2, frames or 5, 12, 10, 3)).astype("float32")
     answer = folded.predict(clips, verbose=0)

@@ -66,7 +66,7 @@ def publish(folder: Path, content: bytes) -> WeightsSource:
 
 
 def arrays(content: bytes) -> Arrays:
-    from zoo.checkpoints import read_pickle
+    from zoo.foreign_arrays import read_pickle
 
     return {"dense": [np.asarray(read_pickle(content)["kernel"])]}
 

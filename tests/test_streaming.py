@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from export import Classifier, Metadata, Stream, to_onnx, watch
 from export.card import _exported
 from loaders import ClipSpec, ClipzooError
@@ -41,7 +41,7 @@ def tiny(*, frames: int = FRAMES, shift: str = "past", task: str = "classificati
     network = keras.Model(image, keras.layers.GlobalAveragePooling2D(name="pool")(x), name="backbone")
     video = keras.Input(spec.shape, dtype="uint8", name="video")
     features = FrameWise(network, name="frames")(ClipInput(spec, name="clip_input")(video))
-    return enliven(keras.Model(video, consensus(features, LABELS, task, dropout=0.5), name="tiny"))  # type: ignore[arg-type]
+    return randomize(keras.Model(video, consensus(features, LABELS, task, dropout=0.5), name="tiny"))  # type: ignore[arg-type]
 
 
 def frames_for(model: keras.Model, count: int) -> np.ndarray:

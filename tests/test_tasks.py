@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
 from tests.support.commands import invoke
@@ -71,7 +71,7 @@ def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task
     from export import Classifier, to_onnx
 
     index = relabelled(motion, task)
-    model = enliven(small(index))
+    model = randomize(small(index))
     metadata = to_onnx(model, tmp_path / "model.onnx")
     assert metadata.task == task
     classifier = Classifier(tmp_path / "model.onnx")

@@ -144,10 +144,10 @@ class Foreign(keras.utils.PyDataset):
 
 
 def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() -> None:
-    from zoo.feed import Feed
+    from zoo.prefetching import PrefetchingDataset
 
     dataset = Foreign()
-    feed = Feed(dataset)
+    feed = PrefetchingDataset(dataset)
     feed[0]  # as Keras does before the first epoch
     seen = []
     for epoch in range(3):
@@ -163,18 +163,18 @@ def test_another_dataset_gives_each_epoch_its_own_batches_once_and_in_order() ->
 
 def test_the_next_batch_is_fetched_before_a_step_s_figures_are_there() -> None:
     """On JAX, Keras waits for the figures of every step unless each callback that sees them is said to be safe."""
-    from zoo.feed import Clock, Feed
+    from zoo.prefetching import PrefetchingDataset, WaitingTimer
 
     threads = []
 
-    class Noting(Clock):
+    class Noting(WaitingTimer):
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
             threads.append(threading.current_thread())
             super().on_train_batch_end(batch, logs)
 
     model = small(("a", "b"))
     compile_model(model, Recipe())
-    feed = Feed(Foreign())
+    feed = PrefetchingDataset(Foreign())
     clock = Noting(feed)
     model.fit(feed, epochs=2, verbose=0, callbacks=[clock, RichProgress(Console(quiet=True))])
     assert len(threads) == 14

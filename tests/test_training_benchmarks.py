@@ -15,7 +15,7 @@ import benchmarks.training
 import zoo
 from benchmarks.accuracy import OPTIONS
 from benchmarks.harness.groups import Limits
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from benchmarks.harness.records import Results, Row
 from benchmarks.harness.runners import BACKENDS, KerasRunner
 from benchmarks.harness.trainers import TrainingVariant
@@ -55,7 +55,7 @@ def test_every_way_to_train_is_timed(motion: ClipIndex) -> None:
 
 
 def test_a_model_is_timed_as_it_answers(tmp_path: Path) -> None:
-    enliven(zoo.create_model("convnet_gru", classes=3, **SMALL)).save(tmp_path / "model.keras")
+    randomize(zoo.create_model("convnet_gru", classes=3, **SMALL)).save(tmp_path / "model.keras")
     runner = KerasRunner(path=tmp_path / "model.keras", gpu=False)
     assert runner.start(2) > 0
     answers = runner.prepare(2)()

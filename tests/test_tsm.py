@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from benchmarks.harness.models import enliven, with_time_distributed
+from benchmarks.harness.models import randomize, with_time_distributed
 from export import Classifier, to_onnx
 from loaders import ClipIndex, ClipzooError
 from loaders.cache import MemoryCache
@@ -256,7 +256,7 @@ def test_a_still_clip_has_the_features_of_the_plain_backbone_where_no_end_reache
 
 @pytest.mark.slow
 def test_a_file_of_the_plain_backbone_or_of_the_whole_is_taken_by_name(tmp_path: Path) -> None:
-    plain = enliven(backbone("mobilenetv2_torch").create((32, 32, 3), weights=None))
+    plain = randomize(backbone("mobilenetv2_torch").create((32, 32, 3), weights=None))
     write_npz(arrays_of(plain), tmp_path / "plain.npz")
     plain.save(tmp_path / "plain.keras")
     for file in ("plain.npz", "plain.keras"):
@@ -264,7 +264,7 @@ def test_a_file_of_the_plain_backbone_or_of_the_whole_is_taken_by_name(tmp_path:
         held = arrays_of(model.get_layer("frames").layer)
         assert held.keys() == arrays_of(plain).keys()
         np.testing.assert_array_equal(held["block3_expand_conv"][0], arrays_of(plain)["block3_expand_conv"][0])
-    whole = enliven(model)
+    whole = randomize(model)
     whole.save(tmp_path / "whole.keras")
     again = model_of("tsm_mobilenetv2", weights=str(tmp_path / "whole.keras"))
     for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):

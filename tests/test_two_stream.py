@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from benchmarks.harness.models import enliven
+from benchmarks.harness.models import randomize
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.support.commands import clipzoo, invoke, refused
 from tests.support.marks import not_the_backend_s
@@ -155,7 +155,7 @@ def test_a_stream_is_what_the_specification_says(name: str) -> None:
 
 def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> None:
     rgb = backbone("convnet").build((16, 16, 3), None, width=0.125)
-    enliven(rgb)
+    randomize(rgb)
     rgb.save(tmp_path / "rgb.keras")
     flow = zoo.create_model("dtpp_flow", classes=3, backbone_weights=str(tmp_path / "rgb.keras"), **SMALL)
     network = flow.get_layer("flow_frames").layer
@@ -179,7 +179,7 @@ def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> 
 def test_weights_by_name_come_from_npz_too_and_bad_ones_are_named(tmp_path: Path) -> None:
     from zoo.weights import arrays_of
 
-    rgb = enliven(backbone("convnet").build((16, 16, 3), None, width=0.125))
+    rgb = randomize(backbone("convnet").build((16, 16, 3), None, width=0.125))
     arrays = arrays_of(rgb)
     write_npz(arrays, tmp_path / "rgb.npz")
     model = zoo.create_model("dtpp_rgb", classes=3, backbone_weights=str(tmp_path / "rgb.npz"), **SMALL)
@@ -197,7 +197,7 @@ def test_weights_by_name_come_from_npz_too_and_bad_ones_are_named(tmp_path: Path
     with pytest.raises(ClipzooError, match="conv1_1"):
         zoo.create_model("dtpp_rgb", classes=3, backbone_weights=str(tmp_path / "rgb.npz"), **{**SMALL, "width": 0.25})
     whole = zoo.create_model("dtpp_rgb", classes=3, **SMALL)
-    enliven(whole)
+    randomize(whole)
     whole.get_layer("rgb_logits").set_weights([w * np.nan for w in whole.get_layer("rgb_logits").get_weights()])
     whole.save(tmp_path / "nan.keras")
     with pytest.raises(ClipzooError, match=r"nan\.keras: weight .*not numbers"):

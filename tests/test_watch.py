@@ -14,7 +14,7 @@ import pytest
 
 from export import Prediction, watch
 from export import watching as watching_module
-from export.source import Reader, Source, open_source
+from export.frame_source import Reader, Source, open_source
 from loaders import ClipzooError, read_clip
 from loaders.decode import frame_count
 from tests.support.commands import invoke, refused, wait_for

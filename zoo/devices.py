@@ -103,7 +103,7 @@ def spread_over(devices: Devices | None) -> Iterator[DeviceLayout | None]:
         yield DeviceLayout(devices=count, host=host, hosts=hosts)
 
 
-def spread() -> DeviceLayout | None:
+def current_layout() -> DeviceLayout | None:
     """What models are spread over that are made now; None: one device."""
     if keras.config.backend() == "jax":
         distribution = keras.distribution.distribution()
@@ -117,12 +117,12 @@ def spread() -> DeviceLayout | None:
     return DeviceLayout(devices=tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def alone(model: keras.Model) -> keras.Model:
+def on_one_device(model: keras.Model) -> keras.Model:
     """A copy of a model that computes on this host's first device alone, for what all devices would do alike.
 
     On TensorFlow, which gives no way out of a strategy, it is the model itself.
     """
-    if keras.config.backend() != "jax" or spread() is None:
+    if keras.config.backend() != "jax" or current_layout() is None:
         return model
     with _nowhere():
         copy = keras.models.clone_model(model)
@@ -132,7 +132,7 @@ def alone(model: keras.Model) -> keras.Model:
 
 def on_each(call: Callable[[], Any]) -> None:
     """Calls where metrics may be added to: on TensorFlow that is on each device."""
-    if keras.config.backend() == "tensorflow" and spread() is not None:
+    if keras.config.backend() == "tensorflow" and current_layout() is not None:
         sys.modules["tensorflow"].distribute.get_strategy().run(call)
     else:
         call()
@@ -235,6 +235,6 @@ def _nowhere() -> Iterator[None]:
         keras.distribution.set_distribution(there)
 
 
-def apart() -> AbstractContextManager[None]:
+def off_layout() -> AbstractContextManager[None]:
     """A context in which what is made is of this host's first device alone, and asks no other host."""
-    return _nowhere() if keras.config.backend() == "jax" and spread() is not None else nullcontext()
+    return _nowhere() if keras.config.backend() == "jax" and current_layout() is not None else nullcontext()

@@ -146,7 +146,7 @@ def _values(
     for each in wanted:
         entry = cache.get(each.key)
         if entry is not None:
-            found[each.key] = _apart(entry.array, shapes)
+            found[each.key] = _split(entry.array, shapes)
     missing = list({each.key: each for each in wanted if each.key not in found}.values())
     if missing:
         say(f"features: {len(missing)} of {len(wanted)} to compute, once: {len(index)} clips, {draws} draw(s) of each")
@@ -216,7 +216,7 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split) -
     return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{_SEED if split == 'train' else ''}"
 
 
-def _apart(values: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+def _split(values: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     """The tensors whose numbers an entry holds one behind the other."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]

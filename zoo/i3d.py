@@ -17,7 +17,7 @@ from loaders.tasks import Task
 from zoo.backbones.backbone import options_of
 from zoo.contract import SMALL, head
 from zoo.layers import ClipInput
-from zoo.undrawn import undrawn
+from zoo.skip_init import skip_init
 from zoo.weights import Arrays, load_weights, load_whole
 
 LEAST_FRAMES, LEAST_SIZE = 8, 112
@@ -88,7 +88,7 @@ def i3d(
 
     # === Layers ===
     loaded = backbone_weights is not None or weights is not None
-    with undrawn() if loaded else nullcontext():
+    with skip_init() if loaded else nullcontext():
         network = trunk(spec.shape, width=width)
         if backbone_weights is not None:
             load_trunk(network, backbone_weights, width=width)

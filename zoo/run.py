@@ -284,7 +284,7 @@ def _train(
     import keras
 
     from zoo.contract import origins, specs
-    from zoo.devices import spread
+    from zoo.devices import current_layout
     from zoo.resuming import State, pack_clips
 
     index, how = settle_splits(index, recipe)
@@ -320,7 +320,7 @@ def _train(
         "recipe": recipe.to_dict(),
         "mirroring": bool(augmentation and augmentation.flip),
         "backend": keras.config.backend(),
-        **({"devices": over.devices, "hosts": over.hosts} if (over := spread()) is not None else {}),
+        **({"devices": over.devices, "hosts": over.hosts} if (over := current_layout()) is not None else {}),
         "versions": versions(),
         "command": sys.argv[1:],
     }
@@ -343,11 +343,11 @@ def learn(
     minutes: float,
 ) -> Run:
     """Trains from a state on, the first or one that was kept, in a folder that is claimed; see `train`, `resume`."""
-    from zoo.feeding import feeds
     from zoo.frozen import freeze
     from zoo.hosts import LostHostError, place, require_alike
     from zoo.resuming import stopped, stops
     from zoo.training import LossError, fit
+    from zoo.training_sets import training_sets
     from zoo.writing import Checkpoints, Writer
 
     recipe = state.recipe
@@ -365,7 +365,7 @@ def learn(
         return "host 0 keeps the run" if host else f"{writer.kept}{checkpoints.onward}"
 
     try:
-        learner, trained, checked = feeds(network, index, recipe, cache=cache, workers=workers, say=say)
+        learner, trained, checked = training_sets(network, index, recipe, cache=cache, workers=workers, say=say)
         with stops() as checkpoints.asked:
             # The writer goes first: what a callback of the user does then finds the files of the epoch.
             fit(

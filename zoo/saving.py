@@ -127,10 +127,10 @@ def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
         raise ClipzooError(f"{file}: no such model file")
     if not zipfile.is_zipfile(file):
         raise ClipzooError(f"{file}: is not a .keras file")
-    from zoo.undrawn import undrawn
+    from zoo.skip_init import skip_init
 
     try:
-        with undrawn():
+        with skip_init():
             model: keras.Model = keras.saving.load_model(file, compile=compile)
     except ClipzooError:
         raise

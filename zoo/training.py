@@ -15,12 +15,12 @@ from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.tasks import TASKS, task_kind
 from zoo.contract import labels, scale_answer, task
-from zoo.devices import BatchPadder, on_each, spread
-from zoo.feed import CheckedDataset, Clock, Feed
+from zoo.devices import BatchPadder, current_layout, on_each
 from zoo.hosts import said_of
 from zoo.layers import ClipInput
 from zoo.objectives import MaskedLossMean, MaskedMean, MeanClassAccuracy, ScaledSquaredError
 from zoo.precision import set_precision
+from zoo.prefetching import CheckedDataset, PrefetchingDataset, WaitingTimer
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compile_model(model: keras.Model, recipe: Recipe, *, index: ClipIndex | None
     if recipe.precision is not None:
         set_precision(model, recipe.precision)
     metrics = [metric, *([MeanClassAccuracy(len(labels(model)))] if one_class else [])]
-    if spread() is None:
+    if current_layout() is None:
         model.compile(optimizer=recipe.make_optimizer(), loss=loss, metrics=metrics)
         return
     counted = [MaskedLossMean(loss), MaskedMean(_FUNCTIONS[kind.metric], name=kind.metric), *metrics[1:]]
@@ -108,10 +108,10 @@ def fit(
         _check_labels(model, getattr(dataset, "index", None))
     keras.utils.set_random_seed(recipe.seed)
     compile_model(model, recipe, index=getattr(train, "index", None))
-    over = spread()
+    over = current_layout()
     pixels = any(isinstance(layer, ClipInput) for layer in model.layers)  # else it is what stands behind a frozen part
     begin, skip, before = (state.epoch, state.batch, state.seconds) if state is not None else (0, 0, 0.0)
-    feed = Feed(
+    feed = PrefetchingDataset(
         train,
         pixels=pixels,
         begin=begin,
@@ -133,7 +133,7 @@ def fit(
             keras.callbacks.ReduceLROnPlateau(monitor, mode=mode, factor=recipe.factor, patience=recipe.patience)
         )
     restore = [Restore(state, plateau)] if state is not None else []
-    all_of_them = [Clock(feed, before=before), record, *plateau, *restore, *callbacks]
+    all_of_them = [WaitingTimer(feed, before=before), record, *plateau, *restore, *callbacks]
     every = OneTraining(
         all_of_them, add_history=True, model=model, epochs=recipe.epochs, steps=feed.num_batches, verbose=0
     )
@@ -285,7 +285,9 @@ class EpochHistory(keras.callbacks.Callback):
 
     async_safe = True  # what threads find, the next step says
 
-    def __init__(self, monitor: str, feed: Feed, *, before: Sequence[dict[str, float]], judged: bool) -> None:
+    def __init__(
+        self, monitor: str, feed: PrefetchingDataset, *, before: Sequence[dict[str, float]], judged: bool
+    ) -> None:
         super().__init__()
         self.monitor, self.feed, self.judged = monitor, feed, judged
         self.history: History = list(before)

@@ -17,8 +17,8 @@ from loaders.spec import ClipSpec
 from loaders.tasks import Task
 from zoo.backbones import mobilenetv2_torch
 from zoo.backbones.backbone import backbone as backbone_named
-from zoo.checkpoints import read_torch
 from zoo.consensus import consensus
+from zoo.foreign_arrays import read_torch
 from zoo.frames import frame_features
 from zoo.layers import PACKAGE
 from zoo.weights import Arrays, copy_weights, load_whole
@@ -185,7 +185,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
     Their network for streams (`online_demo`) has neither `module.base_model` nor `net`; its head is `classifier`.
 
     Args:
-        state: what `zoo.checkpoints.read_torch` gives of a checkpoint of mit-han-lab/temporal-shift-module.
+        state: what `zoo.foreign_arrays.read_torch` gives of a checkpoint of mit-han-lab/temporal-shift-module.
 
     Raises:
         ClipzooError: a parameter is missing.

@@ -56,7 +56,7 @@ def motion_clips(size: int = 48) -> Path:
     return folder
 
 
-def enliven(model: Any, seed: int = 0) -> Any:
+def randomize(model: Any, seed: int = 0) -> Any:
     """Gives batch normalisations random scale, shift and statistics, and all other layers weights of a live size.
 
     An untrained network answers the same whatever the clip, and hides every error; and its figures near zero are not

@@ -19,9 +19,9 @@ from benchmarks.harness.machine import ROOT, VERSIONED, models_folder
 from benchmarks.harness.models import (
     CLASSES,
     decoded_clips,
-    enliven,
     model_input,
     random_clips,
+    randomize,
     with_time_distributed,
 )
 from benchmarks.harness.runners import keras_environment
@@ -159,7 +159,7 @@ class Maker:
         from zoo.registry import create_model
 
         prepared = self.prepared
-        model = enliven(create_model(prepared.model, classes=CLASSES, **self.options))
+        model = randomize(create_model(prepared.model, classes=CLASSES, **self.options))
         with replacing(prepared.keras) as partial:
             model.save(partial)
         clips = decoded_clips(specs(model))

@@ -109,10 +109,10 @@ class TrainingRunner(Runner):
         self._compilations = _count_compilations()
 
     def prepare(self, batch: int) -> Round:
-        from zoo.feed import Clock, Feed
+        from zoo.prefetching import PrefetchingDataset, WaitingTimer
 
-        self._feed = Feed(self._dataset(batch))
-        self._clock = Clock(self._feed)
+        self._feed = PrefetchingDataset(self._dataset(batch))
+        self._clock = WaitingTimer(self._feed)
         self._epochs = 0
         return self._epoch
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 import zoo
-from benchmarks.harness.models import enliven
-from zoo.undrawn import undrawn
+from benchmarks.harness.models import randomize
+from zoo.skip_init import skip_init
 
 STREAM: dict[str, Any] = {"frames": 6, "size": 16, "backbone": "convnet", "width": 0.125}
 INFLATED: dict[str, Any] = {"frames": 8, "size": 112, "width": 0.125}
@@ -35,10 +35,10 @@ LABELS = ("jump", "run", "ride a bike")
 
 
 def lively(name: str, *, classes: tuple[str, ...] | int = LABELS, **options: Any) -> keras.Model:
-    """A small model of the zoo that answers each clip its own way: see `benchmarks.harness.models.enliven`."""
-    with undrawn():  # all weights are set next
+    """A small model of the zoo that answers each clip its own way: see `benchmarks.harness.models.randomize`."""
+    with skip_init():  # all weights are set next
         model = zoo.create_model(name, classes=classes, **{**SMALL[name], **options})
-    return enliven(model)
+    return randomize(model)
 
 
 def clips_for(model: keras.Model, count: int = 3) -> Any:

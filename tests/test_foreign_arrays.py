@@ -17,7 +17,7 @@ import pytest
 
 from loaders.errors import ClipzooError
 from tests.support.torch_files import Tensor, legacy, zipped
-from zoo.checkpoints import read_pickle, read_torch
+from zoo.foreign_arrays import read_pickle, read_torch
 
 ARRAYS = {
     "params": {"kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "bias": np.array([1, 2], ">i4")},

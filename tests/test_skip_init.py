@@ -13,7 +13,7 @@ import pytest
 import zoo
 from tests.support.models import SMALL
 from zoo.i3d import trunk
-from zoo.undrawn import DRAWS, undrawn
+from zoo.skip_init import DRAWS, skip_init
 
 pytestmark = pytest.mark.keras
 
@@ -25,8 +25,8 @@ def spread(initializer: keras.initializers.Initializer) -> float:
 def test_only_this_thread_draws_nothing_and_only_inside() -> None:
     kinds = [*DRAWS, keras.initializers.GlorotUniform, keras.initializers.HeNormal]
     elsewhere: list[float] = []
-    with undrawn():
-        with undrawn():
+    with skip_init():
+        with skip_init():
             assert [spread(kind()) for kind in kinds] == [0] * len(kinds)
         assert [spread(kind()) for kind in kinds] == [0] * len(kinds)
         thread = threading.Thread(target=lambda: elsewhere.extend(spread(kind()) for kind in kinds))
@@ -39,7 +39,7 @@ def test_only_this_thread_draws_nothing_and_only_inside() -> None:
 
 def test_what_is_loaded_is_not_drawn_and_the_head_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    with undrawn():  # JAX is slow at drawing kernels of many shapes
+    with skip_init():  # JAX is slow at drawing kernels of many shapes
         first = trunk((8, 112, 112, 3), width=0.125)
     first.set_weights([rng.random(weight.shape, np.float32) for weight in first.weights])
     first.save(tmp_path / "trunk.keras")

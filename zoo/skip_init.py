@@ -22,7 +22,7 @@ _LOADING = threading.RLock()
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
+def skip_init() -> Iterator[None]:
     """While this is entered, weights that this thread makes begin as zeros in the place of random numbers.
 
     For models whose every weight is loaded before anybody asks them. JAX compiles a draw for each shape of a kernel,

@@ -57,7 +57,7 @@ class CheckedDataset(keras.utils.PyDataset):
         return self._ahead.get(self.epoch, batch, self.dataset.num_batches or batch + 1)
 
 
-class Feed(CheckedDataset):
+class PrefetchingDataset(CheckedDataset):
     """The training set as Keras sees it, with a note of when each batch was ready.
 
     Args:
@@ -136,7 +136,7 @@ def _require_pixels(clips: Any) -> None:
             )
 
 
-class Clock(keras.callbacks.Callback):
+class WaitingTimer(keras.callbacks.Callback):
     """Tells the feed of each epoch, and measures the wait for data and, as `logs["seconds"]`, the epoch.
 
     On JAX the thread that trains fetches batches itself, and waits for as long as that takes; where it fetches one
@@ -152,7 +152,7 @@ class Clock(keras.callbacks.Callback):
     # `on_train_batch_end` from threads now, when the step has been computed, and all of them before `on_epoch_end`.
     async_safe = True
 
-    def __init__(self, feed: Feed, *, before: float = 0.0) -> None:
+    def __init__(self, feed: PrefetchingDataset, *, before: float = 0.0) -> None:
         super().__init__()
         self.feed, self.before = feed, before
 

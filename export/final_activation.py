@@ -14,11 +14,11 @@ LEAST = 1e-7  # a probability; Keras's losses tell no smaller ones apart
 _ACTIVATIONS = ("linear", "softmax", "sigmoid")
 
 
-def end_of(model: keras.Model) -> str:
+def final_activation(model: keras.Model) -> str:
     """The activation that a model ends in: `softmax`, `sigmoid`, `linear`, or nothing where another end is found."""
     operation, _ = _last(model)
     if isinstance(operation, keras.Model):
-        return end_of(operation)
+        return final_activation(operation)
     if isinstance(operation, keras.layers.Dense | keras.layers.EinsumDense | keras.layers.Activation):
         return next((n for n in _ACTIVATIONS if operation.activation is keras.activations.get(n)), "")
     if type(operation).__module__.startswith("keras.") and getattr(operation, "axis", -1) in (-1, 1):
@@ -27,12 +27,12 @@ def end_of(model: keras.Model) -> str:
     return ""
 
 
-def without_end(model: keras.Model) -> keras.Model:
-    """The same model without the softmax or sigmoid that `end_of` found; layers are shared, and may be changed."""
+def without_final_activation(model: keras.Model) -> keras.Model:
+    """The same model without the softmax or sigmoid that it ends in; layers are shared, and may be changed."""
     operation, node = _last(model)
     inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
     if isinstance(operation, keras.Model):
-        inner = without_end(operation)
+        inner = without_final_activation(operation)
         if inner is operation:
             return model
         return keras.Model(inputs, inner(*node.arguments.args, **node.arguments.kwargs))
@@ -42,7 +42,7 @@ def without_end(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, node.input_tensors[0])
 
 
-def are_shares(answers: np.ndarray, kind: TaskKind) -> bool:
+def are_probabilities(answers: np.ndarray, kind: TaskKind) -> bool:
     """Whether answers (clips, labels) can be the probabilities of a task."""
     return bool(np.allclose(kind.activate(to_logits(np.clip(answers, LEAST, 1 - LEAST), kind, np)), answers, atol=1e-3))
 

@@ -13,7 +13,7 @@ from keras import ops
 
 from export.custom import HOW, import_modules
 from export.describe import ModelDescription
-from export.tail import LEAST, are_shares, end_of, to_logits, without_end
+from export.final_activation import LEAST, are_probabilities, final_activation, to_logits, without_final_activation
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import TASKS, Task, TaskKind, task_kind
@@ -228,7 +228,7 @@ class ExportSource:
 
     def _tail(self, features: Any, given: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """Outputs by name, and what the last of them must be where the model says `given`."""
-        kind, end = self.kind, end_of(self.model)
+        kind, end = self.kind, final_activation(self.model)
         activate = keras.activations.get(kind.activation)
         if self.has_answer:
             return contract.with_logits(self.model)(features), given
@@ -238,10 +238,10 @@ class ExportSource:
             if end != kind.activation:
                 fits = next(name for name, other in TASKS.items() if other.activation == end)
                 raise ClipzooError(f"model {self.name!r} ends in {end}, so its task is {fits}, not {self.task}")
-            logits = _only(without_end(self.model)(features))
+            logits = _only(without_final_activation(self.model)(features))
             return {"logits": logits, kind.answer: activate(logits)}, given
         answer = _only(self.model(features))
-        if end != "linear" and are_shares(given, kind):
+        if end != "linear" and are_probabilities(given, kind):
             return {"logits": to_logits(ops.clip(answer, LEAST, 1 - LEAST), kind), kind.answer: answer}, given
         return {"logits": answer, kind.answer: activate(answer)}, kind.activate(given)
 

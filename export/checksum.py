@@ -18,7 +18,7 @@ from loaders.errors import ClipzooError
 # A file with the first key has the second one, so that a change to the name of the second is noticed too. The digest
 # is over the whole file, with zeros in the place of its own 64 characters.
 KIND_KEY, DIGEST_KEY = "clipzoo.digest", "clipzoo.sha256"
-UNSEALED = {KIND_KEY: '"sha256"', DIGEST_KEY: f'"{"0" * 64}"'}
+WITHOUT_CHECKSUM = {KIND_KEY: '"sha256"', DIGEST_KEY: f'"{"0" * 64}"'}
 
 _METADATA_FIELD = 14  # of ModelProto: repeated StringStringEntryProto metadata_props
 _LONGEST = 2**26  # bytes of one entry; a file that says more is damaged
@@ -69,8 +69,8 @@ def verify(path: str | Path) -> None:
             )
 
 
-def seal(model: bytes) -> bytes:
-    """Puts the digest into the bytes of a file whose metadata holds `UNSEALED`."""
+def add_checksum(model: bytes) -> bytes:
+    """Puts the digest into the bytes of a file whose metadata holds `WITHOUT_CHECKSUM`."""
     file = io.BytesIO(model)
     offset = _entries(file, "model")[DIGEST_KEY.encode()].offset + 1
     sealed = bytearray(model)

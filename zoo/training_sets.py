@@ -13,16 +13,16 @@ from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from zoo.contract import specs
-from zoo.devices import DeviceLayout, alone, apart, spread
+from zoo.devices import DeviceLayout, current_layout, off_layout, on_one_device
 from zoo.features import FeatureDataset
 from zoo.fetching import kept_in
 from zoo.frozen import cut
 from zoo.recipe import Recipe
 
-Feeds = tuple[keras.Model, keras.utils.PyDataset, keras.utils.PyDataset | None]
+TrainingSets = tuple[keras.Model, keras.utils.PyDataset, keras.utils.PyDataset | None]
 
 
-def feeds(
+def training_sets(
     model: keras.Model,
     index: ClipIndex,
     recipe: Recipe,
@@ -30,7 +30,7 @@ def feeds(
     cache: Any = None,
     workers: int = 2,
     say: Callable[[str], object] = lambda line: None,
-) -> Feeds:
+) -> TrainingSets:
     """What trains, and the training and validation sets for it.
 
     Args:
@@ -53,7 +53,7 @@ def feeds(
     contract = specs(model)
     augmentation = recipe.augmentation_for(contract, index.labels)
     train, validation = index.only("train"), index.only("validation") if index.counts()["validation"] else None
-    over = spread()
+    over = current_layout()
     batch = recipe.batch if over is None else over.share(recipe.batch)
     common: dict[str, Any] = {"batch_size": batch, "workers": workers}
     if over is not None and (note := over.waste(recipe.batch)):
@@ -68,8 +68,8 @@ def feeds(
         return model, _share(trained, over), _share(checked, over)
     parts = cut(model, recipe.train_from)
     common |= {"cache": _features(cache, say), "say": say}
-    frozen = alone(parts.frozen)
-    with apart():
+    frozen = on_one_device(parts.frozen)
+    with off_layout():
         drawn = FeatureDataset(
             frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
             **common,

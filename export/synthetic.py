@@ -11,7 +11,7 @@ from loaders.spec import ClipSpec
 MADE, SEED = 8, 0
 
 
-def made_clips(specs: Mapping[str, ClipSpec], *, clips: int = MADE, seed: int = SEED) -> dict[str, np.ndarray]:
+def synthetic_clips(specs: Mapping[str, ClipSpec], *, clips: int = MADE, seed: int = SEED) -> dict[str, np.ndarray]:
     """Seeded random clips of every brightness, contrast, grain and motion.
 
     Pixels drawn one by one are no fair clips: they all have one mean and one greatest value, so that a network that
