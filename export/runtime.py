@@ -15,7 +15,9 @@ import numpy as np
 from export.checksum import verify as verify_file
 from export.metadata import Metadata
 from export.prediction import Prediction, predicted
-from export.session import ON_CPU, Provider, open_session, said_by
+from export.session import ON_CPU, PROVIDERS, Provider, open_session, said_by
+from export.tensorrt import engine_options
+from loaders.check import whole
 from loaders.clip import clip_from_frames, read_batches
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import OnError
@@ -36,7 +38,10 @@ class Classifier:
         provider: `cpu`, `cuda`, `tensorrt`, `openvino` or `openvino-bfloat16`; what is asked for is in use, or it is an
             error.
         threads: of ONNX Runtime on the CPU; its own choice if left out.
-        provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`.
+        provider_options: of the provider, as ONNX Runtime names them, such as `{"device_id": "1", "use_tf32": "0"}`, or
+            `cudnn_conv_algo_search`, `cudnn_conv_use_max_workspace` and `gpu_mem_limit` of CUDA. TensorRT's profile and
+            its folder of engines are set (`export.tensorrt`) unless they are given here.
+        max_batch: clips that TensorRT's engine takes at once, >= 1; more go through it in parts.
         verify: whether the file must be, byte for byte, what was exported. Say False for one that another tool changed.
             Files of older versions, which hold no digest, load either way.
 
@@ -57,9 +62,11 @@ class Classifier:
         provider: Provider = "cpu",
         threads: int | None = None,
         provider_options: Mapping[str, str] | None = None,
+        max_batch: int = 8,
         verify: bool = True,
     ) -> None:
-        self.path = Path(path)
+        whole("max_batch", max_batch)
+        self.path, self.max_batch = Path(path), max_batch
         if verify:
             verify_file(self.path)
         self.metadata = Metadata.read(self.path)
@@ -68,7 +75,10 @@ class Classifier:
                 f"{self.path}: takes frames one by one, not clips: give it to export.Stream, or to clipzoo watch; "
                 "clipzoo export without --stream writes a file that takes clips"
             )
-        self.session = open_session(self.path, provider=provider, threads=threads, provider_options=provider_options)
+        given = dict(provider_options or {})
+        if provider == "tensorrt":
+            given = {**engine_options(self.specs, most=max_batch), **given}
+        self.session = open_session(self.path, provider=provider, threads=threads, provider_options=given)
         self.provider: str = self.session.get_providers()[0]
         self._check_interface()
 
@@ -181,6 +191,8 @@ class Classifier:
     @property
     def _at_once(self) -> int:
         """Clips that go through the network together: on a CPU, no more than stay in its cache."""
+        if self.provider == PROVIDERS["tensorrt"]:
+            return self.max_batch
         if self.provider not in ON_CPU:
             return sys.maxsize
         return max(1, _CPU_PIXELS // sum(math.prod(spec.shape) for spec in self.specs.values()))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from export.folders import entries
 from export.metadata import Metadata
+from export.tensorrt import shape_profile
 from loaders import check
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError, WriteError
@@ -182,15 +183,12 @@ def config(classifier: Classifier, name: str, options: TritonOptions) -> str:
 
 def _tensorrt(metadata: Metadata, options: TritonOptions) -> dict[str, Any]:
     """The accelerator, with a profile of the shapes from one clip to a full batch."""
-    sizes = {
-        "min": 1,
-        "opt": max(options.preferred_batch_sizes, default=options.max_batch_size),
-        "max": options.max_batch_size,
+    parameters = {
+        "precision_mode": "FP16" if metadata.precision == "float16" else "FP32",
+        **shape_profile(
+            metadata.specs, most=options.max_batch_size, usual=max(options.preferred_batch_sizes, default=None)
+        ),
     }
-    parameters = {"precision_mode": "FP16" if metadata.precision == "float16" else "FP32"}
-    for end, size in sizes.items():
-        shapes = (f"{name}:{'x'.join(map(str, (size, *spec.shape)))}" for name, spec in metadata.specs.items())
-        parameters[f"trt_profile_{end}_shapes"] = ",".join(shapes)
     return {"name": "tensorrt", "parameters": [{"key": key, "value": value} for key, value in parameters.items()]}
 
 

@@ -125,6 +125,46 @@ def test_a_provider_that_is_not_there_is_an_error_not_a_fall_back(file: Path) ->
         Classifier(file, provider="gpu")  # type: ignore[arg-type]
 
 
+def test_tensorrt_builds_one_engine_for_all_batches_and_keeps_it(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    class Session:  # the CPU's, under TensorRT's name
+        def __init__(self, path: Path, *, provider: str, provider_options: dict[str, str], **_: Any) -> None:
+            self.real, self.batches = session_module.open_session(path), list[int]()
+            asked.append(provider_options)
+
+        def get_providers(self) -> list[str]:
+            return ["TensorrtExecutionProvider"]
+
+        def run(self, names: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+            self.batches.append(len(next(iter(given.values()))))
+            return self.real.run(names, given)  # type: ignore[no-any-return]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    monkeypatch.setattr("export.runtime.open_session", Session)
+    monkeypatch.setenv("CLIPZOO_TENSORRT", str(tmp_path / "engines"))
+    clips = np.random.default_rng(0).integers(0, 256, (8, *SPEC.shape), np.uint8)
+    mine = {"trt_engine_cache_enable": "0", "trt_fp16_enable": "1"}
+    classifier = Classifier(file, provider="tensorrt", max_batch=3, provider_options=mine)
+    (given,) = asked
+    shape = "x".join(map(str, SPEC.shape))
+    (name,) = classifier.specs
+    assert [given[f"trt_profile_{end}_shapes"] for end in ("min", "opt", "max")] == [
+        f"{name}:{size}x{shape}" for size in (1, 3, 3)
+    ]
+    assert given["trt_engine_cache_path"] == given["trt_timing_cache_path"] == str(tmp_path / "engines")
+    assert given.items() >= mine.items() and given["trt_timing_cache_enable"] == "1"
+    answers = classifier.scores(clips)["logits"]
+    assert classifier.session.batches == [3, 3, 2]  # never another shape, which would build another engine
+    np.testing.assert_allclose(answers, Classifier(file).scores(clips)["logits"], atol=1e-6)
+    with pytest.raises(ClipzooError, match=r"max_batch \(0\)"):
+        Classifier(file, max_batch=0)
+
+
 def test_openvino_computes_in_the_precision_that_was_asked_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = session_module.onnxruntime()
     asked: list[dict[str, str]] = []
