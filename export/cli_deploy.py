@@ -60,6 +60,8 @@ def triton(
     ] = None,
     tensorrt: Annotated[bool, typer.Option("--tensorrt", help="Have TensorRT compute it, from 1 to --batch.")] = False,
     warm_up: Annotated[bool, typer.Option(help="Answer random clips before the model is ready.")] = True,
+    streams: Annotated[int, typer.Option(help="Of a file of `export --stream`: streams followed at once.")] = 64,
+    idle: Annotated[float, typer.Option(help="Seconds after which a stream without frames is forgotten.")] = 5.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a configuration that is there and differs.")
     ] = False,
@@ -71,7 +73,7 @@ def triton(
     console = text_console()
     options = TritonOptions(
         max_batch_size=batch, preferred_batch_sizes=tuple(preferred), queue_delay=queue_delay, instances=instances,
-        kind=kind, tensorrt=tensorrt, warm_up=warm_up,
+        kind=kind, tensorrt=tensorrt, warm_up=warm_up, streams=streams, idle=idle,
     )  # fmt: skip
     file = write_triton_model(model, repository, options, name=name, overwrite=overwrite, verify=verify)
     config, version = file.parents[1] / "config.pbtxt", file.parent.name

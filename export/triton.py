@@ -24,6 +24,7 @@ from loaders.tasks import FEATURES
 
 if TYPE_CHECKING:
     from export.runtime import Classifier
+    from export.stateful import Stateful
 
 Kind = Literal["cpu", "gpu"]
 LABELS = "labels.txt"
@@ -35,16 +36,20 @@ class TritonOptions:
     """How a server runs a model.
 
     Attributes:
-        max_batch_size: clips that go through the network together, >= 1; 1 turns dynamic batching off.
-        preferred_batch_sizes: that the dynamic batcher aims at, each from 1 to `max_batch_size`; none: as many as wait.
+        max_batch_size: clips, or frames of as many streams, that go through the network together, >= 1; 1 turns dynamic
+            batching off.
+        preferred_batch_sizes: that the batcher aims at, each from 1 to `max_batch_size`; none: as many as wait.
         queue_delay: how long it lets a request wait for others, microseconds, >= 0.
         instances: copies of the model, on each GPU or on the CPU, >= 1.
         kind: where they run: `cpu` or `gpu`. Left out: `gpu` with TensorRT, else `cpu`.
         tensorrt: whether ONNX Runtime hands the graph to TensorRT. It builds one engine for all batch sizes from 1 to
             `max_batch_size`, fastest at the largest of the preferred ones: without that profile it builds another for
             each size that comes (onnxruntime#18272). The server must know `trt_profile_min_shapes`; 24.03 does not
-            (triton-inference-server/server#7156).
-        warm_up: whether a model answers random clips, one and a full batch, before it is said to be ready.
+            (triton-inference-server/server#7156). Not for a file that takes frames one by one.
+        warm_up: whether a model answers random clips, one and a full batch, before it is said to be ready. A file that
+            takes frames one by one does not: they would be a stream.
+        streams: that a server follows at once, >= 1, of a file that takes frames one by one; more wait.
+        idle: seconds after which a stream that sends no frame is forgotten, > 0.
 
     Raises:
         ClipzooError: a value is out of its range.
@@ -57,6 +62,8 @@ class TritonOptions:
     kind: Kind | None = None
     tensorrt: bool = False
     warm_up: bool = True
+    streams: int = 64
+    idle: float = 5.0
 
     def __post_init__(self) -> None:
         check.whole("max_batch_size", self.max_batch_size)
@@ -64,6 +71,8 @@ class TritonOptions:
             check.whole("a preferred batch size", size, most=self.max_batch_size)
         check.whole("queue_delay", self.queue_delay, least=0)
         check.whole("instances", self.instances)
+        check.whole("streams", self.streams)
+        check.number("idle", self.idle, above=0, unit="seconds")
         if self.kind is not None:
             check.choice("kind", self.kind, get_args(Kind))
         if self.tensorrt and self.kind == "cpu":
@@ -81,6 +90,10 @@ def write_triton_model(
 ) -> Path:
     """Puts an exported file into a model repository: `<name>/config.pbtxt`, `<name>/labels.txt`, `<name>/1/model.onnx`.
 
+    The server batches clips that wait. Of a file that takes frames one by one it keeps the states, each stream's apart,
+    and batches frames of several streams: a client sends frames alone, with `sequence_id`, and `sequence_start` at the
+    first.
+
     A model that is there already gets the next version, which a server then takes, if its configuration stays as it is.
     A server that watches the repository sees each version whole or not at all.
 
@@ -96,20 +109,22 @@ def write_triton_model(
         The file of the version, `<repository>/<name>/<version>/model.onnx`.
 
     Raises:
-        ClipzooError: as `Classifier`; a name that is none; a model of that name with another configuration.
+        ClipzooError: as `Classifier`; a name that is none; a model of that name with another configuration; TensorRT
+            for a file that takes frames one by one.
         WriteError: the repository cannot be written.
     """
-    from export.runtime import Classifier
-
     model, options = Path(model), options or TritonOptions()
     name = model.stem if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
         raise ClipzooError(
             f"{name!r} is no name of a model, which stands in URLs: letters, digits, '_', '-' and '.'; give another"
         )
-    classifier = Classifier(model, verify=verify)
+    opened = _opened(model, verify=verify)
     folder = Path(repository) / name
-    shared = {"config.pbtxt": config(classifier, name, options), LABELS: "\n".join(classifier.labels) + "\n"}
+    shared = {
+        "config.pbtxt": config(opened, name, options),
+        LABELS: "\n".join(opened.metadata.labels) + "\n",
+    }
     _require_same(folder, shared, overwrite=overwrite)
     version = 1 + max(_versions(folder), default=0)
     for file, text in shared.items():
@@ -124,43 +139,60 @@ def write_triton_model(
         raise WriteError(folder / str(version), error.strerror or str(error)) from None
 
 
-def config(classifier: Classifier, name: str, options: TritonOptions) -> str:
+def _opened(model: Path, *, verify: bool) -> Classifier | Stateful:
+    """The file, checked against its metadata."""
+    from export.checksum import verify as verify_file
+    from export.runtime import Classifier
+    from export.stateful import Stateful
+
+    if verify:
+        verify_file(model)
+    metadata = Metadata.read(model)
+    return Stateful(model, metadata) if metadata.stream else Classifier(model, verify=False)
+
+
+def config(opened: Classifier | Stateful, name: str, options: TritonOptions) -> str:
     """The text of `config.pbtxt`; dims are without the batch."""
-    session, metadata, most = classifier.session, classifier.metadata, options.max_batch_size
-    inputs = [
-        {"name": value.name, "data_type": _Word(_TYPES[value.type]), "dims": _Numbers(value.shape[1:])}
-        for value in session.get_inputs()
-    ]
+    session, metadata, most = opened.session, opened.metadata, options.max_batch_size
+    # What a client sends and gets; states stay on the server.
+    inputs = [_tensor(value) for value in session.get_inputs() if value.name not in metadata.stream]
+    outputs = [_tensor(value) for value in session.get_outputs() if value.name not in metadata.stream.values()]
+    for each in outputs:
+        if metadata.kind.classes and each["name"] != FEATURES:
+            each["label_filename"] = LABELS
     fields: dict[str, Any] = {
         "name": name,
         "platform": "onnxruntime_onnx",
         "max_batch_size": most,
         "input": inputs,
-        "output": [
-            {
-                "name": value.name,
-                "data_type": _Word(_TYPES[value.type]),
-                "dims": _Numbers(value.shape[1:]),
-                **({"label_filename": LABELS} if metadata.kind.classes and value.name != FEATURES else {}),
-            }
-            for value in session.get_outputs()
-        ],
+        "output": outputs,
         "instance_group": {
             "count": options.instances,
             "kind": _Word(f"KIND_{(options.kind or ('gpu' if options.tensorrt else 'cpu')).upper()}"),
         },
     }
-    if most > 1:
-        preferred = _Numbers(sorted(set(options.preferred_batch_sizes)))
-        fields["dynamic_batching"] = {
-            **({"preferred_batch_size": preferred} if preferred else {}),
-            "max_queue_delay_microseconds": options.queue_delay,
+    preferred = _Numbers(sorted(set(options.preferred_batch_sizes)))
+    waiting = {
+        **({"preferred_batch_size": preferred} if preferred else {}),
+        "max_queue_delay_microseconds": options.queue_delay,
+    }
+    if metadata.stream:
+        if options.tensorrt:
+            raise ClipzooError("TensorRT is not for a file that takes frames one by one; leave it out (--tensorrt)")
+        fields["sequence_batching"] = {
+            "max_sequence_idle_microseconds": round(options.idle * 1e6),
+            "oldest": {"max_candidate_sequences": options.streams, **waiting},
+            "state": [
+                _state(value, metadata.stream) for value in session.get_inputs() if value.name in metadata.stream
+            ],
         }
+    elif most > 1:
+        fields["dynamic_batching"] = waiting
     if options.tensorrt:
         fields["optimization"] = {
             "execution_accelerators": {"gpu_execution_accelerator": _tensorrt(metadata, options)},
         }
-    if options.warm_up:
+    if options.warm_up and not metadata.stream:
         fields["model_warmup"] = [
             {
                 "name": f"batch of {size}",
@@ -179,6 +211,21 @@ def config(classifier: Classifier, name: str, options: TritonOptions) -> str:
     contract = replace(metadata, parity={}, versions={}, origins=())
     fields["parameters"] = [{"key": key, "value": {"string_value": text}} for key, text in contract.to_props().items()]
     return "\n".join(_lines(fields)) + "\n"
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    return {"name": value.name, "data_type": _Word(_TYPES[value.type]), "dims": _Numbers(value.shape[1:])}
+
+
+def _state(value: Any, stream: Mapping[str, str]) -> dict[str, Any]:
+    """A state that the server hands on from frame to frame, and that begins with zeros."""
+    kind = {"data_type": _Word(_TYPES[value.type]), "dims": _Numbers(value.shape[1:])}
+    return {
+        "input_name": value.name,
+        "output_name": stream[value.name],
+        **kind,
+        "initial_state": {"name": f"first {value.name}", **kind, "zero_data": True},
+    }
 
 
 def _tensorrt(metadata: Metadata, options: TritonOptions) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from loaders.tasks import task_kind
 from tests.support.commands import invoke, refused
 from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, lively
+from tests.support.triton import parse
 from tests.test_timeline import write_video
 from zoo.consensus import consensus
 from zoo.layers import ClipInput, FrameWise
@@ -95,6 +96,24 @@ def test_a_stream_answers_as_the_model_on_the_same_frames(model: keras.Model, fi
     stream.reset()
     again = answered(stream, frames[FRAMES:])[-1]
     np.testing.assert_allclose(again, model.predict(frames[None, FRAMES:], verbose=0)[0], atol=1e-4)
+
+
+def test_a_server_keeps_the_states(file: Path, tmp_path: Path) -> None:
+    done = invoke("triton", file, tmp_path, "--name", "tiny", "--streams", 12, "--idle", 2.5, "--queue-delay", 300)
+    assert done.returncode == 0, done.stderr
+    config = parse(tmp_path / "tiny" / "config.pbtxt")
+    assert [each.name for each in config.input] == ["frame"] and [each.name for each in config.output] == ["logits"]
+    batching, graph = config.sequence_batching, onnx.load(file).graph
+    assert batching.max_sequence_idle_microseconds == 2_500_000
+    assert (batching.oldest.max_candidate_sequences, batching.oldest.max_queue_delay_microseconds) == (12, 300)
+    assert {each.input_name: each.output_name for each in batching.state} == Metadata.read(file).stream
+    dims = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim[1:]] for value in graph.input}
+    for each in batching.state:
+        (first,) = each.initial_state
+        assert list(each.dims) == list(first.dims) == dims[each.input_name] and first.zero_data
+    assert not config.HasField("dynamic_batching") and not config.model_warmup
+    refused(invoke("triton", file, tmp_path, "--tensorrt"), "not for a file that takes frames one by one")
+    refused(invoke("triton", file, tmp_path, "--idle", 0), "idle (0.0)")
 
 
 def test_the_file_says_what_it_hands_on(model: keras.Model, file: Path) -> None:
