@@ -325,8 +325,9 @@ def _open(model: Path, options: ServeOptions, *, threads: int | None = None) -> 
     """The file, after a batch of black clips: what is slow once (TensorRT builds its engine), no request waits for."""
     on_cpu = options.provider == "cpu"
     classifier = Classifier(
-        model, provider=options.provider, threads=threads if on_cpu else None, verify=options.verify
-    )
+        model, provider=options.provider, threads=threads if on_cpu else None, max_batch=options.batch,
+        verify=options.verify,
+    )  # fmt: skip
     specs = classifier.specs.items()
     classifier.scores({name: np.zeros((options.batch, *spec.shape), np.uint8) for name, spec in specs})
     return classifier

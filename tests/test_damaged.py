@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from pebble import ProcessPool
 
-from export import Classifier, Metadata
+from export import Classifier, Metadata, ServeOptions, Stream, serving
 from export import session as session_module
 from export.checksum import DIGEST_KEY, KIND_KEY, add_checksum, verify
 from loaders import ClipzooError
+from tests.support.commands import HANG
+from tests.support.fuzz import DAMAGED, mutate
 from tests.support.onnx_files import LABELS, SPEC, turned, write_model
 
 
@@ -181,3 +187,38 @@ def test_a_digest_that_lies_across_two_reads_is_found(sealed: Path, monkeypatch:
     for size in (7, 64, 100):
         monkeypatch.setattr("export.checksum._CHUNK", size)
         verify(sealed)
+
+
+def damaged(source: Path, folder: Path, count: int = 500) -> list[Path]:
+    rng = np.random.default_rng(0)
+    return [mutate(source, folder, DAMAGED[number % len(DAMAGED)], rng) for number in range(count)]
+
+
+def test_five_hundred_damaged_files_are_refused_wherever_they_go(sealed: Path, tmp_path: Path) -> None:
+    whole = sealed.read_bytes()
+    for file in damaged(sealed, tmp_path):
+        if file.read_bytes() == whole:  # zeros that were zeros
+            continue
+        for opened in (Classifier, Stream, lambda path: serving._open(path, ServeOptions())):
+            with pytest.raises(ClipzooError, match=re.escape(file.name)):
+                opened(file)
+
+
+def _answered(path: Path) -> str:
+    """In a process of its own: ONNX Runtime sees what is damaged here."""
+    try:
+        classifier = Classifier(path)
+        clips = {name: np.full((2, *spec.shape), 200, np.uint8) for name, spec in classifier.specs.items()}
+        return "answered" if all(np.isfinite(rows).all() for rows in classifier.scores(clips).values()) else "no number"
+    except ClipzooError as error:
+        return "refused" if path.name in str(error) else str(error)
+
+
+def test_five_hundred_damaged_files_of_before_digests_end_in_a_sentence_not_in_a_crash(tmp_path: Path) -> None:
+    old = Path(__file__).parent / "fixtures" / "old.onnx"
+    assert "clipzoo.sha256" not in {prop.key for prop in onnx.load(old).metadata_props}
+    files = damaged(old, tmp_path)
+    with ProcessPool(1, context=get_context("spawn")) as pool:
+        # A crash, or one that hangs, is an exception here.
+        found = Counter(pool.map(_answered, files, timeout=HANG).result())
+    assert set(found) == {"answered", "refused"} and sum(found.values()) == len(files), found
