@@ -32,6 +32,7 @@ def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console
     with bar(text_console(stderr=True), "answering", len(index)) as advance:
         done = predict_corpus(model, index, out, advance=advance, **options)
     before = f", {done.before} of them before" if done.before else ""
-    console.print(f"wrote {out}: {done.clips} clips{before}, {done.errors} with an error")
+    did = "wrote" if done.before < done.clips else "there already:"
+    console.print(f"{did} {out}: {done.clips} clips{before}, {done.errors} with an error")
     if done.first_error:
         console.print(f"the first error: {done.first_error}")

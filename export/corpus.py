@@ -24,9 +24,8 @@ from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
 from loaders.parts import Parts, clips_digest, fill_parts, require_pyarrow
 from loaders.spans import Span
+from loaders.spread import LOST
 from loaders.tasks import FEATURES
-
-_LOST = "ends the process that reads it"
 
 
 class _Item(NamedTuple):
@@ -263,7 +262,7 @@ def _fill(
     # Workers have folders of their own to work in.
     items = [_Item(str(path), str(path.absolute()), clip.span) for path, clip in zip(index.paths, index, strict=True)]
     fill_parts(
-        parts, items, make, lost=lambda item: {**_row(item), "error": _LOST}, ray=ray, ray_workers=ray_workers,
+        parts, items, make, lost=lambda item: {**_row(item), "error": LOST}, ray=ray, ray_workers=ray_workers,
         gpu=PROVIDERS[provider] not in ON_CPU, advance=advance,
     )  # fmt: skip
 

@@ -6,8 +6,10 @@ import logging
 import os
 import pickle
 import socket
+import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from loaders.check import whole
 from loaders.errors import ClipzooError
 from loaders.processor import cores
 
+LOST = "ends the process that reads it"
 _RETRIES = 2  # of a chunk whose worker ended; then its items are tried one by one
 _STORE_BYTES = 2**28  # of answers on their way; a local Ray would take a third of the memory
 _SECONDS = 5.0  # for an address to answer; Ray itself tries for two minutes and ends the process
@@ -111,15 +114,18 @@ class _Cluster:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # A block a chunk: what is tried again where a worker ends.
         work = [{"work": pickle.dumps((number, list(items)))} for number, items in chunks.items()]
-        data = from_items(work, override_num_blocks=len(work)).map_batches(
-            _Actor,
-            fn_constructor_args=(make, max(1, int(self.resources["num_cpus"]))),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=min(self.workers, len(work)), max_tasks_in_flight_per_actor=2),
-            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _RETRIES},
-            **self.resources,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the retries, which have no other name up to 2.63
+            data = from_items(work, override_num_blocks=len(work)).map_batches(
+                _Actor,
+                fn_constructor_args=(make, max(1, int(self.resources["num_cpus"]))),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(size=min(self.workers, len(work)), max_tasks_in_flight_per_actor=2),
+                max_restarts=-1,
+                max_task_retries=_RETRIES,
+                **self.resources,
+            )
         try:
             for block in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for packed in block["answer"].to_pylist():
@@ -163,6 +169,7 @@ def _cluster(address: str, workers: int | None, *, gpu: bool) -> Iterator[_Clust
         whole("ray_workers", workers)
     if not (find_spec("ray") and find_spec("pyarrow")):
         raise ClipzooError(f'--ray {address}: Ray Data is not installed: pip install "clipzoo[ray]"')
+    _require_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its C++ prints on stderr, past Python's logging
     import ray
@@ -197,8 +204,8 @@ def _cluster(address: str, workers: int | None, *, gpu: bool) -> Iterator[_Clust
                 ray.shutdown()
 
 
-def _connect(ray: Any, address: str, **options: Any) -> None:
-    """Starts Ray, or connects to it, and has it say nothing but through us."""
+def _require_address(address: str) -> None:
+    """Raises ClipzooError for what is no address, or one where nothing listens."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:
@@ -210,12 +217,31 @@ def _connect(ray: Any, address: str, **options: Any) -> None:
             ) from None
     elif address not in ("local", "auto"):
         raise ClipzooError(f"--ray {address!r} must be local, auto, or the host:port of a Ray that runs")
+
+
+def _connect(ray: Any, address: str, **options: Any) -> None:
+    """Starts Ray, or connects to it, and has it say nothing but through us."""
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
+        with _nothing_on_stderr():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (Exception, SystemExit) as error:  # it ends the process where what listens is no Ray
         raise ClipzooError(f"--ray {address}: cannot be used ({_line(error)})") from None
     with suppress(AttributeError):  # else it prints on stdout, in colors, that a worker ended and is replaced
         ray._private.worker._worker_logs_enabled = False
+
+
+@contextmanager
+def _nothing_on_stderr() -> Iterator[None]:
+    """Drops what is written to file descriptor 2: Ray's C++ says there that it was told to be quiet."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  a name, no path
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _line(error: BaseException) -> str:
