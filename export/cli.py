@@ -28,9 +28,9 @@ from loaders.terminal import (
     RayAddress,
     RayWorkers,
     bar,
+    check_ray,
     index_videos,
     parse_spec,
-    require_ray,
     text_console,
     write_json,
 )
@@ -236,7 +236,7 @@ def predict(
     from loaders.lists import index_files
 
     console = text_console()
-    require_ray(ray, ray_workers)
+    check_ray(ray, ray_workers)
     if out:
         given = {
             "--json": json_file, "--timeline": timeline or None, "--window": window, "--stride": stride,

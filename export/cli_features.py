@@ -17,7 +17,7 @@ from loaders.terminal import (
     RayAddress,
     RayWorkers,
     bar,
-    require_ray,
+    check_ray,
     text_console,
 )
 
@@ -51,7 +51,7 @@ def features(
 
     console, stderr = text_console(), text_console(stderr=True)
     require_suffix(out)
-    require_ray(ray, ray_workers)
+    check_ray(ray, ray_workers)
     if ray and model.suffix != ".onnx":
         raise ClipzooError(
             f"--ray {ray}: its workers run .onnx files; clipzoo export {model} FILE.onnx --features first"

@@ -21,9 +21,9 @@ from loaders.terminal import (
     RayAddress,
     RayWorkers,
     bar,
+    check_ray,
     index_videos,
     parse_spec,
-    require_ray,
     text_console,
     write_json,
 )
@@ -48,16 +48,23 @@ def scan(
     ray_workers: RayWorkers = None,
 ) -> None:
     """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
+    from loaders.parts import remove_parts
+    from loaders.scan_corpus import scan_corpus
     from loaders.scanning import scan as scan_index
     from loaders.scanning import unusual
 
     console = text_console()
-    require_ray(ray, ray_workers)
+    check_ray(ray, ray_workers)
+    keep = json_file if str(json_file) != "-" else None
     index = index_videos(videos, list_file, labelled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
-        found = scan_index(
-            index, workers=workers, time_limit=time_limit, ray=ray, ray_workers=ray_workers, advance=advance
-        )
+        if ray:
+            found = scan_corpus(
+                index, ray=ray, ray_workers=ray_workers, keep=keep, workers=workers, time_limit=time_limit,
+                advance=advance,
+            )  # fmt: skip
+        else:
+            found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
     table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
     for scanned in unusual(found.files):
         table.add_row(
@@ -80,6 +87,7 @@ def scan(
     )
     if json_file:
         write_json(json_file, found.to_dict(), console)
+        remove_parts(json_file)
 
 
 @app.command(cls=renamed(_OLD))
@@ -103,7 +111,7 @@ def cache(
     from loaders.filling import fill_all, missing_bytes
     from loaders.flow import require_methods
 
-    require_ray(ray, ray_workers)
+    check_ray(ray, ray_workers)
 
     console, stderr = text_console(), text_console(stderr=True)
     host, _, hosts = shard.partition("/")

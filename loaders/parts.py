@@ -42,21 +42,30 @@ class Parts:
         texts: what the rows are of, such as the model's digest; metadata of the schema, each key as `clipzoo.KEY`.
             Parts that are there must be of the same.
         count: of rows.
+        least: rows of a part, but for the last.
 
     Raises:
         ClipzooError: no pyarrow, a place that cannot be written, or parts of something else.
     """
 
-    def __init__(self, out: str | Path, *, columns: Mapping[str, Any], texts: Mapping[str, str], count: int) -> None:
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        columns: Mapping[str, Any],
+        texts: Mapping[str, str],
+        count: int,
+        least: int = _LEAST,
+    ) -> None:
         require_pyarrow(out)
         import pyarrow as pa
 
         require_writable(out)
         self.out = Path(out)
-        self.folder = self.out.with_name(f"{self.out.name}.parts")
+        self.folder = _folder(self.out)
         self.schema: pa.Schema = pa.schema(columns.items(), {f"{_PREFIX}{key}": text for key, text in texts.items()})
         # By the count alone: a part is the same clips when the command runs again, with however many workers.
-        size = max(_LEAST, min(_MOST, count // 32))
+        size = max(least, min(_MOST, count // 32))
         self.ranges = [range(start, min(start + size, count)) for start in range(0, count, size)]
         for number in range(len(self.ranges)):
             if self._file(number).exists():
@@ -123,7 +132,7 @@ class Parts:
 
     def remove(self) -> None:
         """Deletes the parts."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_parts(self.out)
 
     @contextmanager
     def _room(self) -> Iterator[None]:
@@ -152,6 +161,15 @@ class Parts:
             if held.get(key) != wanted[key]:
                 name = key.removeprefix(_PREFIX)
                 raise ClipzooError(f"{what} of another {_OTHER.get(name, name)}; delete it, or give another name")
+
+
+def remove_parts(out: Path) -> None:
+    """Deletes the parts that are beside a file, if any."""
+    shutil.rmtree(_folder(out), ignore_errors=True)
+
+
+def _folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}.parts")
 
 
 def fill_parts(

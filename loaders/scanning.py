@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,15 +20,13 @@ from loaders.atomic import write_text
 from loaders.check import number, whole
 from loaders.decode import check_readable, remember_count
 from loaders.errors import ClipzooError, VideoError
-from loaders.index import Clip, ClipIndex, OnError
+from loaders.index import ClipIndex, OnError
 from loaders.opening import NO_FRAME, codec_name, open_video, require_file
 from loaders.spans import lack
 from loaders.spec import ClipSpec
-from loaders.spread import LOST, map_chunks
 
 SHORT = 8  # frames; fewer are worth a look
 SCHEMA = 1
-_CHUNK = 64  # files that a worker of Ray is given together: it starts its processes anew for each
 _JITTER = 0.05  # of a frame; time stamps that are further off are no constant rate
 
 
@@ -174,13 +170,7 @@ class Scan:
 
 
 def scan(
-    index: ClipIndex,
-    *,
-    workers: int = 2,
-    time_limit: float = 60.0,
-    ray: str | None = None,
-    ray_workers: int | None = None,
-    advance: Callable[[], object] = lambda: None,
+    index: ClipIndex, *, workers: int = 2, time_limit: float = 60.0, advance: Callable[[], object] = lambda: None
 ) -> Scan:
     """Decodes every file of an index once.
 
@@ -190,8 +180,6 @@ def scan(
         index: whose files; a file with several clips is scanned once.
         workers: processes.
         time_limit: seconds for a file; one that takes longer is stopped and reported (mmaction2#472).
-        ray: where workers are that each scan with so many processes; see `loaders.spread.map_chunks`. None: here.
-        ray_workers: how many of these.
         advance: called after each file, to show progress.
 
     Raises:
@@ -201,13 +189,6 @@ def scan(
     if time_limit != math.inf:
         number("scan time_limit", time_limit, above=0, unit="seconds")
     files = list(dict.fromkeys(clip.file for clip in index))
-    if ray is not None:
-        make = partial(ScanWorker, index.root.absolute(), workers=workers, time_limit=time_limit)
-        known = {}
-        for scanned in _over_ray(files, index.root, make, ray, ray_workers):
-            known[scanned.file] = scanned
-            advance()
-        return Scan(index.root, tuple(known[file] for file in files))
     found: list[Scanned] = []
     pool: Any = ProcessPool(max_workers=min(workers, max(1, len(files))), context=get_context("spawn"))
     try:
@@ -226,27 +207,6 @@ def scan(
         pool.stop()  # what is not done when somebody interrupts is not waited for
         pool.join()
     return Scan(index.root, tuple(found))
-
-
-class ScanWorker:
-    """Scans chunks of files, as `scan` does here; see `loaders.spread.Worker`."""
-
-    def __init__(self, root: Path, *, workers: int, time_limit: float, threads: int | None) -> None:
-        self._root, self._workers, self._time_limit = root, workers, time_limit
-
-    def __call__(self, items: Sequence[str]) -> list[Scanned]:
-        index = ClipIndex(self._root, tuple(Clip(file) for file in items))
-        return list(scan(index, workers=self._workers, time_limit=self._time_limit).files)
-
-
-def _over_ray(
-    files: Sequence[str], root: Path, make: Callable[..., ScanWorker], ray: str, ray_workers: int | None
-) -> Iterator[Scanned]:
-    chunks = {start: files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)}
-    lost = partial(_failed, root, problem=LOST)
-    with closing(map_chunks(chunks, make, lost=lost, ray=ray, ray_workers=ray_workers)) as answers:
-        for _, rows in answers:
-            yield from rows
 
 
 def scan_file(path: str, file: str) -> Scanned:

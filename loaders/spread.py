@@ -167,9 +167,7 @@ def _cluster(address: str, workers: int | None, *, gpu: bool) -> Iterator[_Clust
     """Ray at an address; one that was started here ends with the block, and takes its files along."""
     if workers is not None:
         whole("ray_workers", workers)
-    if not (find_spec("ray") and find_spec("pyarrow")):
-        raise ClipzooError(f'--ray {address}: Ray Data is not installed: pip install "clipzoo[ray]"')
-    _require_address(address)
+    require_ray(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its C++ prints on stderr, past Python's logging
     import ray
@@ -204,8 +202,10 @@ def _cluster(address: str, workers: int | None, *, gpu: bool) -> Iterator[_Clust
                 ray.shutdown()
 
 
-def _require_address(address: str) -> None:
-    """Raises ClipzooError for what is no address, or one where nothing listens."""
+def require_ray(address: str) -> None:
+    """Raises ClipzooError where Ray is not installed, and for what is no address, or one where nothing listens."""
+    if not (find_spec("ray") and find_spec("pyarrow")):
+        raise ClipzooError(f'--ray {address}: Ray Data is not installed: pip install "clipzoo[ray]"')
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:

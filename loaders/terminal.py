@@ -89,7 +89,7 @@ RayWorkers = Annotated[
 ]
 
 
-def require_ray(ray: str | None, ray_workers: int | None) -> None:
+def check_ray(ray: str | None, ray_workers: int | None) -> None:
     """Raises ClipzooError where there are workers of Ray, and no Ray."""
     if ray is None and ray_workers is not None:
         raise ClipzooError(f"--ray-workers {ray_workers} needs --ray local, or --ray ADDRESS")

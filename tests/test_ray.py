@@ -18,8 +18,9 @@ import export.corpus
 from export import Classifier, extract_corpus, extract_features, predict_corpus, to_onnx
 from loaders import ClipIndex, DiskCache, draw_motion_clips, index_files, scan
 from loaders.filling import fill_all
+from loaders.scan_corpus import scan_corpus
 from loaders.spec import ClipSpec
-from tests.support.commands import clipzoo, wait_for
+from tests.support.commands import clipzoo, refused, wait_for
 from tests.support.held import HeldWorker, PoisonedWorker
 from tests.support.onnx_files import write_model
 
@@ -28,15 +29,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """Ray with room for four workers, for all tests that do not start it themselves."""
+def cluster() -> Iterator[str]:
+    """The address of a Ray with room for four workers; in this process `local` means it."""
     import ray
 
     from loaders.spread import _cluster
 
     with _cluster("local", 4, gpu=False):
-        assert ray.is_initialized()
-        yield
+        yield ray.get_runtime_context().gcs_address
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,12 @@ def test_a_clip_that_ends_every_worker_is_a_row_with_an_error(
 
 @pytest.mark.usefixtures("cluster")
 def test_scan_and_cache_give_what_they_give_here(clips: ClipIndex, tmp_path: Path) -> None:
-    seen: list[None] = []
-    assert scan(clips, ray="local", ray_workers=2, advance=lambda: seen.append(None)) == scan(clips)
-    assert len(seen) == 97
+    here, seen, keep = scan(clips), list[int](), tmp_path / "scan.json"
+    assert scan_corpus(clips, ray="local", ray_workers=2, keep=keep, advance=seen.append) == here
+    assert sum(seen) == 97
+    (tmp_path / "scan.json.parts" / "000001.parquet").unlink()
+    assert scan_corpus(clips, ray="local", ray_workers=2, keep=keep, advance=seen.append) == here
+    assert seen[-2:] == [97 - 32, 32]  # what was there, and what was not
     specs, chosen = [ClipSpec(frames=2, height=16, width=16)], range(0, 97, 2)
     made = list(fill_all(tmp_path / "there", clips, chosen, specs, ["test"], ray="local", ray_workers=2))
     assert sorted(map(str, made)) == sorted(
@@ -134,7 +137,22 @@ def test_the_command_starts_ray_and_says_nothing_of_it(clips: ClipIndex, model: 
     assert done.returncode == 0 and not done.stderr
     assert done.stdout.splitlines()[0].endswith("97 clips, 1 with an error")
     assert len(done.stdout.splitlines()) == 2
-    assert set(Path("/tmp").glob("ray*")) <= before | {Path("/tmp/ray")}  # Ray's own mark of where it ran last
+    assert set(Path("/tmp").glob("ray*")) == before
+    predict_corpus(model, clips, tmp_path / "here.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").equals(
+        pyarrow.parquet.read_table(tmp_path / "here.parquet")
+    )
+
+
+def test_an_address_is_a_ray_that_runs(cluster: str, clips: ClipIndex, model: Path, tmp_path: Path) -> None:
+    asked = (clips.root, "--ray", cluster, "--ray-workers", 2, "--out")
+    done = clipzoo("predict", model, *asked, tmp_path / "a.parquet")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    predict_corpus(model, clips, tmp_path / "here.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").equals(
+        pyarrow.parquet.read_table(tmp_path / "here.parquet")
+    )
     wrong = write_model(tmp_path / "wrong.onnx", labels=("one", "two", "three"))
-    done = clipzoo("predict", wrong, clips.root, "--out", tmp_path / "b.parquet", "--ray", "local", "--ray-workers", 1)
-    assert done.returncode == 2 and "its 3 labels do not fit" in done.stderr and "Traceback" not in done.stderr
+    refused(clipzoo("predict", wrong, *asked, tmp_path / "b.parquet"), "its 3 labels do not fit")
+    done = clipzoo("predict", model, clips.root, "--ray", cluster, "--ray-workers", 99, "--out", tmp_path / "b.parquet")
+    refused(done, "has 4 processors, and each of 99 workers takes one; give fewer --ray-workers")
