@@ -213,7 +213,7 @@ def require_ray(address: str) -> None:
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or error
             raise ClipzooError(
-                f"--ray {address}: nothing answers there ({why}); `ray status` shows one that runs"
+                f"--ray {address}: nothing answers there ({why}); start Ray there, or say --ray local"
             ) from None
     elif address not in ("local", "auto"):
         raise ClipzooError(f"--ray {address!r} must be local, auto, or the host:port of a Ray that runs")
