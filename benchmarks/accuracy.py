@@ -15,9 +15,9 @@ from benchmarks.harness.runners import BACKENDS, figures, keras_device, keras_en
 from benchmarks.harness.script import Quick, ResultFile, measuring, run_script
 from benchmarks.harness.trainers import PRECISIONS
 from benchmarks.harness.workers import Worker, WorkerError
-from export.processor import cores
 from loaders.errors import ClipzooError
 from loaders.motion import MOTIONS, draw_motion_clips
+from loaders.processor import cores
 from loaders.terminal import text_console
 from zoo.registry import model_info
 

@@ -16,10 +16,10 @@ import typer
 from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
-from export.processor import cores
 from loaders import check
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
+from loaders.processor import cores
 from loaders.terminal import text_console
 from zoo.settings import Overrides, read_settings
 

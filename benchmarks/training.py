@@ -28,10 +28,10 @@ from benchmarks.harness.trainers import (
     TrainingVariant,
 )
 from benchmarks.harness.workers import Worker, WorkerError
-from export.processor import cores
 from loaders.check import choice
 from loaders.errors import ClipzooError
 from loaders.lists import index_folder
+from loaders.processor import cores
 from loaders.terminal import OptionPairs, parse_options, text_console
 from zoo.registry import create_model, list_models, model_info
 

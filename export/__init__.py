@@ -7,6 +7,7 @@ from loaders.lazy import lazily
 if TYPE_CHECKING:
     from export.card import write_card
     from export.convert import to_onnx
+    from export.corpus import Corpus, extract_corpus, predict_corpus
     from export.features import Features, extract_features
     from export.metadata import Metadata
     from export.parity import ParityError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier",
+    "Corpus",
     "Features",
     "Metadata",
     "ParityError",
@@ -33,7 +35,9 @@ __all__ = [
     "Timeline",
     "TritonOptions",
     "Watched",
+    "extract_corpus",
     "extract_features",
+    "predict_corpus",
     "predict_timeline",
     "score",
     "serve",
@@ -47,6 +51,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Classifier": "runtime",
+        "Corpus": "corpus",
         "Features": "features",
         "Metadata": "metadata",
         "ParityError": "parity",
@@ -58,7 +63,9 @@ __getattr__, __dir__ = lazily(
         "Timeline": "timeline",
         "TritonOptions": "triton",
         "Watched": "watching",
+        "extract_corpus": "corpus",
         "extract_features": "features",
+        "predict_corpus": "corpus",
         "predict_timeline": "timeline",
         "score": "scoring",
         "serve": "serving",

@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from export.cli_corpus import write_corpus
 from export.cli_timeline import write_timeline
 from export.metadata import Precision
 from export.session import Provider
 from loaders.errors import ClipzooError, WriteError
-from loaders.index import ClipIndex
+from loaders.index import ClipIndex, OnError
 from loaders.renamed import list_not_split, renamed
 from loaders.split import Split
 from loaders.tasks import FEATURES, Task, task_kind
@@ -24,7 +25,10 @@ from loaders.terminal import (
     LabelColumns,
     ListFile,
     OnErrorChoice,
+    RayAddress,
+    RayWorkers,
     bar,
+    check_ray,
     index_videos,
     parse_spec,
     text_console,
@@ -215,7 +219,16 @@ def predict(
     on: Annotated[float | None, typer.Option(help="Probability that a segment reaches; 0.6 if left out.")] = None,
     off: Annotated[float | None, typer.Option(help="Probability below which it ends; 0.4 if left out.")] = None,
     least: Annotated[float | None, typer.Option(help="Seconds of a segment; a window if left out.")] = None,
-    on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.FAIL,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.parquet", help="Of many clips, FILES or a .csv list: goes on from what is written."),
+    ] = None,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
+    on_error: Annotated[
+        OnErrorChoice | None,
+        typer.Option(help="Broken files: leave out, or stop (if left out); with --out they are rows."),
+    ] = None,
     verify: Verify = True,
 ) -> None:
     """Classify video files with an ONNX file, or find what happens when in a long one. Needs no Keras."""
@@ -223,6 +236,23 @@ def predict(
     from loaders.lists import index_files
 
     console = text_console()
+    check_ray(ray, ray_workers)
+    if out:
+        given = {
+            "--json": json_file, "--timeline": timeline or None, "--window": window, "--stride": stride,
+            "--on-error": on_error,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                raise ClipzooError(f"--out {out}: not with {name}")
+        write_corpus(
+            model, files, out, console, ray=ray, ray_workers=ray_workers, provider=provider, batch_size=batch,
+            workers=workers, verify=verify,
+        )  # fmt: skip
+        return
+    if ray:
+        raise ClipzooError(f"--ray {ray}: needs --out FILE.parquet, where answers are written as they come")
+    skipping: OnError = on_error.value if on_error else "fail"
     thresholds = {"on": on, "off": off, "least": least}
     if timeline:
         if json_file:
@@ -243,10 +273,10 @@ def predict(
     paths = index_files(files).paths
     if window is not None:
         found = classifier.predict_windows(
-            paths, window, stride=stride, batch_size=batch, workers=workers, on_error=on_error.value
+            paths, window, stride=stride, batch_size=batch, workers=workers, on_error=skipping
         )
     else:
-        found = classifier.predict(paths, batch_size=batch, workers=workers, on_error=on_error.value)
+        found = classifier.predict(paths, batch_size=batch, workers=workers, on_error=skipping)
     if json_file:
         write_json(json_file, [asdict(prediction) for prediction in found], console)
         if str(json_file) == "-":

@@ -8,8 +8,18 @@ from typing import Annotated
 import typer
 
 from export.cli import ProviderOption, Verify, Workers, choose_clips
+from loaders.errors import ClipzooError
 from loaders.split import Split
-from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, bar, text_console
+from loaders.terminal import (
+    LabelColumns,
+    ListFile,
+    OnErrorChoice,
+    RayAddress,
+    RayWorkers,
+    bar,
+    check_ray,
+    text_console,
+)
 
 app = typer.Typer()
 
@@ -32,12 +42,20 @@ def features(
     provider: ProviderOption = "cpu",
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
     verify: Verify = True,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
 ) -> None:
     """Write what a model gives for each clip before its head: one vector a clip, for search, clusters, other heads."""
+    from export.corpus import extract_corpus
     from export.features import extract_features, open_extractor, require_suffix
 
     console, stderr = text_console(), text_console(stderr=True)
     require_suffix(out)
+    check_ray(ray, ray_workers)
+    if ray and model.suffix != ".onnx":
+        raise ClipzooError(
+            f"--ray {ray}: its workers run .onnx files; clipzoo export {model} FILE.onnx --features first"
+        )
     if model.suffix != ".onnx":
         from zoo.backend import start_backend
         from zoo.saving import require_model
@@ -52,9 +70,17 @@ def features(
         console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
     index = index.only(split) if split else index
     with bar(stderr, "computing features", len(index)) as advance:
-        found = extract_features(opened, index, batch=batch, workers=workers, on_error=on_error.value, advance=advance)
+        if ray:
+            found = extract_corpus(
+                model, index, out, ray=ray, ray_workers=ray_workers, batch=batch, workers=workers, provider=provider,
+                verify=verify, on_error=on_error.value, advance=advance,
+            )  # fmt: skip
+        else:
+            found = extract_features(
+                opened, index, batch=batch, workers=workers, on_error=on_error.value, advance=advance
+            )
+            found.save(out)
     for error in found.left_out:
         stderr.print(f"left out: {error}")
-    found.save(out)
     clips, numbers = found.features.shape
     console.print(f"wrote {out}: {clips} clips, {numbers} features each, of layer {found.layer!r}")

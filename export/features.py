@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from export.runtime import Classifier
-from export.scoring import ScorableModel, gather, in_batches, outputs_of
+from export.scoring import Rows, ScorableModel, gather, in_batches, outputs_of
 from export.session import Provider
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError, VideoError
@@ -238,6 +238,18 @@ def extract_features(
     if not isinstance(model, Extractor):
         model = open_extractor(model, layer=layer, provider=provider)
     rows = in_batches(model, index, FEATURES, batch=batch, workers=workers)
+    return collect(model, rows, index, on_error=on_error, advance=advance)
+
+
+def collect(
+    model: Extractor,
+    rows: Rows,
+    index: ClipIndex,
+    *,
+    on_error: OnError,
+    advance: Callable[[], object] = lambda: None,
+) -> Features:
+    """Puts together the features of the clips of an index; arguments, and what it raises, as of `extract_features`."""
     found = gather(rows, index, on_error=on_error, advance=advance)
     clips = [index[place] for place in found.kept]
     wrong = np.flatnonzero(~np.isfinite(found.rows).all(axis=1))

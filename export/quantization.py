@@ -27,9 +27,9 @@ from onnxruntime.quantization import (
 )
 
 from export.parity import ParityError, answers, compare
-from export.processor import has, is_x86
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError, VideoError
+from loaders.processor import has, is_x86
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind

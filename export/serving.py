@@ -32,7 +32,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from export.intake import PREDICT, Intake, Metrics
 from export.prediction import predicted
-from export.processor import cores
 from export.runtime import Classifier
 from export.session import Provider
 from loaders import check
@@ -41,6 +40,7 @@ from loaders.decode import forget_counts
 from loaders.errors import ClipzooError, VideoError
 from loaders.opening import trust_no_file
 from loaders.packets import lasts_longer
+from loaders.processor import cores
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 

@@ -13,8 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from export.processor import has
 from loaders.errors import ClipzooError
+from loaders.processor import has
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bfloat16"]
 PROVIDERS: Mapping[str, str] = {

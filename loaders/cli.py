@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,19 @@ from loaders.errors import ClipzooError, VideoError
 from loaders.printable import printable_name
 from loaders.renamed import renamed
 from loaders.split import SPLITS, Split
-from loaders.terminal import JsonFile, ListFile, OnErrorChoice, bar, index_videos, parse_spec, text_console, write_json
+from loaders.terminal import (
+    JsonFile,
+    ListFile,
+    OnErrorChoice,
+    RayAddress,
+    RayWorkers,
+    bar,
+    check_ray,
+    index_videos,
+    parse_spec,
+    text_console,
+    write_json,
+)
 
 app = typer.Typer()
 _OLD = {"--split": "--list FILE"}
@@ -32,15 +44,27 @@ def scan(
     json_file: JsonFile = None,
     workers: Workers = 2,
     time_limit: Annotated[float, typer.Option(help="Seconds for a file, then it is stopped.")] = 60.0,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
 ) -> None:
     """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
+    from loaders.parts import remove_parts
+    from loaders.scan_corpus import scan_corpus
     from loaders.scanning import scan as scan_index
     from loaders.scanning import unusual
 
     console = text_console()
+    check_ray(ray, ray_workers)
+    keep = json_file if str(json_file) != "-" else None
     index = index_videos(videos, list_file, labelled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
-        found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
+        if ray:
+            found = scan_corpus(
+                index, ray=ray, ray_workers=ray_workers, keep=keep, workers=workers, time_limit=time_limit,
+                advance=advance,
+            )  # fmt: skip
+        else:
+            found = scan_index(index, workers=workers, time_limit=time_limit, advance=advance)
     table = Table(Column("file", overflow="fold"), "frames", "seconds", "fps", "size", "codec", "what is unusual")
     for scanned in unusual(found.files):
         table.add_row(
@@ -63,6 +87,7 @@ def scan(
     )
     if json_file:
         write_json(json_file, found.to_dict(), console)
+        remove_parts(json_file)
 
 
 @app.command(cls=renamed(_OLD))
@@ -77,12 +102,16 @@ def cache(
     shard: Annotated[str, typer.Option(help="I/N: the I-th of N shares, 1 to N; each host takes another.")] = "1/1",
     workers: Workers = 2,
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
+    ray: RayAddress = None,
+    ray_workers: RayWorkers = None,
 ) -> None:
     """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
     from loaders.cache import DiskCache
     from loaders.canvas import can_be_cached
-    from loaders.filling import fill, missing_bytes
+    from loaders.filling import fill_all, missing_bytes
     from loaders.flow import require_methods
+
+    check_ray(ray, ray_workers)
 
     console, stderr = text_console(), text_console(stderr=True)
     host, _, hosts = shard.partition("/")
@@ -106,23 +135,14 @@ def cache(
         )
     stderr.print(f"to make: about {_size(needed)}; free: {_size(free)}")
 
-    def one(position: int) -> int | VideoError:
-        try:
-            path = index.path(position)
-            span, wanted = index[position].span, list(specs.values())
-            return sum(fill(disk, path, wanted, span=span, split=split) for split in splits)
-        except VideoError as error:
-            return error
-
-    with bar(stderr, "caching", len(chosen)) as advance, ThreadPoolExecutor(workers) as pool:
-        for done in pool.map(one, chosen):
+    filled = fill_all(
+        out, index, chosen, list(specs.values()), splits, workers=workers, ray=ray, ray_workers=ray_workers
+    )
+    with bar(stderr, "caching", len(chosen)) as advance, closing(filled):
+        for done in filled:
             advance()
-            if disk.declined:
-                pool.shutdown(cancel_futures=True)
-                raise ClipzooError(f"{out}: {disk.declined}; make room, and run the command again")
             if isinstance(done, VideoError):
                 if on_error is OnErrorChoice.FAIL:
-                    pool.shutdown(cancel_futures=True)
                     raise done
                 broken += 1
                 stderr.print(f"left out: {done}")

@@ -19,8 +19,10 @@ class ClipzooError(ValueError):
 class WriteError(ClipzooError):
     """A file that cannot be written."""
 
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{printable_name(str(path))}: cannot be written ({reason})")
+    def __init__(self, path: str | Path, reason: str, advice: str = "") -> None:
+        more = f"; {advice}" if advice else ""
+        super().__init__(f"{printable_name(str(path))}: cannot be written ({reason}){more}")
+        self.path = str(path)
         self.reason = reason
 
 

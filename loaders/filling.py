@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -10,14 +13,16 @@ import cv2
 
 from loaders.cache import DiskCache
 from loaders.canvas import canvas_key, canvas_size, read_canvases
-from loaders.errors import VideoError
+from loaders.errors import ClipzooError, VideoError
 from loaders.index import Clip, ClipIndex
 from loaders.opening import open_video, require_file
 from loaders.sampling import draws_for, is_random
 from loaders.spans import Span, frame_span
 from loaders.spec import ClipSpec
 from loaders.split import Split
+from loaders.spread import LOST, map_chunks
 
+_CHUNK = 16  # clips that a worker is given together, at least
 _LOOKED_AT = 200  # clips from which the size of all is estimated
 
 
@@ -32,6 +37,71 @@ def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span:
         draws = [0.0] * draws_for(missing)  # any: every place is put in
         read_canvases(path, missing, span=span, split=split, draws=draws, cache=cache)
     return len(missing)
+
+
+class FillWorker:
+    """Fills chunks of clips in, side by side; see `loaders.spread.Worker`. The other arguments are of `fill`."""
+
+    def __init__(
+        self, folder: Path, specs: Sequence[ClipSpec], splits: Sequence[Split], *, workers: int, threads: int | None
+    ) -> None:
+        self._cache, self._specs, self._splits, self._workers = DiskCache(folder), specs, splits, workers
+
+    def __call__(self, items: Sequence[tuple[Path, Span | None]]) -> list[int | str]:
+        """How many entries were made of each clip, or why it cannot be read."""
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(self._fill, items))
+
+    def _fill(self, item: tuple[Path, Span | None]) -> int | str:
+        path, span = item
+        try:
+            made = sum(fill(self._cache, path, self._specs, span=span, split=split) for split in self._splits)
+        except VideoError as error:
+            return error.reason
+        if self._cache.declined:
+            raise ClipzooError(f"{self._cache.folder}: {self._cache.declined}; make room, and run the command again")
+        return made
+
+
+def fill_all(
+    folder: str | Path,
+    index: ClipIndex,
+    chosen: Sequence[int],
+    specs: Sequence[ClipSpec],
+    splits: Sequence[Split],
+    *,
+    workers: int = 2,
+    ray: str | None = None,
+    ray_workers: int | None = None,
+) -> Generator[int | VideoError, None, None]:
+    """Fills clips in, here or by workers of Ray that see the same folders; see `loaders.spread.map_chunks`.
+
+    Args:
+        folder: of the cache.
+        index: the clips.
+        chosen: positions of those that are to be filled in.
+        specs: of the inputs.
+        splits: for which.
+        workers: files that are read side by side, by each worker.
+        ray: where the workers are; None: one, in this process.
+        ray_workers: how many.
+
+    Yields:
+        For each clip the number of entries that were made, or why it cannot be read.
+
+    Raises:
+        ClipzooError: the disk is full, or as `map_chunks`.
+    """
+    folder = Path(folder).absolute()
+    items = [(index.path(place).absolute(), index[place].span) for place in chosen]
+    size = max(_CHUNK, 8 * workers)
+    chunks = {start: items[start : start + size] for start in range(0, len(items), size)}
+    make = partial(FillWorker, folder, specs, splits, workers=workers)
+    answers = map_chunks(chunks, make, lost=lambda item: LOST, ray=ray, ray_workers=ray_workers)
+    with closing(answers):
+        for start, rows in answers:
+            for place, made in zip(chosen[start:], rows, strict=False):
+                yield VideoError(index.path(place), made) if isinstance(made, str) else made
 
 
 def missing_bytes(

@@ -80,6 +80,21 @@ JsonFile = Annotated[
 ]
 
 
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="local|ADDRESS", help="Work in processes of Ray: started here, or running there."),
+]
+RayWorkers = Annotated[
+    int | None, typer.Option(min=1, help="With --ray: how many; as many as there is room for, if left out.")
+]
+
+
+def check_ray(ray: str | None, ray_workers: int | None) -> None:
+    """Raises ClipzooError where there are workers of Ray, and no Ray."""
+    if ray is None and ray_workers is not None:
+        raise ClipzooError(f"--ray-workers {ray_workers} needs --ray local, or --ray ADDRESS")
+
+
 def write_json(path: Path, figures: object, console: Console) -> None:
     """What `--json FILE` writes, or prints where the file is `-`; raises ClipzooError where it cannot be written."""
     text = json.dumps(figures, indent=2, ensure_ascii=False, allow_nan=False)
@@ -247,11 +262,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar that goes away when done; yields what to call after each step."""
+def bar(console: Console, what: str, total: int) -> Iterator[Callable[..., None]]:
+    """A bar that goes away when done; yields what to call after each step, or with the number of steps."""
     if not console.is_terminal:  # a bar that is disabled ends with an empty line in Rich up to 14
-        yield lambda: None
+        yield lambda count=1: None
         return
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda count=1: progress.advance(task, count)

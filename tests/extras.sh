@@ -55,6 +55,8 @@ assert len(labels) == 6 and not {"keras", "tensorflow", "jax"} & set(sys.modules
 clipzoo evaluate "$fixtures/old.onnx" clips > /dev/null
 refused "clipzoo[train]" clipzoo evaluate "$fixtures/old.onnx" clips --picture confusion.png
 refused "clipzoo[serve]" clipzoo serve "$fixtures/old.onnx"
+refused "clipzoo[parquet]" clipzoo predict "$fixtures/old.onnx" clips --out answers.parquet
+refused "clipzoo[ray]" clipzoo cache clips --spec frames=2,size=16 --out cache --ray local
 clipzoo triton "$fixtures/old.onnx" models > /dev/null
 "$uv" pip install --quiet --python runtime/bin/python "tritonclient[grpc]"  # what Triton's own clients read it with
 python -c '
@@ -79,6 +81,18 @@ with urllib.request.urlopen(sys.argv[1], Path(sys.argv[2]).read_bytes()) as answ
 PYTHON
 kill $server
 wait $server
+
+install ray runtime,ray
+clipzoo predict "$fixtures/old.onnx" clips --out answers.parquet --ray local --ray-workers 2 > /dev/null
+python -c '
+import json
+import pyarrow.parquet
+rows, answers = pyarrow.parquet.read_table("answers.parquet").to_pylist(), json.load(open("answers.json"))
+for row, answer in zip(rows, answers, strict=True):
+    assert (row["file"], row["label"]) == (answer["file"], answer["label"])
+    assert abs(row["probability"] - answer["probability"]) < 1e-5
+'
+refused "nothing answers there" clipzoo predict "$fixtures/old.onnx" clips --out other.parquet --ray 127.0.0.1:1
 
 install jax jax
 clipzoo scan clips > /dev/null

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.harness.records import FOLDER, Kind, Setup
-from export.processor import cores
+from loaders.processor import cores
 from zoo.backend import versions
 
 ROOT = Path(__file__).resolve().parents[2]

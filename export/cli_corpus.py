@@ -1,0 +1,38 @@
+"""`clipzoo predict --out`: many clips, into a Parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from loaders.terminal import bar, text_console
+
+
+def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console, **options: Any) -> None:
+    """Answers many clips, and says how many.
+
+    Args:
+        model: the ONNX file.
+        files: videos, folders of them, or one CSV list, whose files are relative to its folder.
+        out: the file to write.
+        console: where to print.
+        options: of `export.predict_corpus`.
+
+    Raises:
+        ClipzooError: as `export.predict_corpus`.
+    """
+    from export.corpus import predict_corpus
+    from loaders.lists import index_csv, index_files
+
+    listed = len(files) == 1 and files[0].suffix.lower() == ".csv"
+    index = index_csv(files[0], label=None) if listed else index_files(list(files))
+    with bar(text_console(stderr=True), "answering", len(index)) as advance:
+        done = predict_corpus(model, index, out, advance=advance, **options)
+    before = f", {done.before} of them before" if done.before else ""
+    did = "wrote" if done.before < done.clips else "there already:"
+    console.print(f"{did} {out}: {done.clips} clips{before}, {done.errors} with an error")
+    if done.first_error:
+        console.print(f"the first error: {done.first_error}")
