@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from export.checksum import verify as verify_file
 from export.features import Features, collect, open_extractor, require_suffix
 from export.metadata import Metadata
 from export.prediction import predicted
 from export.runtime import Classifier
 from export.scoring import Rows
-from export.seal import verify as verify_file
 from export.session import ON_CPU, PROVIDERS, Provider
 from loaders.clip import read_batches
 from loaders.digest import sha256
