@@ -28,6 +28,7 @@ test: setup lint
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "keras and not slow"
 
 test-all: setup lint
+	$(BIN)/python -m pip install --quiet --editable ".[ray]"
 	$(PYTEST) -m "not keras"
 	KERAS_BACKEND=jax $(PYTEST) -m keras
 	KERAS_BACKEND=tensorflow $(PYTEST) -m keras

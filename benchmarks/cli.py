@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from export.cli import Verify, Workers
+from export.cli import ProviderOptions, Verify, Workers
+from export.session import parse_provider_options
 from loaders.terminal import JsonFile, bar, text_console
 
 app = typer.Typer()
@@ -41,6 +42,7 @@ def bench(
     provider: Annotated[
         str, typer.Option(help="cpu, cuda, tensorrt, openvino, openvino-bfloat16; or all that are installed.")
     ] = "cpu",
+    provider_option: ProviderOptions = [],  # noqa: B006  Typer copies it
     batch: Annotated[list[int], typer.Option(min=1, help="Clips in a batch; give it again for more sizes.")] = [1, 8],  # noqa: B006
     seconds: Annotated[float, typer.Option(help="Least time for each batch size.")] = 3.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Of ONNX Runtime on the CPU.")] = None,
@@ -59,6 +61,7 @@ def bench(
         rows = measure(
             model,
             provider=provider,  # type: ignore[arg-type]
+            provider_options=parse_provider_options(provider_option),
             batches=batch,
             seconds=seconds,
             threads=threads,

@@ -38,6 +38,7 @@ def bench(
     path: str | Path,
     *,
     provider: Provider | Literal["all"] = "cpu",
+    provider_options: Mapping[str, str] | None = None,
     batches: Sequence[int] = (1, 8),
     seconds: float = 3.0,
     threads: int | None = None,
@@ -52,6 +53,7 @@ def bench(
         path: the ONNX file.
         provider: see `Classifier`; or `all` that are installed, whose rows say in `facts["difference"]` how far an
             answer is from the CPU's at most, on clips that `export.synthetic.synthetic_clips` draws.
+        provider_options: of the provider, as ONNX Runtime names them; not with `all`.
         batches: batch sizes, each >= 1.
         seconds: least time for each, > 0.
         threads: of ONNX Runtime on the CPU.
@@ -66,9 +68,12 @@ def bench(
     """
     if not batches or min(batches) < 1 or not 0 < seconds < inf:
         raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0, but finite")
+    given = dict(provider_options or {})
+    if given and provider == "all":
+        raise ClipzooError(f"options of a provider ({', '.join(given)}) are one provider's: name it in place of 'all'")
     runners = {
         name: OnnxRuntimeRunner(
-            path=Path(path), provider=name, binding="host", options={}, threads=threads, verify=verify
+            path=Path(path), provider=name, binding="host", options=given, threads=threads, verify=verify
         )
         for name in (installed() if provider == "all" else [provider])
     }

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from export.cli_corpus import write_corpus
 from export.cli_timeline import write_timeline
 from export.metadata import Precision
-from export.session import Provider
+from export.session import Provider, parse_provider_options
 from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex, OnError
 from loaders.renamed import list_not_split, renamed
@@ -39,6 +39,13 @@ app = typer.Typer()
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read clips.")]
 Verify = Annotated[bool, typer.Option(help="Refuse an ONNX file that is not as it was written.")]
 ProviderOption = Annotated[Provider, typer.Option(help="Of ONNX Runtime; what is asked for is in use, or it fails.")]
+ProviderOptions = Annotated[
+    list[str],
+    typer.Option(
+        "--provider-option", metavar="NAME=VALUE",
+        help="Of the provider, as ONNX Runtime names it, such as cudnn_conv_algo_search=HEURISTIC; may be repeated.",
+    ),
+]  # fmt: skip
 
 
 @app.command(cls=renamed({"--part": "--split NAME", "--split": list_not_split}))
@@ -203,6 +210,7 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Video files, or folders of them.")],
     json_file: JsonFile = None,
     provider: ProviderOption = "cpu",
+    provider_option: ProviderOptions = [],  # noqa: B006  Typer copies it
     batch: Annotated[int, typer.Option(min=1)] = 8,
     workers: Workers = 2,
     window: Annotated[float | None, typer.Option(help="Seconds: one answer for each window of a long video.")] = None,
@@ -237,6 +245,9 @@ def predict(
 
     console = text_console()
     check_ray(ray, ray_workers)
+    session: dict[str, Any] = {
+        "provider": provider, "provider_options": parse_provider_options(provider_option), "verify": verify,
+    }  # fmt: skip
     if out:
         given = {
             "--json": json_file, "--timeline": timeline or None, "--window": window, "--stride": stride,
@@ -246,9 +257,8 @@ def predict(
             if value is not None:
                 raise ClipzooError(f"--out {out}: not with {name}")
         write_corpus(
-            model, files, out, console, ray=ray, ray_workers=ray_workers, provider=provider, batch_size=batch,
-            workers=workers, verify=verify,
-        )  # fmt: skip
+            model, files, out, console, ray=ray, ray_workers=ray_workers, batch_size=batch, workers=workers, **session
+        )
         return
     if ray:
         raise ClipzooError(f"--ray {ray}: needs --out FILE.parquet, where answers are written as they come")
@@ -260,8 +270,8 @@ def predict(
                 f"--json {json_file}: not with --timeline; --timeline FILE.json has windows and segments"
             )
         write_timeline(
-            model, files, timeline, console, provider=provider, verify=verify, window=window, hop=stride,
-            batch_size=batch, workers=workers, **thresholds,
+            model, files, timeline, console, session=session, window=window, hop=stride, batch_size=batch,
+            workers=workers, **thresholds,
         )  # fmt: skip
         return
     for name, value in thresholds.items():
@@ -269,7 +279,7 @@ def predict(
             raise ClipzooError(f"--{name} {value:g} needs --timeline FILE")
     if stride is not None and window is None:
         raise ClipzooError(f"--stride {stride:g} needs --window")
-    classifier = Classifier(model, provider=provider, verify=verify)
+    classifier = Classifier(model, max_batch=batch, **session)
     paths = index_files(files).paths
     if window is not None:
         found = classifier.predict_windows(

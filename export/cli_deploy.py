@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from export.cli import ProviderOption, Verify
+from export.cli import ProviderOption, ProviderOptions, Verify
+from export.session import parse_provider_options
 from export.triton import Kind
 from loaders.terminal import text_console
 
@@ -95,6 +96,7 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 30.0,
     queue: Annotated[int, typer.Option(help="Requests in hand, at most.")] = 64,
     provider: ProviderOption = "cpu",
+    provider_option: ProviderOptions = [],  # noqa: B006  Typer copies it
     verify: Verify = True,
 ) -> None:
     """Answer videos over HTTP: POST one to /predict. SIGTERM and Ctrl-C end it when what is in hand is answered."""
@@ -103,6 +105,6 @@ def serve(
     console = text_console()
     options = ServeOptions(
         root=root, batch=batch, workers=workers, max_bytes=max_bytes, max_seconds=max_seconds, timeout=timeout,
-        queue=queue, provider=provider, verify=verify,
+        queue=queue, provider=provider, provider_options=parse_provider_options(provider_option), verify=verify,
     )  # fmt: skip
     serve(model, options, host=host, port=port, ready=lambda at: console.print(f"{model} answers at {at}/predict"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from export.session import Provider
 from loaders.errors import ClipzooError
 
 
@@ -20,8 +19,7 @@ def write_timeline(
     out: Sequence[Path],
     console: Console,
     *,
-    provider: Provider,
-    verify: bool,
+    session: Mapping[str, Any],
     **options: Any,
 ) -> None:
     """Finds the segments of a video, prints them, and writes them to files.
@@ -31,8 +29,7 @@ def write_timeline(
         files: the video, and no other.
         out: files to write.
         console: where to print.
-        provider: of ONNX Runtime.
-        verify: whether the ONNX file must be as it was written.
+        session: how the file is opened: options of `export.Classifier`.
         options: of `export.predict_timeline`; None is its default.
 
     Raises:
@@ -47,7 +44,7 @@ def write_timeline(
     paths = index_files(list(files)).paths
     if len(paths) > 1:
         raise ClipzooError(f"--timeline {out[0]}: is of one video, and {len(paths)} are given; give them one by one")
-    classifier = Classifier(model, provider=provider, verify=verify)
+    classifier = Classifier(model, **session)
     given = {name: value for name, value in options.items() if value is not None}
     with console.status("reading the video") if console.is_terminal else nullcontext():
         found = predict_timeline(classifier, paths[0], **given)

@@ -66,6 +66,7 @@ class ClipWorker:
         path: the ONNX file.
         features: whether features are wanted, not answers.
         provider: of ONNX Runtime.
+        provider_options: of the provider; see `Classifier`.
         batch_size: clips that go through the network together.
         workers: threads that read clips.
         threads: of ONNX Runtime.
@@ -81,11 +82,13 @@ class ClipWorker:
         batch_size: int,
         workers: int,
         verify: bool,
+        provider_options: Mapping[str, str] | None = None,
         threads: int | None,
     ) -> None:
         self._classifier = Classifier(
-            path, provider=provider, threads=threads if PROVIDERS[provider] in ON_CPU else None, verify=verify
-        )
+            path, provider=provider, provider_options=provider_options, max_batch=batch_size, verify=verify,
+            threads=threads if PROVIDERS[provider] in ON_CPU else None,
+        )  # fmt: skip
         self._features, self._batch_size, self._workers = features, batch_size, workers
 
     def __call__(self, items: Sequence[_Item]) -> list[dict[str, Any]]:
@@ -129,6 +132,7 @@ def predict_corpus(
     batch_size: int = 8,
     workers: int = 2,
     provider: Provider = "cpu",
+    provider_options: Mapping[str, str] | None = None,
     verify: bool = True,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Corpus:
@@ -154,6 +158,7 @@ def predict_corpus(
         batch_size: clips that go through the network together.
         workers: threads that read clips, of each worker.
         provider: of ONNX Runtime; on GPUs each worker takes one.
+        provider_options: of the provider; see `Classifier`.
         verify: whether the file must be, byte for byte, what was exported.
         advance: called with the number of clips that are done, to show progress.
 
@@ -178,8 +183,8 @@ def predict_corpus(
     if not parts.is_done():
         before -= sum(map(len, parts.missing().values()))
         make = partial(
-            ClipWorker, str(Path(model).absolute()), features=False, provider=provider, batch_size=batch_size,
-            workers=workers, verify=verify,
+            ClipWorker, str(Path(model).absolute()), features=False, provider=provider,
+            provider_options=provider_options, batch_size=batch_size, workers=workers, verify=verify,
         )  # fmt: skip
         _fill(parts, index, make, provider=provider, ray=ray, ray_workers=ray_workers, advance=advance)
         parts.merge()

@@ -59,6 +59,7 @@ class ServeOptions:
             another is started.
         queue: requests in hand, >= 1; the disk holds no more uploads than that.
         provider: as `Classifier`.
+        provider_options: as `Classifier`.
         verify: as `Classifier`.
 
     Raises:
@@ -73,6 +74,7 @@ class ServeOptions:
     timeout: float = 30.0
     queue: int = 64
     provider: Provider = "cpu"
+    provider_options: Mapping[str, str] | None = None
     verify: bool = True
 
     def __post_init__(self) -> None:
@@ -325,8 +327,8 @@ def _open(model: Path, options: ServeOptions, *, threads: int | None = None) -> 
     """The file, after a batch of black clips: what is slow once (TensorRT builds its engine), no request waits for."""
     on_cpu = options.provider == "cpu"
     classifier = Classifier(
-        model, provider=options.provider, threads=threads if on_cpu else None, max_batch=options.batch,
-        verify=options.verify,
+        model, provider=options.provider, provider_options=options.provider_options, max_batch=options.batch,
+        threads=threads if on_cpu else None, verify=options.verify,
     )  # fmt: skip
     specs = classifier.specs.items()
     classifier.scores({name: np.zeros((options.batch, *spec.shape), np.uint8) for name, spec in specs})

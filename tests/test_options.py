@@ -7,11 +7,13 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 import clipzoo as front_door
+from export.session import open_session
 from loaders import ClipIndex, ClipzooError, Scan, index_folder
 from loaders.terminal import OnErrorChoice, drop_broken, parse_spec, text_console, write_json
 from tests.support.commands import clipzoo, invoke, refused
@@ -223,3 +225,23 @@ def test_fields_of_the_flow_have_one_name_everywhere() -> None:
     assert dotted == parse_spec("frames=3,size=16,modality=flow,method=farneback,bound=7")
     with pytest.raises(ClipzooError, match=r"FlowSpec has no field 'mthod'; did you mean method\?"):
         parse_spec("frames=3,size=16,modality=flow,flow.mthod=dis")
+
+
+def test_options_of_a_provider_reach_the_runtime(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, given = write_model(tmp_path / "model.onnx"), list[dict[str, str]]()
+    for command in (("bench", file), ("predict", file, motion.path(0))):
+        said = "'cudnn_conv_algo_search' must be NAME=VALUE"
+        refused(invoke(*command, "--provider-option", "cudnn_conv_algo_search"), said)
+    refused(invoke("bench", file, "--provider", "all", "--provider-option", "use_arena=0"), "name it in place of 'all'")
+
+    def noted(path: Path, *, provider_options: dict[str, str], **options: Any) -> Any:
+        given.append(provider_options)
+        return open_session(path, **options)
+
+    monkeypatch.setattr("export.runtime.open_session", noted)
+    options = ("--provider-option", "use_arena=0", "--provider-option", "a=b=c")
+    for command in (("predict", file, motion.path(0)), ("bench", file, "--seconds", 0.1, "--batch", 1)):
+        assert invoke(*command, *options).returncode == 0
+        assert given.pop() == {"use_arena": "0", "a": "b=c"} and not given
