@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from export.runtime import Classifier
     from export.scoring import score
     from export.segments import Segment
-    from export.serving import ServeOptions, serve
+    from export.serve_options import ServeOptions
+    from export.serving import serve
     from export.stream import Stream, StreamState
     from export.timeline import Timeline, predict_timeline
     from export.triton import TritonOptions, write_triton_model
@@ -57,7 +58,7 @@ __getattr__, __dir__ = lazily(
         "ParityError": "parity",
         "Prediction": "prediction",
         "Segment": "segments",
-        "ServeOptions": "serving",
+        "ServeOptions": "serve_options",
         "Stream": "stream",
         "StreamState": "stream",
         "Timeline": "timeline",

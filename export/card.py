@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from export.card_facts import REPO, CardFacts, onnx_name
 from export.checksum import read_props, verify
 from export.conversion_process import working_folder
 from export.folders import entries
@@ -24,8 +25,6 @@ from zoo.evaluation import Result
 from zoo.run import Run
 from zoo.run_scores import kept
 
-REPO = "USER/NAME"  # until it has a name
-_SUFFIXES = {"float32": "", "float16": "_fp16"}  # as the Hub's own libraries name the files of a folder `onnx`
 _PICTURES = ("curves.png", "confusion.png")
 
 
@@ -42,41 +41,6 @@ class HubFolder:
     files: tuple[str, ...]
     evaluation: tuple[str, ...]
     upload: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a card tells.
-
-    Attributes:
-        record: the `run.json` of the run.
-        models: precision -> metadata of the file; float32 is the first.
-        sizes: precision -> bytes of the file.
-        result: the figures, and the split whose clips they are of; None: not measured.
-        pictures: names of the pictures that are there.
-        repo: owner and name on the Hub.
-        dataset: name of the clips.
-        license: of the model, as the Hub names it; None: not said.
-    """
-
-    record: Mapping[str, Any]
-    models: Mapping[str, Metadata]
-    sizes: Mapping[str, int]
-    result: tuple[Result, Split] | None
-    pictures: tuple[str, ...]
-    repo: str
-    dataset: str
-    license: str | None
-
-    @property
-    def metadata(self) -> Metadata:
-        """Of the float32 file."""
-        return self.models["float32"]
-
-    @property
-    def title(self) -> str:
-        """The model's name on the Hub, or else its own."""
-        return self.metadata.model if self.repo == REPO else self.repo.partition("/")[2]
 
 
 def write_card(
@@ -135,7 +99,7 @@ def write_card(
 
             files[owner.confusion.name] = made / "confusion.png"
             draw_result(result[0], files[owner.confusion.name])
-        facts = Facts(
+        facts = CardFacts(
             record=record,
             models=metadata,
             sizes={precision: path.stat().st_size for precision, path in models.items()},
@@ -161,11 +125,6 @@ def write_card(
         evaluation=tuple(result[0].lines()) if result else (),
         upload=f"hf upload {repo} {shlex.quote(str(out))}",
     )
-
-
-def onnx_name(precision: str) -> str:
-    """Where the file of a precision lies in the folder."""
-    return f"onnx/model{_SUFFIXES.get(precision, f'_{precision}')}.onnx"
 
 
 def _exported(run: Run, record: Mapping[str, Any]) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from export import reference
-from export.card import Facts, onnx_name
+from export.card_facts import CardFacts, onnx_name
 from loaders.errors import ClipzooError
 from loaders.printable import printable_name
 from loaders.split import Split
@@ -33,7 +33,7 @@ _SEEN: dict[Split, str] = {
 _WEIGHTS = ("weights", "author", "license", "data", "package")
 
 
-def config(facts: Facts) -> str:
+def config(facts: CardFacts) -> str:
     """`config.json`: labels as the libraries of the Hub have them, and the input contract."""
     metadata = facts.metadata
     width = len(metadata.labels)
@@ -56,14 +56,14 @@ def config(facts: Facts) -> str:
     return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
 
-def card_page(facts: Facts) -> str:
+def card_page(facts: CardFacts) -> str:
     """`README.md`: YAML that the Hub reads, and what people read."""
     sections = (_head, _figures, _use, _without, _training, _weights)
     text = "\n".join(line for section in sections for line in (*section(facts), ""))
     return str(ModelCard(f"---\n{_front_matter(facts).to_yaml()}\n---\n\n{text}"))
 
 
-def _front_matter(facts: Facts) -> ModelCardData:
+def _front_matter(facts: CardFacts) -> ModelCardData:
     results = None
     if facts.result is not None:
         result, split = facts.result
@@ -109,7 +109,7 @@ def _interval(interval: tuple[float, float]) -> str:
     return f"95 % interval {interval[0]:.1%} to {interval[1]:.1%}"
 
 
-def _head(facts: Facts) -> list[str]:
+def _head(facts: CardFacts) -> list[str]:
     metadata, kind = facts.metadata, facts.metadata.kind
     summary = ""
     with suppress(ClipzooError):  # a model that is not of the zoo
@@ -135,7 +135,7 @@ def _head(facts: Facts) -> list[str]:
     ]
 
 
-def _figures(facts: Facts) -> list[str]:
+def _figures(facts: CardFacts) -> list[str]:
     lines = ["## Figures", ""]
     if facts.result is None:
         lines.append("This model was not measured on test clips.")
@@ -164,7 +164,7 @@ def _figures(facts: Facts) -> list[str]:
     return lines
 
 
-def _use(facts: Facts) -> list[str]:
+def _use(facts: CardFacts) -> list[str]:
     kind = facts.metadata.kind
     shown = "answer.label, answer.probability" if kind.classes else "answer.values"
     return [
@@ -187,7 +187,7 @@ def _use(facts: Facts) -> list[str]:
     ]
 
 
-def _without(facts: Facts) -> list[str]:
+def _without(facts: CardFacts) -> list[str]:
     metadata = facts.metadata
     lines = ["## Use without clipzoo", ""]
     strange = [name for name, spec in metadata.specs.items() if spec.modality != "rgb"]
@@ -219,7 +219,7 @@ def _without(facts: Facts) -> list[str]:
     ]
 
 
-def _training(facts: Facts) -> list[str]:
+def _training(facts: CardFacts) -> list[str]:
     record, versions = facts.record, facts.record.get("versions", {})
     rows = [("clips", _text(facts.dataset))]
     if isinstance(record.get("clips"), dict):
@@ -235,7 +235,7 @@ def _training(facts: Facts) -> list[str]:
     return lines
 
 
-def _weights(facts: Facts) -> list[str]:
+def _weights(facts: CardFacts) -> list[str]:
     stated = f"`{facts.license}`" if facts.license else "none is stated"
     lines = ["## Licenses", "", f"License of this model: {stated}."]
     origins = facts.metadata.origins

@@ -100,7 +100,8 @@ def serve(
     verify: Verify = True,
 ) -> None:
     """Answer videos over HTTP: POST one to /predict. SIGTERM and Ctrl-C end it when what is in hand is answered."""
-    from export.serving import ServeOptions, serve
+    from export.serve_options import ServeOptions
+    from export.serving import serve
 
     console = text_console()
     options = ServeOptions(

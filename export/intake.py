@@ -16,12 +16,12 @@ from uuid import uuid4
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from export.serve_options import ServeOptions
 from loaders.printable import printable_name
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from export.serving import ServeOptions
 
 PREDICT = "/predict"
 _JSON_BYTES = 2**14

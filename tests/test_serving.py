@@ -339,7 +339,8 @@ def test_a_batch_that_hangs_ends_its_worker() -> None:
     code = """
 import time
 from pathlib import Path
-from export.serving import ClipAPI, ServeOptions
+from export.serve_options import ServeOptions
+from export.serving import ClipAPI
 api = ClipAPI(Path("m.onnx"), Path("."), ServeOptions(timeout=0.2))
 api._answers = lambda jobs: time.sleep(600)
 api.predict([])
