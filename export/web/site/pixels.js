@@ -53,7 +53,9 @@ export function resize(image, tall, broad, interpolation) {
   const grows = tall > height || broad > width, halved = width === 2 * broad && height === 2 * tall;
   const method = interpolation === "area" && grows ? "grown" : interpolation === "linear" && halved ? "area" : interpolation;
   const fixed = method === "linear" || method === "grown"; // OpenCV computes them in whole numbers, and cuts them off
-  const across = taps(width, broad, method), down = taps(height, tall, method);
+  const even = method === "area" && width % broad === 0 && height % tall === 0; // there it sums whole pixels, then divides
+  const across = taps(width, broad, even ? "sum" : method), down = taps(height, tall, even ? "sum" : method);
+  const part = even ? Math.fround((tall * broad) / (height * width)) : 1;
   const out = new Uint8Array(tall * broad * channels), row = new Float32Array(broad * channels);
   const lines = new Map(); // rows of the source, resized across
   for (let y = 0; y < tall; y++) {
@@ -68,7 +70,7 @@ export function resize(image, tall, broad, interpolation) {
     });
     const to = y * row.length;
     if (fixed) for (let i = 0; i < row.length; i++) out[to + i] = (row[i] + 2) >> 2;
-    else for (let i = 0; i < row.length; i++) out[to + i] = byte(row[i], halved && method === "area");
+    else for (let i = 0; i < row.length; i++) out[to + i] = byte(Math.fround(row[i] * part), halved && even);
   }
   return { height: tall, width: broad, channels, data: out };
 }
@@ -91,6 +93,7 @@ function taps(length, target, method) {
   const scale = length / target, inside = (place) => Math.min(Math.max(place, 0), length - 1);
   return Array.from({ length: target }, (_, n) => {
     if (method === "area") return covered(n * scale, Math.min((n + 1) * scale, length));
+    if (method === "sum") return { from: Array.from({ length: scale }, (_, k) => n * scale + k), weights: Array(scale).fill(1) };
     if (method === "nearest") return { from: [inside(Math.floor(n * scale))], weights: [1] };
     const place = (n + 0.5) * scale - 0.5;
     let first = Math.floor(place), part = place - first;

@@ -152,5 +152,5 @@ export function rateOf(times) {
   if (!step) return 30;
   const rate = Math.min(240, Math.round(length / step) / length); // Matroska rounds times to milliseconds
   const usual = RATES.reduce((best, each) => (Math.abs(each - rate) < Math.abs(best - rate) ? each : best));
-  return Math.abs(usual - rate) < 0.01 * rate ? usual : rate;
+  return Math.abs(usual - rate) < 0.005 * rate ? usual : rate;
 }
