@@ -21,9 +21,15 @@ async function start() {
   const provider = new URLSearchParams(location.search).get("provider");
   model = await loadModel(contract, { progress: (part) => (at.loading.value = part), provider });
   at.loading.hidden = true;
-  at.status.textContent = "The model is ready.";
-  showFacts(at.facts, [["computed on", model.where]]);
+  idle();
   at.file.disabled = at.camera.disabled = false;
+}
+
+/** What stands there before there is an answer. */
+function idle() {
+  const { labels } = contract, some = labels.slice(0, 8).join(", ");
+  at.status.textContent = `Ready. It knows ${labels.length} labels: ${some}${labels.length > 8 ? " …" : "."}`;
+  showFacts(at.facts, [["computed on", model.where]]);
 }
 
 function say(error) {
@@ -63,6 +69,15 @@ async function answer(clip, extra = []) {
 
 async function showVideo(file) {
   const mine = begin();
+  document.body.ariaBusy = "true";
+  try {
+    await answerVideo(file, mine);
+  } finally {
+    if (mine === work) document.body.ariaBusy = "false";
+  }
+}
+
+async function answerVideo(file, mine) {
   at.video.src = URL.createObjectURL(file);
   at.video.controls = true;
   at.status.textContent = "The video is read.";
@@ -99,7 +114,7 @@ async function showCamera() {
     begin();
     at.video.hidden = true;
     at.drop.hidden = false;
-    at.status.textContent = "The model is ready.";
+    idle();
     return;
   }
   const mine = begin();

@@ -71,7 +71,7 @@ export function showFacts(list, facts) {
 export function showOrigins(footer, contract) {
   const [spec] = Object.values(contract.specs);
   const size = `${spec.frames} frames of ${spec.width}×${spec.height}`;
-  element("p", footer, `Model ${contract.model}: ${contract.labels.length} labels, clips of ${size}.`);
+  element("p", footer, `Model ${contract.model}, ${contract.precision}: clips of ${size}.`);
   for (const { weights, author, license, data } of contract.origins) {
     const facts = [weights && `Weights: ${weights}`, author && `by ${author}`, data && `trained on ${data}`, license].filter(Boolean);
     element("p", footer, facts.join(", ") + ".");

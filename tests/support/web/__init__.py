@@ -95,7 +95,10 @@ def in_browser(
         pytest.skip("pages are tested in Chromium, which is not installed")
     own = {name: HERE / name for name in ("check.html", "check.js")}
     task = json.dumps({"jobs": list(jobs), "provider": provider}).encode()
-    with _serving(page, {**own, **files, "jobs.json": task}) as (address, answers), tempfile.TemporaryDirectory() as home:
+    with (
+        _serving(page, {**own, **files, "jobs.json": task}) as (address, answers),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,  # what the browser leaves may still be written
+    ):
         browser = subprocess.Popen(
             [CHROMIUM, *FLAGS, f"--user-data-dir={home}", f"{address}/check.html"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
