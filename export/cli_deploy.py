@@ -1,4 +1,4 @@
-"""`clipzoo card`, `triton`, `serve` and `web`: a model where others find it, and where a server or a browser runs it."""
+"""`clipzoo card`, `triton`, `serve`, `web`: a model where others find it, and where a server or a browser runs it."""
 
 from __future__ import annotations
 

@@ -56,6 +56,8 @@ clipzoo evaluate "$fixtures/old.onnx" clips > /dev/null
 refused "clipzoo[train]" clipzoo evaluate "$fixtures/old.onnx" clips --picture confusion.png
 refused "clipzoo[serve]" clipzoo serve "$fixtures/old.onnx"
 clipzoo triton "$fixtures/old.onnx" models > /dev/null
+mkdir ort && touch ort/ort.webgpu.bundle.min.mjs ort/ort-wasm-simd-threaded.asyncify.wasm ort/ort.wasm.bundle.min.mjs ort/ort-wasm-simd-threaded.wasm
+clipzoo web "$fixtures/old.onnx" page --runtime-web ort > /dev/null && test -s page/index.html -a -s page/pixels.js -a -s page/runtime/LICENSE
 "$uv" pip install --quiet --python runtime/bin/python "tritonclient[grpc]"  # what Triton's own clients read it with
 python -c '
 from google.protobuf import text_format

@@ -21,12 +21,13 @@ from loaders import ClipIndex, ClipSpec, ClipzooError, read_clip
 from loaders.sampling import sample, windows
 from tests.support.commands import invoke, refused
 from tests.support.h264 import write_h264
-from tests.support.onnx_files import LABELS, SPEC, write_model
+from tests.support.onnx_files import SPEC, write_model
 from tests.support.web import SITE, fake_runtime, in_node
 
 SIZES = (
     ((240, 320), (112, 112)), ((224, 224), (112, 112)), ((336, 224), (112, 112)), ((113, 131), (112, 112)),
-    ((57, 43), (20, 31)), ((40, 50), (64, 80)), ((100, 300), (150, 150)), ((128, 64), (32, 64)), ((256, 454), (224, 397)),
+    ((57, 43), (20, 31)), ((40, 50), (64, 80)), ((100, 300), (150, 150)), ((128, 64), (32, 64)),
+    ((256, 454), (224, 397)),
 )  # fmt: skip
 
 
@@ -43,7 +44,9 @@ def array(found: Any, height: int | None = None, width: int | None = None) -> np
 
 def loads(file: Path) -> str:
     """What a file of the page loads, as far as its text says so."""
-    return " ".join(re.findall(r"""(?:src|href)="[^"]*"|url\([^)]*\)|fetch\([^)]*\)|import[ (][^;]*""", file.read_text()))
+    return " ".join(
+        re.findall(r"""(?:src|href)="[^"]*"|url\([^)]*\)|fetch\([^)]*\)|import[ (][^;]*""", file.read_text())
+    )
 
 
 def test_frames_are_sampled_as_python_samples_them() -> None:
@@ -56,9 +59,13 @@ def test_frames_are_sampled_as_python_samples_them() -> None:
             ("spread", "repeat_last", "wrap", "error"),
         )
     ]
-    specs += [ClipSpec(frames=4, height=8, width=8, modality="grouped", pairs="sampled", short=s) for s in ("wrap", "error")]
+    specs += [
+        ClipSpec(frames=4, height=8, width=8, modality="grouped", pairs="sampled", short=s) for s in ("wrap", "error")
+    ]
     cases = [(count, spec, fps) for count in (*range(1, 25), 29, 30, 250) for spec in specs for fps in (25.0,)]
-    cases += [(250, ClipSpec(frames=4, height=8, width=8, sampling="dense", interval=1.0), fps) for fps in (2.5, 3.5, 29.97)]
+    cases += [
+        (250, ClipSpec(frames=4, height=8, width=8, sampling="dense", interval=1.0), fps) for fps in (2.5, 3.5, 29.97)
+    ]
     found = in_node(("sampling", "sample", (count, spec.to_dict(), fps)) for count, spec, fps in cases)
     refusals = 0
     for (count, spec, fps), steps in zip(cases, found, strict=True):
@@ -73,7 +80,9 @@ def test_frames_are_sampled_as_python_samples_them() -> None:
 
 
 def test_windows_and_what_they_say_together_are_as_in_a_timeline() -> None:
-    cases = [(count, length, stride) for count in (1, 5, 50, 250, 251) for length in (1, 50, 64) for stride in (1, 25, 32)]
+    cases = [
+        (count, length, stride) for count in (1, 5, 50, 250, 251) for length in (1, 50, 64) for stride in (1, 25, 32)
+    ]
     spans = windows(251, 50, 25)
     answers = np.random.default_rng(0).random((len(spans), 3), np.float32)
     calls = [("sampling", "windows", case) for case in cases]
@@ -111,7 +120,8 @@ def test_clips_are_those_of_read_clip(motion: ClipIndex) -> None:
     steps = in_node(("sampling", "sample", (count, spec.to_dict(), 25)) for spec in specs)
     held = [{"$map": list(enumerate(prepared[n * count : (n + 1) * count]))} for n in range(len(specs))]
     clips = in_node(
-        ("pixels", "assemble", (taken, kept, spec.to_dict())) for taken, kept, spec in zip(steps, held, specs, strict=True)
+        ("pixels", "assemble", (taken, kept, spec.to_dict()))
+        for taken, kept, spec in zip(steps, held, specs, strict=True)
     )
     for spec, clip in zip(specs, clips, strict=True):
         expected = read_clip(path, spec)
@@ -166,8 +176,8 @@ def test_the_table_of_an_mp4_file_is_that_of_its_packets(tmp_path: Path) -> None
     assert [sample["size"] for sample in table["samples"]] == [packet.size for packet in packets]
     assert [sample["key"] for sample in table["samples"]] == [packet.is_keyframe for packet in packets]
     data = path.read_bytes()
-    for sample, packet in zip(table["samples"], packets, strict=True):
-        assert data[sample["offset"] : sample["offset"] + sample["size"]] == bytes(packet)
+    for each, packet in zip(table["samples"], packets, strict=True):
+        assert data[each["offset"] : each["offset"] + each["size"]] == bytes(packet)
     times = sorted(sample["time"] / 1e6 for sample in table["samples"] if sample["shown"])
     np.testing.assert_allclose(times, np.array(shown) - shown[0], atol=2e-6)
     assert len(other["samples"]) == 3 and other["fps"] == 25
@@ -188,7 +198,10 @@ def test_frames_are_turned_and_rates_found() -> None:
 
 
 def test_the_folder_has_all_that_the_page_needs(tmp_path: Path) -> None:
-    model, out = write_model(tmp_path / "levels.onnx", sealed=True, labels=("größer", "<b>")), tmp_path / "deep" / "page"
+    model, out = (
+        write_model(tmp_path / "levels.onnx", sealed=True, labels=("größer", "<b>")),
+        tmp_path / "deep" / "page",
+    )
     runtime = fake_runtime(tmp_path / "ort")
     done = invoke("web", model, out, "--runtime-web", runtime, "--title", "Bright?")
     assert done.returncode == 0 and str(out) in done.stdout, done.stderr
@@ -232,7 +245,9 @@ def test_a_page_is_replaced_only_when_asked_and_nothing_else_ever(tmp_path: Path
 
 def test_mistakes_are_said_and_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, out, runtime = write_model(tmp_path / "m.onnx"), tmp_path / "page", fake_runtime(tmp_path / "ort")
-    refused(invoke("web", write_model(tmp_path / "s.onnx", metadata=False), out), "s.onnx", "without clipzoo's metadata")
+    refused(
+        invoke("web", write_model(tmp_path / "s.onnx", metadata=False), out), "s.onnx", "without clipzoo's metadata"
+    )
     refused(invoke("web", tmp_path / "none.onnx", out), "no such file")
     lacking = fake_runtime(tmp_path / "few", lacking=FILES[1:3])
     refused(invoke("web", model, out, "--runtime-web", lacking), f"few/dist: lacks {FILES[1]}, {FILES[2]}")
@@ -251,4 +266,3 @@ def test_mistakes_are_said_and_write_nothing(tmp_path: Path, monkeypatch: pytest
     npm.write_text('#!/bin/sh\necho another > "$4/onnxruntime-web.tgz"\n')
     refused(invoke("web", model, out), "is not the one that clipzoo knows")
     assert not out.exists() and not list(tmp_path.glob(".page*"))
-    assert LABELS == Classifier(model).labels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from importlib.resources import as_file, files
@@ -58,7 +57,7 @@ def write_web_page(
     for name, spec in classifier.specs.items():
         if spec.modality not in MODALITIES:
             raise ClipzooError(
-                f"{model}: its input {name!r} takes {spec.modality}, which the page does not compute; it takes models of "
+                f"{model}: its input {name!r} takes {spec.modality}, which no page computes; it can be "
                 f"{', '.join(MODALITIES)}"
             )
     _require_free(out, overwrite=overwrite)
@@ -136,6 +135,6 @@ def _rename(made: Path, out: Path) -> None:
         made.rename(out)
     except OSError:
         if old.exists():
-            os.replace(old, out)
+            old.replace(out)
         raise
     shutil.rmtree(old, ignore_errors=True)

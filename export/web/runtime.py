@@ -33,11 +33,11 @@ def copy_runtime(source: Path, out: Path) -> None:
         ClipzooError: no such folder, or files are not in it.
     """
     if not source.is_dir():
-        raise ClipzooError(f"{source}: is no folder; give that of an unpacked onnxruntime-web {VERSION} (--runtime-web)")
+        raise ClipzooError(f"{source}: is no folder; give that of an unpacked onnxruntime-web (--runtime-web)")
     dist = source / "dist" if (source / "dist").is_dir() else source
     lacking = [name for name in FILES if not (dist / name).is_file()]
     if lacking:
-        raise ClipzooError(f"{dist}: lacks {', '.join(lacking)}, which onnxruntime-web {VERSION} has; give its folder dist")
+        raise ClipzooError(f"{dist}: lacks {', '.join(lacking)}, which onnxruntime-web {VERSION} has")
     for name in FILES:
         shutil.copyfile(dist / name, out / name)
     own = next((folder / LICENSE for folder in (source, dist, dist.parent) if (folder / LICENSE).is_file()), None)
@@ -78,7 +78,7 @@ def fetch_runtime(folder: Path) -> Path:
     with archives[0].open("rb") as archive:
         digest = base64.b64encode(hashlib.file_digest(archive, "sha512").digest()).decode()
     if f"sha512-{digest}" != INTEGRITY:
-        raise ClipzooError(f"npm's {package} is not the one that clipzoo knows, by its SHA-512; set npm's registry right")
+        raise ClipzooError(f"npm's {package} is not the one that clipzoo knows, by its SHA-512")
     with tarfile.open(archives[0]) as tar:
         tar.extractall(folder, filter="data")
     return folder / "package"

@@ -1,5 +1,11 @@
 // The model: ONNX Runtime on the GPU where the browser has WebGPU and computes right with it, else on the processor.
 
+const PATIENCE = 60; // seconds; a driver that hangs does so for ever
+
+const within = (seconds, work) => Promise.race([
+  work, new Promise((_, fail) => setTimeout(() => fail(new Error(`no answer in ${seconds} s`)), 1000 * seconds)),
+]);
+
 /** Loads the model of a contract. `progress` is told the part of its bytes that came, 0 to 1.
  *
  * @returns {run(clip), where}: run gives {answer: numbers in the order of the labels, ms}.
@@ -10,7 +16,7 @@ export async function loadModel(contract, { progress = () => {}, provider = null
     try {
       const ort = await import("./runtime/ort.webgpu.bundle.min.mjs");
       const model = await open(ort, bytes, contract, "webgpu");
-      const { answer } = await model.run(checkClip(contract.specs)); // shaders are compiled meanwhile
+      const { answer } = await within(PATIENCE, model.run(checkClip(contract.specs))); // shaders are compiled meanwhile
       const off = Math.max(...answer.map((value, n) => Math.abs(value - contract.check[n])));
       const scale = contract.task === "regression" ? Math.max(1, ...contract.check.map(Math.abs)) : 1;
       if (off <= 0.02 * scale) return { ...model, where: "GPU (WebGPU)" };

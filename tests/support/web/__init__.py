@@ -34,7 +34,7 @@ Call = tuple[str, str, Sequence[Any]]  # module, function, arguments
 
 
 def in_node(calls: Iterable[Call]) -> list[Any]:
-    """Calls functions of the page's modules. Bytes go there as Uint8Array, {"$blob": bytes} as Blob, {"$map": pairs} as Map.
+    """Calls functions of the page's modules. Bytes go there as Uint8Array, `$blob` as Blob, `$map` as Map.
 
     Returns:
         Their values; an Exception with its message where one threw.
