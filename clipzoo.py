@@ -34,6 +34,7 @@ COMMANDS = {
     "card": "export.cli_deploy",
     "triton": "export.cli_deploy",
     "serve": "export.cli_deploy",
+    "web": "export.cli_deploy",
     "bench": "benchmarks.cli",
     "explain": "zoo.cli_explain",
     "report": "benchmarks.cli",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from export.timeline import Timeline, predict_timeline
     from export.triton import TritonOptions, write_triton_model
     from export.watching import Watched, watch
+    from export.web import write_web_page
 
 __all__ = [
     "Classifier",
@@ -46,6 +47,7 @@ __all__ = [
     "watch",
     "write_card",
     "write_triton_model",
+    "write_web_page",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -74,5 +76,6 @@ __getattr__, __dir__ = lazily(
         "watch": "watching",
         "write_card": "card",
         "write_triton_model": "triton",
+        "write_web_page": "web",
     },
 )

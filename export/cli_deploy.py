@@ -1,4 +1,4 @@
-"""`clipzoo card`, `clipzoo triton` and `clipzoo serve`: a model where others find it, and where a server runs it."""
+"""`clipzoo card`, `triton`, `serve`, `web`: a model where others find it, and where a server or a browser runs it."""
 
 from __future__ import annotations
 
@@ -109,3 +109,23 @@ def serve(
         queue=queue, provider=provider, provider_options=parse_provider_options(provider_option), verify=verify,
     )  # fmt: skip
     serve(model, options, host=host, port=port, ready=lambda at: console.print(f"{model} answers at {at}/predict"))
+
+
+@app.command()
+def web(
+    model: Annotated[Path, typer.Argument(help="The .onnx file.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    runtime_web: Annotated[
+        Path | None, typer.Option(help="Folder of an unpacked onnxruntime-web; `npm pack` gets it if left out.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page; the model's name if left out.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a page that is there.")] = False,
+    verify: Verify = True,
+) -> None:
+    """Make a static page that runs an ONNX file in the browser, on videos and on the camera."""
+    from export.web import write_web_page
+
+    console = text_console()
+    with console.status("writing") if console.is_terminal else nullcontext():
+        made = write_web_page(model, out, runtime=runtime_web, title=title, overwrite=overwrite, verify=verify)
+    console.print(f"wrote {made}; any web server can serve it: python -m http.server --directory {made}")

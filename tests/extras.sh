@@ -58,6 +58,8 @@ refused "clipzoo[serve]" clipzoo serve "$fixtures/old.onnx"
 refused "clipzoo[parquet]" clipzoo predict "$fixtures/old.onnx" clips --out answers.parquet
 refused "clipzoo[ray]" clipzoo cache clips --spec frames=2,size=16 --out cache --ray local
 clipzoo triton "$fixtures/old.onnx" models > /dev/null
+mkdir ort && touch ort/ort.webgpu.bundle.min.mjs ort/ort-wasm-simd-threaded.asyncify.wasm ort/ort.wasm.bundle.min.mjs ort/ort-wasm-simd-threaded.wasm
+clipzoo web "$fixtures/old.onnx" page --runtime-web ort > /dev/null && test -s page/index.html -a -s page/pixels.js -a -s page/runtime/LICENSE
 "$uv" pip install --quiet --python runtime/bin/python "tritonclient[grpc]"  # what Triton's own clients read it with
 python -c '
 from google.protobuf import text_format
