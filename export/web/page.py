@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from export.apart import working_folder
+from export.conversion_process import working_folder
 from export.folders import entries
 from export.runtime import Classifier
 from export.web.runtime import copy_runtime, fetch_runtime
