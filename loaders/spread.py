@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 import socket
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -176,30 +179,39 @@ def _cluster(address: str, workers: int | None, *, gpu: bool) -> Iterator[_Clust
     cpus = max(1, cores() // count) if address == "local" else 1
     began = not ray.is_initialized()
     # Paths of sockets have 107 letters at most, which a temporary folder of one's own may be too long for.
-    with tempfile.TemporaryDirectory(
-        prefix="ray-", dir="/tmp" if os.name == "posix" else None, ignore_cleanup_errors=True
-    ) as folder:
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.name == "posix" else None)
+    try:
         if began:
             local = {
                 "num_cpus": count * cpus, "include_dashboard": False, "object_store_memory": _STORE_BYTES,
                 "_temp_dir": folder,
             }  # fmt: skip
             _connect(ray, address, **(local if address == "local" else {}))
-        try:
-            room = ray.cluster_resources()
-            there = int(room.get("GPU", 0) if gpu else room.get("CPU", 0))
-            what = "GPU" if gpu else "processor"
-            if there < (workers or 1):
-                raise ClipzooError(
-                    f"--ray {address}: has {there} {what}s, and each of {workers or 1} workers takes one; give fewer "
-                    "--ray-workers"
-                )
-            if address != "local" or gpu:
-                count = workers or there
-            yield _Cluster(address=address, workers=count, resources={"num_cpus": cpus, "num_gpus": int(gpu)})
-        finally:
-            if began:
-                ray.shutdown()
+        room = ray.cluster_resources()
+        there = int(room.get("GPU", 0) if gpu else room.get("CPU", 0))
+        what = "GPU" if gpu else "processor"
+        if there < (workers or 1):
+            raise ClipzooError(
+                f"--ray {address}: has {there} {what}s, and each of {workers or 1} workers takes one; give fewer "
+                "--ray-workers"
+            )
+        if address != "local" or gpu:
+            count = workers or there
+        yield _Cluster(address=address, workers=count, resources={"num_cpus": cpus, "num_gpus": int(gpu)})
+    finally:
+        if began:
+            ray.shutdown()
+        _delete(folder)
+
+
+def _delete(folder: str) -> None:
+    """Its processes end a little after Ray says that they have, and write until then."""
+    end = time.monotonic() + _SECONDS
+    while Path(folder).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() > end:
+            return
+        time.sleep(0.1)
 
 
 def require_ray(address: str) -> None:

@@ -168,13 +168,14 @@ def test_a_cache_filled_for_training_serves_validation_and_test(motion: ClipInde
     done = invoke("cache", motion.root, "--spec", spec, "--out", tmp_path / "c", "--train")
     assert done.returncode == 0, done.stderr
     cache = DiskCache(tmp_path / "c")
-    before = set(cache.folder.glob("??/*.clip"))
+    before = set(cache.folder.glob("??/*.npy"))
+    assert before
     wanted = SPEC.replace(sampling="dense", stride=2)
     for split in ("train", "validation", "test"):
         read_clip(motion.path(3), wanted, split=split, rng=np.random.default_rng(0), cache=cache)  # type: ignore[arg-type]
     odd = motion.root / ".." / motion.root.name / motion[3].file
     read_clip(odd, wanted, cache=cache)
-    assert set(cache.folder.glob("??/*.clip")) == before
+    assert set(cache.folder.glob("??/*.npy")) == before
     refused(
         invoke("cache", motion.root, "--spec", spec + ",modality=diff,pairs=sampled", "--out", tmp_path, "--train"),
         "every pair",

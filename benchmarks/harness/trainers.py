@@ -148,7 +148,9 @@ class TrainingRunner(Runner):
             callbacks=[self._clock],
         )
         self._epochs += 1
-        return self._clock.seconds(skip=1) / (self.steps - 1)
+        seconds = self._clock.seconds(skip=1)
+        # Keras tells of steps from threads: of so few on a busy machine it may tell all at once.
+        return seconds / (self.steps - 1) if seconds > 0 else self._clock.seconds() / self.steps
 
     def _dataset(self, batch: int) -> Any:
         from zoo.contract import specs
