@@ -130,6 +130,7 @@ def learn(
         scores = score(classifier, used.only("test"), workers=cores())
         seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate() if training else None
     result: Any = scores.evaluate()
+    groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
     right = scores.probabilities.argmax(axis=1) == scores.targets
     judged = {"validation_top1": record["best"].get("val_accuracy"), "training_top1": seen.top1 if seen else None}
     return {
@@ -139,7 +140,8 @@ def learn(
         "training_clips": record["clips"]["train"], **{n: share for n, share in judged.items() if share is not None},
         "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
-        "files": list(scores.files), "labels": list(result.labels), "confusion": result.confusion,
+        "files": list(scores.files), "groups": [groups[file] for file in scores.files], "labels": list(result.labels),
+        "confusion": result.confusion,
     }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "start_up": partial(per_machine, "inference", tables.start_up),
     "devices": partial(together, "devices", accuracy_tables.devices),
     "real": partial(together, "real", accuracy_tables.real),
+    "pairs": partial(together, "real", accuracy_tables.pairs),
     "motion": partial(together, "two_stream", accuracy_tables.motion),
     "ablation": partial(together, "two_stream", accuracy_tables.ablation),
     "fights": partial(together, "two_stream", accuracy_tables.fights),

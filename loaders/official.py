@@ -78,10 +78,16 @@ def index_hmdb51(
             if use not in ("0", "1", "2"):
                 raise ClipzooError(f"{list_file}: {line!r} does not end in 0, 1 or 2")
             if use != "0":  # 0: in neither
-                source = name.partition(f"_{label}_")[0]
-                clips.append(Clip(f"{label}/{name.strip()}", label, "train" if use == "1" else "test", source))
+                file = f"{label}/{name.strip()}"
+                clips.append(Clip(file, label, "train" if use == "1" else "test", film(file)))
     labels = [file.name.removesuffix(end) for file in files]
     return _chosen(existing_folder(videos), clips, labels, classes, only_present=only_present)
+
+
+def film(file: str) -> str:
+    """The film that a clip of HMDB51, `ACTION/NAME`, was cut from, as its name has it."""
+    label, _, name = file.rpartition("/")
+    return name.partition(f"_{label}_")[0]
 
 
 def _chosen(

@@ -45,6 +45,31 @@ def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
     assert accuracy_tables.shares("ucf", rows) == {} and list(accuracy_tables.real([])) == [heads]
 
 
+def test_trainings_are_compared_on_the_same_clips_film_by_film() -> None:
+    files = [f"golf/film{number // 5}_golf_{number}.avi" for number in range(100)]
+
+    def answered(model: str, right: str, **settings: str) -> Row:
+        row = trained(model=model, clips="hmdb21", **settings)
+        return replace(row, facts={**row.facts, "files": files, "right": right})
+
+    rows = [
+        answered("i3d", "1" * 75 + "0" * 25), answered("gru", "10" * 50), answered("gru", "01" * 50, seed="1"),
+        answered("lstm", "10100" * 20), trained(model="old", clips="hmdb21"),
+    ]  # fmt: skip
+    heads, *lines = accuracy_tables.pairs(rows)
+    assert [line[:4] for line in lines] == [
+        ("hmdb21", "i3d", "lstm", "35.0 points"), ("hmdb21", "i3d", "gru", "25.0 points"),
+        ("hmdb21", "gru", "lstm", "10.0 points"),
+    ]  # fmt: skip
+    assert all(len(line) == len(heads) for line in lines) and lines[2][5] == "< 0.001"  # in every film alike
+    low, high = (float(bound) for bound in lines[1][4].split(" to "))
+    assert 0 < low < 25 < high < 50  # whole films are right, or wrong
+    grouped = answered("gru", "01" * 50, seed="1")
+    apart = [rows[0], replace(grouped, facts={**grouped.facts, "groups": files})]
+    ((*_, interval, _),) = list(accuracy_tables.pairs(apart))[1:]
+    assert float(interval.split(" to ")[0]) > low  # of clips that have nothing to do with one another
+
+
 def test_every_training_is_kept_whatever_is_measured_later(tmp_path: Path) -> None:
     """They take turns with none: no file is of all that belongs together."""
     for name, rows in (("1", [trained(), trained(seed="1")]), ("2", [trained(seed="2"), trained(top1=0.5)])):

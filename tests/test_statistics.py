@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.compare import compare
 from benchmarks.harness.records import Results
-from benchmarks.harness.statistics import median_interval, unpaired_ratio
+from benchmarks.harness.statistics import median_interval, paired_difference, unpaired_ratio
 from tests.support.results import a_row, a_setup
 
 
@@ -61,3 +61,17 @@ def test_two_runs_of_the_same_thing_are_seldom_said_to_differ(tmp_path: Path) ->
             pair.append(results)
         said += any(difference.differs for difference in compare(*pair))
     assert said <= 5  # 5 % of 24 is 1.2; 6 and more would come about once in 800 times
+
+
+def test_a_difference_that_may_be_chance_is_said_to_be() -> None:
+    rng = np.random.default_rng(0)
+    groups = [str(number // 4) for number in range(200)]
+    first = rng.integers(0, 2, 200).astype(float)
+    same, p = paired_difference(first, rng.permutation(first).tolist(), groups)
+    assert same.value == 0 and same.low < 0 < same.high and p > 0.5
+    better, p = paired_difference(first, np.maximum(first, np.arange(200) % 3 == 0).tolist(), groups)
+    assert 0 < better.low < better.value < better.high and p < 0.001
+    worse, _ = paired_difference(np.maximum(first, np.arange(200) % 3 == 0).tolist(), first, groups)
+    assert worse.value == -better.value and worse.high < 0
+    few, p = paired_difference([0.0] * 20, [1.0] * 20, [str(number % 5) for number in range(20)])
+    assert (few.value, few.low, few.high, p) == (1.0, -1.0, 1.0, 1.0)  # five groups say nothing

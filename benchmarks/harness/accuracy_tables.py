@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from statistics import fmean
 
 from benchmarks.harness.records import Row
 from benchmarks.harness.render import Cells
+from benchmarks.harness.statistics import paired_difference
+from loaders.official import film
 from zoo.evaluation import wilson
 
 Rows = Sequence[Row]
@@ -71,6 +74,46 @@ def real(rows: Rows) -> Iterable[Cells]:
         test = f"{right / clips_in_all:.1%} of {clips_in_all}"
         name = ", ".join(filter(None, (model, options, said)))
         yield clips, name, seed, *figures[:2], test, f"{low:.1%} to {high:.1%}", figures[2]
+
+
+def pairs(rows: Rows) -> Iterable[Cells]:
+    """Which trainings are better than which on the same test clips; of several seeds, the mean of each clip."""
+    yield "dataset", "model", "better than", "by", "95 % interval", "p"
+    found: dict[str, dict[str, list[Row]]] = {}
+    for (clips, model, _, _, options, recipe, _), parts in _trainings(rows).items():
+        if all("right" in part.facts for part in parts):
+            name = ", ".join(filter(None, (model, options, recipe and f"recipe {recipe}")))
+            found.setdefault(clips, {}).setdefault(name, []).extend(parts)
+    for clips, models in found.items():
+        means = {name: _means(parts) for name, parts in models.items()}
+        groups = {file: group for parts in models.values() for part in parts for file, group in _groups(part).items()}
+        lines = []
+        for one, other in combinations(means, 2):
+            shared = sorted(means[one].keys() & means[other].keys())
+            if not shared:
+                continue
+            worse, better = sorted((one, other), key=lambda name: fmean(means[name][file] for file in shared))
+            less, more = ([means[name][file] for file in shared] for name in (worse, better))
+            difference, p = paired_difference(less, more, [groups[file] for file in shared])
+            lines.append((better, worse, difference, p))
+        for better, worse, difference, p in sorted(lines, key=lambda line: -line[2].value):
+            by, low, high = (f"{100 * value:.1f}" for value in (difference.value, difference.low, difference.high))
+            yield clips, better, worse, f"{by} points", f"{low} to {high}", f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _means(parts: Sequence[Row]) -> dict[str, float]:
+    """File -> how often it was answered right."""
+    answers: dict[str, list[int]] = {}
+    for part in parts:
+        for file, right in zip(part.facts["files"], part.facts["right"], strict=True):
+            answers.setdefault(file, []).append(int(right))
+    return {file: fmean(each) for file, each in answers.items()}
+
+
+def _groups(part: Row) -> dict[str, str]:
+    """File -> what it was cut from; rows of before this was kept are of HMDB51, whose names say it."""
+    groups = part.facts.get("groups") or [film(file) or file for file in part.facts["files"]]
+    return dict(zip(part.facts["files"], groups, strict=True))
 
 
 def shares(clips: str, rows: Rows) -> dict[str, float]:

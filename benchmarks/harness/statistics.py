@@ -77,6 +77,42 @@ def unpaired_ratio(own: Sequence[float], other: Sequence[float], *, level: float
     return Interval(value, *map(float, found.confidence_interval))
 
 
+def paired_difference(
+    first: Sequence[float], second: Sequence[float], groups: Sequence[str], *, draws: int = 20_000
+) -> tuple[Interval, float]:
+    """How much more often the second is right than the first on the same clips, by the bootstrap over groups (seed 0).
+
+    Clips of one group, such as one film, are right or wrong together, so that groups are drawn and not clips.
+
+    Args:
+        first: for each clip how often it was answered right, 0 to 1.
+        second: likewise.
+        groups: of each clip.
+        draws: of the bootstrap.
+
+    Returns:
+        The difference of the means with its 95 % interval, and the two-sided p: the chance of a difference as far on
+        the other side of 0.
+    """
+    names = sorted(set(groups))
+    place = np.array([names.index(group) for group in groups])
+    gains = np.bincount(place, np.subtract(second, first), len(names))
+    counts = np.bincount(place, minlength=len(names))
+
+    def mean(gains: Any, counts: Any, axis: int = -1) -> Any:
+        return gains.sum(axis=axis) / counts.sum(axis=axis)
+
+    value = float(mean(gains, counts))
+    if len(names) < FEWEST:
+        return Interval(value, -1.0, 1.0), 1.0
+    found = _scipy().bootstrap(
+        (gains, counts), mean, paired=True, n_resamples=draws, method="percentile", random_state=0
+    )
+    drawn = found.bootstrap_distribution
+    sides = min((drawn <= 0).mean(), (drawn >= 0).mean())
+    return Interval(value, *map(float, found.confidence_interval)), float(min(1.0, 2 * sides))
+
+
 def percentiles(values: Sequence[float]) -> Mapping[int, float]:
     """p50, p90, p95 and p99."""
     return dict(zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True))
