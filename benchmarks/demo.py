@@ -25,7 +25,6 @@ from loaders.motion import MOTIONS, draw_motion_clips
 from loaders.pictures import draw_clips
 from loaders.spec import ClipSpec
 from loaders.terminal import bar
-from zoo.claiming import require_free
 from zoo.evaluation import Evaluation
 from zoo.pictures import draw_confusion
 from zoo.presets import preset, weights_file
@@ -33,6 +32,7 @@ from zoo.progress import RichProgress
 from zoo.recipe import Recipe
 from zoo.registry import input_specs
 from zoo.run import Run, train
+from zoo.run_lock import require_free
 
 MODEL = "convnet_gru"
 OPTIONS: dict[str, Any] = {"frames": 6, "size": 32, "width": 0.25, "dropout": 0.0}

@@ -18,7 +18,7 @@ from benchmarks.harness.render import Cells, markdown, per_machine, setting, tog
 from benchmarks.harness.script import run_script
 from loaders.atomic import write_text
 from loaders.errors import ClipzooError
-from zoo.cards import CARDS
+from zoo.model_infos import MODEL_INFOS
 from zoo.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ CHOSEN = (  # one of each kind, for the front page
 def models() -> str:
     """The models of the zoo, of their cards."""
     rows = [("model", "input", "parameters", "multiply-adds", "what it is")]
-    for each in CARDS:
+    for each in MODEL_INFOS:
         parameters = f"{each.parameters / 1e6:.2f} M" if each.parameters else "not counted"
         cost = f"{each.multiply_adds / 1e9:.2f} G" if each.multiply_adds else "not counted"
         size = f"{each.spec.frames} x {each.spec.height}x{each.spec.width}"
@@ -47,7 +47,7 @@ def zoo() -> str:
     device, rates = tables.speeds()
     shares = accuracy_tables.shares("hmdb21", [row for results in newest("real") for row in results.rows])
     rows = [("model", "what it is", "top-1, HMDB21", f"clips/s on {device or 'a CPU'}")]
-    for each in (card for card in CARDS if card.name in CHOSEN):
+    for each in (card for card in MODEL_INFOS if card.name in CHOSEN):
         share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
         rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
         rows.append((f"`{each.name}`", each.summary, share, rate))

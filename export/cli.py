@@ -17,7 +17,7 @@ from export.metadata import Precision
 from export.session import Provider, parse_provider_options
 from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex, OnError
-from loaders.renamed import list_not_split, renamed
+from loaders.renamed_options import list_not_split, renamed_options
 from loaders.split import Split
 from loaders.tasks import FEATURES, Task, task_kind
 from loaders.terminal import (
@@ -48,7 +48,7 @@ ProviderOptions = Annotated[
 ]  # fmt: skip
 
 
-@app.command(cls=renamed({"--part": "--split NAME", "--split": list_not_split}))
+@app.command(cls=renamed_options({"--part": "--split NAME", "--split": list_not_split}))
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run, a .keras file, an .onnx file, or a preset.")],
     videos: Annotated[Path, typer.Argument(help="Folder of clips, one sub-folder per action.")],

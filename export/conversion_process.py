@@ -48,7 +48,7 @@ def writing(path: Path) -> Iterator[Path]:
         raise ClipzooError(f"{error}; {ELSEWHERE}") from error
 
 
-def convert_in_process(folder: Path) -> dict[str, Any]:
+def convert_in_subprocess(folder: Path) -> dict[str, Any]:
     """Runs `export.converter` on `folder/request.json`: under TensorFlow, without a GPU, with nothing imported before.
 
     Returns:

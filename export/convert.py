@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from export.conversion_process import convert_in_process, working_folder, writing
+from export.conversion_process import convert_in_subprocess, working_folder, writing
 from export.custom import find_modules, modules_of
 from export.describe import Scale, describe
 from export.metadata import Metadata, Precision
@@ -154,7 +154,7 @@ def to_onnx(
                 np.savez(partial, **dict(clips if isinstance(clips, Mapping) else {"": clips}))  # type: ignore[arg-type]
         with writing(folder / "request.json") as partial:
             partial.write_text(json.dumps(request), encoding="utf-8")
-        answer = convert_in_process(folder)
+        answer = convert_in_subprocess(folder)
         for line in answer["warnings"]:
             warnings.warn(line, stacklevel=2)
         with replacing(out) as partial:

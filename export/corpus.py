@@ -22,7 +22,7 @@ from loaders.clip import read_batches
 from loaders.digest import sha256
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
-from loaders.parts import Parts, clips_digest, fill_parts, require_pyarrow
+from loaders.parquet_parts import ParquetParts, clips_digest, fill_parts, require_pyarrow
 from loaders.spans import Span
 from loaders.spread import LOST
 from loaders.tasks import FEATURES
@@ -230,7 +230,7 @@ def extract_corpus(
     return found
 
 
-def _feature_rows(parts: Parts, index: ClipIndex) -> Rows:
+def _feature_rows(parts: ParquetParts, index: ClipIndex) -> Rows:
     for table, places in zip(parts.tables(), parts.ranges, strict=True):
         found = list(zip(places, table[FEATURES].to_pylist(), table["error"].to_pylist(), strict=True))
         good = [(place, row) for place, row, error in found if error is None]
@@ -238,7 +238,9 @@ def _feature_rows(parts: Parts, index: ClipIndex) -> Rows:
         yield [place for place, _ in good], np.array([row for _, row in good], np.float32), errors
 
 
-def _parts(model: str | Path, index: ClipIndex, out: str | Path, columns: Mapping[str, Any], *, answers: str) -> Parts:
+def _parts(
+    model: str | Path, index: ClipIndex, out: str | Path, columns: Mapping[str, Any], *, answers: str
+) -> ParquetParts:
     """Parts whose rows are of these clips and this model."""
     import pyarrow as pa
 
@@ -251,11 +253,11 @@ def _parts(model: str | Path, index: ClipIndex, out: str | Path, columns: Mappin
         "clips": clips_digest(index),
     }
     clip = {"file": pa.string(), "start": pa.float64(), "end": pa.float64()}
-    return Parts(out, columns={**clip, **columns, "error": pa.string()}, texts=texts, count=len(index))
+    return ParquetParts(out, columns={**clip, **columns, "error": pa.string()}, texts=texts, count=len(index))
 
 
 def _fill(
-    parts: Parts,
+    parts: ParquetParts,
     index: ClipIndex,
     make: Callable[..., ClipWorker],
     *,

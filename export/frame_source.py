@@ -50,7 +50,7 @@ class Frame(NamedTuple):
     arrived: float
 
 
-def open_source(source: str) -> Source:
+def open_frame_source(source: str) -> Source:
     """Opens a source. Nothing but an address (`scheme://...`) has this program use the network.
 
     Args:

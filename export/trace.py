@@ -24,7 +24,7 @@ from export.describe import ModelDescription
 from export.export_source import ExportSource, load
 from export.graph import pool_before_normalising
 from export.metadata import Metadata, Precision
-from export.native import OP_HANDLERS, is_native, native_layers
+from export.native_operators import OP_HANDLERS, is_native, native_layers
 from export.parity import LEAST_VARIATION, Parity, ParityError, answers, compare, require, variation
 from export.precision import to_float16
 from export.quantization import to_int8

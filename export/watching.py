@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from export.frame_source import Frame, Reader, Source, open_source
+from export.frame_source import Frame, Reader, Source, open_frame_source
 from export.prediction import Prediction
 from export.stream import Stream
 from loaders.atomic import replacing, require_writable
@@ -88,7 +88,7 @@ def watch(
 
     Args:
         model: the ONNX file.
-        source: the number of a camera, a video file, or an address; see `export.frame_source.open_source`.
+        source: the number of a camera, a video file, or an address; see `export.frame_source.open_frame_source`.
         out: a video to write, `.mp4` or `.avi`, with the answers on its frames. It runs as fast as the source; frames
             that were dropped show the one before.
         show: called with each answer.
@@ -102,7 +102,7 @@ def watch(
     if out is not None:
         require_video_suffix(out)
         require_writable(out)
-    opened = open_source(source)
+    opened = open_frame_source(source)
     try:
         stream = Stream(model, fps=opened.fps, **options)
         stream.warm_up()

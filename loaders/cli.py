@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from loaders.errors import ClipzooError, VideoError
 from loaders.printable import printable_name
-from loaders.renamed import renamed
+from loaders.renamed_options import renamed_options
 from loaders.split import SPLITS, Split
 from loaders.terminal import (
     JsonFile,
@@ -37,7 +37,7 @@ Spec = Annotated[
 Workers = Annotated[int, typer.Option(min=1, help="Files that are read side by side.")]
 
 
-@app.command(cls=renamed(_OLD))
+@app.command(cls=renamed_options(_OLD))
 def scan(
     videos: Videos,
     list_file: ListFile = None,
@@ -48,7 +48,7 @@ def scan(
     ray_workers: RayWorkers = None,
 ) -> None:
     """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
-    from loaders.parts import remove_parts
+    from loaders.parquet_parts import remove_parts
     from loaders.scan_corpus import scan_corpus
     from loaders.scanning import scan as scan_index
     from loaders.scanning import unusual
@@ -90,7 +90,7 @@ def scan(
         remove_parts(json_file)
 
 
-@app.command(cls=renamed(_OLD))
+@app.command(cls=renamed_options(_OLD))
 def cache(
     videos: Videos,
     spec: Spec,
@@ -107,8 +107,8 @@ def cache(
 ) -> None:
     """Decode clips into a disk cache. Stop it when you like: it goes on where it was."""
     from loaders.cache import DiskCache
+    from loaders.cache_filling import fill_all, missing_bytes
     from loaders.canvas import can_be_cached
-    from loaders.filling import fill_all, missing_bytes
     from loaders.flow import require_methods
 
     check_ray(ray, ray_workers)
@@ -158,7 +158,7 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-@app.command(cls=renamed(_OLD))
+@app.command(cls=renamed_options(_OLD))
 def show(
     videos: Videos,
     spec: Spec,

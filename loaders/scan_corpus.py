@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loaders.index import Clip, ClipIndex
-from loaders.parts import Parts, clips_digest, fill_parts
+from loaders.parquet_parts import ParquetParts, clips_digest, fill_parts
 from loaders.scanning import Scan, Scanned, scan
 from loaders.spread import LOST, require_ray
 
@@ -45,7 +45,7 @@ def scan_corpus(
         ray: where they are; see `loaders.spread.map_chunks`.
         ray_workers: how many.
         keep: the file that the scan will be written to: what is done lies beside it, so that an interrupted scan goes
-            on. `loaders.parts.remove_parts` deletes that. Left out, nothing is kept.
+            on. `loaders.parquet_parts.remove_parts` deletes that. Left out, nothing is kept.
         workers: processes of each.
         advance: called with the number of files that are done, to show progress.
 
@@ -60,7 +60,7 @@ def scan_corpus(
     asked = {"answers": "scan", "clips": clips_digest(_files(index.root, names))}
     make = partial(ScanWorker, index.root.absolute(), workers=workers, time_limit=time_limit)
     with TemporaryDirectory() as folder:
-        parts = Parts(
+        parts = ParquetParts(
             keep or Path(folder) / "scan", columns={"scanned": pa.string()}, texts=asked, count=len(names), least=_LEAST
         )
         fill_parts(parts, names, make, lost=_lost, ray=ray, ray_workers=ray_workers, advance=advance)

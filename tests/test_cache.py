@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import loaders.cache_filling
 import loaders.canvas
 import loaders.decode
-import loaders.filling
 from loaders import Clip, ClipIndex, ClipSpec, ClipzooError, DiskCache, MemoryCache, read_clip, read_inputs
 from loaders.cache import Cache
+from loaders.cache_filling import fill_cache, missing_bytes
 from loaders.canvas import can_be_cached
-from loaders.filling import fill, missing_bytes
 from tests.support.commands import HANG
 
 SPECS = {
@@ -164,7 +164,7 @@ def test_what_a_cache_will_hold_is_known_before(motion: ClipIndex, tmp_path: Pat
     def fill_in(chosen: Any) -> None:
         for place in chosen:
             for split in splits:
-                fill(cache, few.path(place), [spec], span=few[place].span, split=split)
+                fill_cache(cache, few.path(place), [spec], span=few[place].span, split=split)
 
     told = missing_bytes(cache, few, range(8), [spec], splits)
     fill_in([0, 1])
@@ -181,8 +181,8 @@ def test_the_size_of_many_is_estimated_from_some(motion: ClipIndex, tmp_path: Pa
     spec = SPECS["uniform"]
     looked_at: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        real = loaders.filling.open_video
-        patch.setattr(loaders.filling, "open_video", lambda path: looked_at.append(path) or real(path))
+        real = loaders.cache_filling.open_video
+        patch.setattr(loaders.cache_filling, "open_video", lambda path: looked_at.append(path) or real(path))
         told = missing_bytes(DiskCache(tmp_path), many, range(len(many)), [spec], ["test"])
     assert told == len(many) * 4 * 16 * 16 * 3
     assert len(looked_at) < 2 * 200 < len(many)
@@ -215,12 +215,12 @@ FILL = """
 import sys
 from pathlib import Path
 from loaders import ClipSpec, DiskCache, index_folder
-from loaders.filling import fill
+from loaders.cache_filling import fill_cache
 index, cache = index_folder(sys.argv[1]), DiskCache(sys.argv[2])
 for number in range(10**6):
     spec = ClipSpec(frames=4, height=16 + number, width=16)
     for path in index.paths:
-        fill(cache, path, [spec], span=None, split="test")
+        fill_cache(cache, path, [spec], span=None, split="test")
         print(number, flush=True)
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-import loaders.parts
+import loaders.parquet_parts
 import loaders.spread
 from export import Classifier, predict_corpus
 from export.corpus import ClipWorker

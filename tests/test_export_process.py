@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("export.convert.convert_in_process", answered)
+    monkeypatch.setattr("export.convert.convert_in_subprocess", answered)
     out = tmp_path / "model.onnx"
     out.write_bytes(b"old")
     with monkeypatch.context() as patched:

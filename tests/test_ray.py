@@ -17,7 +17,7 @@ import pytest
 import export.corpus
 from export import Classifier, extract_corpus, extract_features, predict_corpus, to_onnx
 from loaders import ClipIndex, DiskCache, draw_motion_clips, index_files, scan
-from loaders.filling import fill_all
+from loaders.cache_filling import fill_all
 from loaders.scan_corpus import scan_corpus
 from loaders.spec import ClipSpec
 from tests.support.commands import clipzoo, refused, wait_for

@@ -14,7 +14,7 @@ import pytest
 
 from export import Prediction, watch
 from export import watching as watching_module
-from export.frame_source import Reader, Source, open_source
+from export.frame_source import Reader, Source, open_frame_source
 from loaders import ClipzooError, read_clip
 from loaders.decode import frame_count
 from tests.support.commands import invoke, refused, wait_for
@@ -106,7 +106,7 @@ def test_what_fails_in_the_reader_fails_where_frames_are_taken() -> None:
 
 
 def test_a_file_that_nobody_takes_from_is_dropped_not_queued(video: Path) -> None:
-    reader = Reader(open_source(str(video)), most=1)
+    reader = Reader(open_frame_source(str(video)), most=1)
     reader.start()
     reader._thread.join()
     (frame,) = reader.take()
@@ -115,7 +115,7 @@ def test_a_file_that_nobody_takes_from_is_dropped_not_queued(video: Path) -> Non
 
 
 def test_frames_are_played_at_the_rate_of_the_file(video: Path) -> None:
-    reader = Reader(open_source(str(video)), most=COUNT)
+    reader = Reader(open_frame_source(str(video)), most=COUNT)
     reader.start()
     reader._thread.join()
     frames = reader.take()
@@ -126,7 +126,7 @@ def test_frames_are_played_at_the_rate_of_the_file(video: Path) -> None:
 
 def made_up(monkeypatch: pytest.MonkeyPatch, camera: Camera) -> None:
     source = Source("camera 0", camera, None, False)  # type: ignore[arg-type]
-    monkeypatch.setattr(watching_module, "open_source", lambda name: source)
+    monkeypatch.setattr(watching_module, "open_frame_source", lambda name: source)
 
 
 def test_a_camera_that_goes_away_is_one_sentence_behind_the_figures(
@@ -193,7 +193,7 @@ def test_what_cannot_be_watched_is_one_sentence(file: Path, video: Path, tmp_pat
 
 def test_an_address_is_named_without_its_password() -> None:
     with pytest.raises(ClipzooError) as error:
-        open_source("rtsp://me:secret@127.0.0.1:9/x")
+        open_frame_source("rtsp://me:secret@127.0.0.1:9/x")
     assert "secret" not in str(error.value) and "rtsp://127.0.0.1:9/x" in str(error.value)
 
 

@@ -7,11 +7,11 @@ from loaders.lazy import lazily
 if TYPE_CHECKING:
     from zoo.backbones import Backbone, register_backbone
     from zoo.backend import choose_backend
-    from zoo.cards import ModelInfo
     from zoo.contract import labels, new_head, origins, specs, task, with_logits
     from zoo.cost import multiply_adds
     from zoo.embedding import feature_layer, with_features
     from zoo.explanation import explain
+    from zoo.model_infos import ModelInfo
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.recipes import plan

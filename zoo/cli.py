@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loaders.errors import ClipzooError
-from loaders.renamed import renamed
+from loaders.renamed_options import renamed_options
 from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
 from zoo.hosts import Hosts, is_watched, join, refuse, watched
@@ -98,7 +98,7 @@ _OLD = {
 }
 
 
-@app.command(cls=renamed(_OLD))
+@app.command(cls=renamed_options(_OLD))
 def train(
     context: typer.Context,
     videos: Annotated[
@@ -155,10 +155,10 @@ def train(
     --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
-    from zoo.claiming import require_free
     from zoo.recipe import Recipe
     from zoo.recipes import model_options, plan
     from zoo.run import train as train_run
+    from zoo.run_lock import require_free
     from zoo.saving import saved_specs
     from zoo.settings import read_settings
 

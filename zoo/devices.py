@@ -13,7 +13,7 @@ import numpy as np
 
 from loaders.check import whole
 from loaders.errors import ClipzooError
-from zoo.hosts import place, require_alike
+from zoo.hosts import host_rank, require_alike
 
 Devices = int | Literal["all"]
 
@@ -77,7 +77,7 @@ def spread_over(devices: Devices | None) -> Iterator[DeviceLayout | None]:
     Raises:
         ClipzooError: there are not so many.
     """
-    host, hosts = place()
+    host, hosts = host_rank()
     there = _devices()
     if devices is None:
         devices = len(there) if hosts > 1 else 1
@@ -109,7 +109,7 @@ def current_layout() -> DeviceLayout | None:
         distribution = keras.distribution.distribution()
         if distribution is None:
             return None
-        host, hosts = place()
+        host, hosts = host_rank()
         return DeviceLayout(devices=distribution.device_mesh.devices.size // hosts, host=host, hosts=hosts)
     tf = sys.modules.get("tensorflow")
     if tf is None or not tf.distribute.has_strategy():
@@ -117,7 +117,7 @@ def current_layout() -> DeviceLayout | None:
     return DeviceLayout(devices=tf.distribute.get_strategy().num_replicas_in_sync)
 
 
-def on_one_device(model: keras.Model) -> keras.Model:
+def copy_on_one_device(model: keras.Model) -> keras.Model:
     """A copy of a model that computes on this host's first device alone, for what all devices would do alike.
 
     On TensorFlow, which gives no way out of a strategy, it is the model itself.
@@ -235,6 +235,6 @@ def _nowhere() -> Iterator[None]:
         keras.distribution.set_distribution(there)
 
 
-def off_layout() -> AbstractContextManager[None]:
+def outside_layout() -> AbstractContextManager[None]:
     """A context in which what is made is of this host's first device alone, and asks no other host."""
     return _nowhere() if keras.config.backend() == "jax" and current_layout() is not None else nullcontext()

@@ -122,7 +122,7 @@ def join(hosts: Hosts) -> None:
             aside.write(_JOINED)
 
 
-def place() -> tuple[int, int]:
+def host_rank() -> tuple[int, int]:
     """The number of this host, and how many there are; (0, 1) where none were joined."""
     jax = sys.modules.get("jax")
     if jax is None or not jax.distributed.is_initialized():
@@ -132,7 +132,7 @@ def place() -> tuple[int, int]:
 
 def said_of(error: Exception) -> Exception:
     """A sentence, where an error is that another host is gone."""
-    host, hosts = place()
+    host, hosts = host_rank()
     if hosts == 1 or isinstance(error, ClipzooError) or not _GONE.search(str(error)):
         return error
     return LostHostError(Hosts("", hosts, host).lost)

@@ -11,7 +11,7 @@ from typing import Any
 from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
-from zoo.cards import ModelInfo
+from zoo.model_infos import ModelInfo
 from zoo.presets import as_preset, called
 from zoo.recipe import Recipe
 from zoo.registry import input_specs, model_info

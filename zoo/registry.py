@@ -11,13 +11,13 @@ from loaders.check import names, near, whole
 from loaders.errors import ClipzooError
 from loaders.spec import MOST, ClipSpec, FlowSpec
 from loaders.tasks import Task
-from zoo.cards import CARDS, ModelInfo
+from zoo.model_infos import MODEL_INFOS, ModelInfo
 from zoo.presets import called, find_weights
 
 if TYPE_CHECKING:
     import keras
 
-_CARDS: dict[str, ModelInfo] = {card.name: card for card in CARDS}
+_CARDS: dict[str, ModelInfo] = {card.name: card for card in MODEL_INFOS}
 
 
 def register(card: ModelInfo) -> ModelInfo:

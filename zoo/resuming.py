@@ -188,14 +188,14 @@ def resume(
             another file; and as `train`.
         VideoError: a clip cannot be read.
     """
-    from zoo.claiming import claimed
     from zoo.devices import spread_over
-    from zoo.hosts import place
+    from zoo.hosts import host_rank
+    from zoo.run_lock import run_lock
 
     number("checkpoint_minutes", checkpoint_minutes, least=0)
     there = Run(Path(run))
     read_state(there)  # before the folder is claimed, which would make it
-    with spread_over(devices) as over, claimed(there.folder, again=True) if place()[0] == 0 else nullcontext():
+    with spread_over(devices) as over, run_lock(there.folder, again=True) if host_rank()[0] == 0 else nullcontext():
         import keras
 
         from zoo.saving import load_keras

@@ -246,9 +246,9 @@ def train(
             best epoch before it is kept); a full disk, or too little memory.
         VideoError: a clip cannot be read.
     """
-    from zoo.claiming import claimed
     from zoo.devices import spread_over
-    from zoo.hosts import place
+    from zoo.hosts import host_rank
+    from zoo.run_lock import run_lock
 
     if not isinstance(index, ClipIndex):
         raise ClipzooError(f"index ({index!r}) must be a ClipIndex, such as loaders.index_folder('clips')")
@@ -260,7 +260,7 @@ def train(
         raise ClipzooError("options: classes are those of the clips; leave them out, or take index.only(...) of some")
     number("checkpoint_minutes", checkpoint_minutes, least=0)
     recipe, run = recipe or Recipe(), Path(out)
-    with spread_over(devices) as over, claimed(run, overwrite=overwrite) if place()[0] == 0 else nullcontext():
+    with spread_over(devices) as over, run_lock(run, overwrite=overwrite) if host_rank()[0] == 0 else nullcontext():
         if over is not None:
             say(over.line)
             if not isinstance(model, str | Path):
@@ -344,7 +344,7 @@ def learn(
 ) -> Run:
     """Trains from a state on, the first or one that was kept, in a folder that is claimed; see `train`, `resume`."""
     from zoo.frozen import freeze
-    from zoo.hosts import LostHostError, place, require_alike
+    from zoo.hosts import LostHostError, host_rank, require_alike
     from zoo.resuming import stopped, stops
     from zoo.training import LossError, fit
     from zoo.training_sets import training_sets
@@ -357,7 +357,7 @@ def learn(
     checkpoints = Checkpoints(run, state, packed, whole=network, frozen=frozen, minutes=minutes)
     writer = Writer(run, index, checkpoints)
     weights = index.only("train").class_weights() if recipe.class_weights else None
-    host, hosts = place()
+    host, hosts = host_rank()
     if hosts > 1:
         require_alike({"clips": packed, "recipe": recipe.to_dict(), "model": (network.name, network.count_params())})
 

@@ -13,7 +13,7 @@ from loaders.dataset import ClipDataset
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from zoo.contract import specs
-from zoo.devices import DeviceLayout, current_layout, off_layout, on_one_device
+from zoo.devices import DeviceLayout, copy_on_one_device, current_layout, outside_layout
 from zoo.features import FeatureDataset
 from zoo.fetching import kept_in
 from zoo.frozen import cut
@@ -68,8 +68,8 @@ def training_sets(
         return model, _share(trained, over), _share(checked, over)
     parts = cut(model, recipe.train_from)
     common |= {"cache": _features(cache, say), "say": say}
-    frozen = on_one_device(parts.frozen)
-    with off_layout():
+    frozen = copy_on_one_device(parts.frozen)
+    with outside_layout():
         drawn = FeatureDataset(
             frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
             **common,

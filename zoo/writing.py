@@ -17,7 +17,7 @@ import numpy as np
 from loaders.atomic import replacing, write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
-from zoo.devices import off_layout
+from zoo.devices import outside_layout
 from zoo.frozen import thawed
 from zoo.pictures import draw_curves
 from zoo.resuming import State, stopped
@@ -104,7 +104,7 @@ class Checkpoints(keras.callbacks.Callback):
         optimizer = [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables]
         if not all(np.isfinite(value).all() for value in (*values, *optimizer)):
             return
-        with off_layout():  # host 0 alone writes: nothing here may wait for the others
+        with outside_layout():  # host 0 alone writes: nothing here may wait for the others
             within = self._logs is None and batch
             state = dataclasses.replace(
                 self.state, epoch=epoch, batch=batch, logs=self._logs, seconds=seconds, history=self.history,
@@ -166,7 +166,7 @@ class Writer(keras.callbacks.Callback):
         self.written = len(self.history)
 
     def _write_epoch(self, *, kept: bool = False) -> None:
-        with off_layout():
+        with outside_layout():
             if len(self.history) > 1:
                 self._write(self.run, best=bool(self.history[-1]["best"]), kept=kept)
             else:

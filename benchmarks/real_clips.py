@@ -1,4 +1,4 @@
-"""How good models become on real clips: `python -m benchmarks.real LIST --model i3d`."""
+"""How good models become on real clips: `python -m benchmarks.real_clips LIST --model i3d`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ _CHUNK = 16  # clips that a worker is given together, at least
 _LOOKED_AT = 200  # clips from which the size of all is estimated
 
 
-def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, split: Split) -> int:
+def fill_cache(
+    cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span: Span | None, split: Split
+) -> int:
     """Puts what is missing of one clip into a cache, without reading what is there. Returns how many entries it made.
 
     Raises:
@@ -40,7 +42,7 @@ def fill(cache: DiskCache, path: str | Path, specs: Sequence[ClipSpec], *, span:
 
 
 class FillWorker:
-    """Fills chunks of clips in, side by side; see `loaders.spread.Worker`. The other arguments are of `fill`."""
+    """Fills chunks of clips in, side by side; see `loaders.spread.Worker`. The other arguments are of `fill_cache`."""
 
     def __init__(
         self, folder: Path, specs: Sequence[ClipSpec], splits: Sequence[Split], *, workers: int, threads: int | None
@@ -55,7 +57,7 @@ class FillWorker:
     def _fill(self, item: tuple[Path, Span | None]) -> int | str:
         path, span = item
         try:
-            made = sum(fill(self._cache, path, self._specs, span=span, split=split) for split in self._splits)
+            made = sum(fill_cache(self._cache, path, self._specs, span=span, split=split) for split in self._splits)
         except VideoError as error:
             return error.reason
         if self._cache.declined:
@@ -107,7 +109,7 @@ def fill_all(
 def missing_bytes(
     cache: DiskCache, index: ClipIndex, chosen: Sequence[int], specs: Sequence[ClipSpec], splits: Sequence[Split]
 ) -> int:
-    """About how many bytes `fill` will add for some clips: by the headers of a few hundred, spread over all.
+    """About how many bytes `fill_cache` will add for some clips: by the headers of a few hundred, spread over all.
 
     Args:
         cache: what it holds is not counted.

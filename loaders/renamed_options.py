@@ -14,8 +14,8 @@ from loaders.errors import ClipzooError
 New = str | Callable[[str], str | None]
 
 
-def renamed(table: Mapping[str, New]) -> type[TyperCommand]:
-    """The class of a command some of whose options were renamed: `@app.command(cls=renamed({"--part": "--split"}))`."""
+def renamed_options(table: Mapping[str, New]) -> type[TyperCommand]:
+    """The class of a command with options that were renamed: `cls=renamed_options({"--part": "--split"})`."""
 
     class Renamed(TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ def clips_digest(index: ClipIndex) -> str:
     return digest.hexdigest()
 
 
-class Parts:
+class ParquetParts:
     """Rows in a folder `NAME.parts` beside a file, each part a Parquet file that is written whole or not at all.
 
     Args:
@@ -173,7 +173,7 @@ def _folder(out: Path) -> Path:
 
 
 def fill_parts(
-    parts: Parts,
+    parts: ParquetParts,
     items: Sequence[Any],
     make: Callable[..., Worker],
     *,

@@ -132,7 +132,7 @@ def _inflated(name: str, parameters: int, multiply_adds: int, summary: str, **fi
 
 
 _ON = "BN-Inception on 25"
-CARDS: tuple[ModelInfo, ...] = (
+MODEL_INFOS: tuple[ModelInfo, ...] = (
     _recurrent("convnet_gru", 112, 5_468_787, 12_826_205_376, "ConvNet of eight 3x3 convolutions"),
     _recurrent("convnet_lstm", 112, 5_505_523, 12_826_389_696, "ConvNet of eight 3x3 convolutions"),
     _recurrent("mobilenet_gru", 224, 4_106_739, 2_840_293_056, "MobileNet"),

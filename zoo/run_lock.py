@@ -34,7 +34,7 @@ def require_free(out: str | Path, *, overwrite: bool = False, hint: str = "give 
 
 
 @contextmanager
-def claimed(folder: Path, *, overwrite: bool = False, again: bool = False) -> Iterator[None]:
+def run_lock(folder: Path, *, overwrite: bool = False, again: bool = False) -> Iterator[None]:
     """Holds a folder for one training; whatever ends the process lets it go.
 
     Args:
