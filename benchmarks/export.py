@@ -206,7 +206,7 @@ def suite(
         console.print(f"{name}: finding its files, or making them")
         subjects.append(Prepared(folder, name) if folder else prepare(name))
         subjects[-1].require_onnx()
-    videos = (calibrate or motion_clips(clips=CALIBRATION)).resolve() if "int8" in wanted else None
+    videos = (calibrate or _near(motion_clips(clips=CALIBRATION))) if "int8" in wanted else None
     limits = replace(EXPORTS, rounds=1, few=1) if quick else EXPORTS
     with measuring("export", json_file, console, quick=quick) as results, tempfile.TemporaryDirectory() as written:
         for prepared in subjects:
@@ -226,6 +226,11 @@ def suite(
             compare_runtimes(
                 subject, provider="cpu", batches=[1], limits=QUICK if quick else Limits(), done=results.add
             )
+
+
+def _near(folder: Path) -> Path:
+    """As it is called from here: files and rows name it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 if __name__ == "__main__":

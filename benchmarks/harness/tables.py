@@ -190,7 +190,8 @@ def export(rows: Rows) -> Iterable[Cells]:
             continue
         precision = row.settings["precision"]
         if not row.measured:
-            yield row.model, precision, f"{row.status}: {row.note}", *[""] * (6 + len(PEERS))
+            said = row.note.partition(";")[0]  # behind it stands what to do
+            yield row.model, precision, f"{row.status}: {said}", *[""] * (6 + len(PEERS))
             continue
         facts, beside = row.facts, row.facts["beside"]
         ours = [each for each in rows if (each.model, each.runner) == (row.model, OURS)]
@@ -202,7 +203,7 @@ def export(rows: Rows) -> Iterable[Cells]:
         yield (
             row.model, precision, str(facts["graph_nodes"]), f"{facts['file_bytes'] / 2**20:.1f}", _seconds(row),
             _parity(row), f"{max(each['difference'] for each in beside.values()):.1e}" if beside else "",
-            "; ".join(_agreement(name, each) for name, each in beside.items()), *figures,
+            _agreement(beside), *figures,
         )  # fmt: skip
 
 
@@ -220,9 +221,11 @@ def _parity(row: Row) -> str:
     return f"{max(parity.get(name, 0.0) for name in ('logits', 'probabilities', 'values')):.1e}"
 
 
-def _agreement(name: str, found: dict[str, Any]) -> str:
-    share = f"{found['same_decision']:.0%} of {found['clips']} clips"
-    return f"{name.removeprefix('Keras ')} {share}, {found['decisions']} classes"
+def _agreement(beside: dict[str, dict[str, Any]]) -> str:
+    """With each backend; on how many clips, and how many classes Keras said, of which one would prove little."""
+    shares = ", ".join(f"{name.removeprefix('Keras ')} {each['same_decision']:.0%}" for name, each in beside.items())
+    least = min(beside.values(), key=lambda each: each["decisions"], default=None)
+    return f"{shares} ({least['clips']} clips, {least['decisions']} classes)" if least else ""
 
 
 def serving(rows: Rows) -> Iterable[Cells]:
