@@ -22,13 +22,8 @@ Kind = Literal[
     "devices", "export", "serving",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-TRAININGS: tuple[Kind, ...] = (
-    "accuracy",
-    "two_stream",
-    "real",
-    "timeline",
-    "devices",
-)  # a row is one, and took turns with none
+# A row of these is one, and took turns with none.
+TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline", "devices")
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
 EXPORT = "to_onnx"
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
