@@ -90,25 +90,33 @@ def test_a_file_that_fails_is_a_labelled_row(file: Path, clock: FakedClock, monk
 
 def test_the_table_shows_the_most_cameras_alone() -> None:
     facts = {"answered": 10, "refused": 0, "refused_share": 0.0, "mean_batch": 1.5}
-    loads = {"closed loop": {}, "Poisson, 0.5 of it": {"share": 0.5, "offered_per_second": 8.0}} | {
+    loads = {
+        "closed loop": {},
+        **{f"Poisson, {share} of it": {"share": share, "offered_per_second": 16 * share} for share in (0.25, 0.5)},
+    } | {
         f"{n} cameras, 2 clips/s each": {"cameras": n, "in_time": n < 6, "offered_per_second": 2.0 * n}
         for n in (4, 6, 5)
     }
     rows = [
         a_row(
             batch=8, settings={"provider": "CPU", "queue": "16", "load": load}, facts=facts | more, turns=[[0.5]],
-            latencies=[0.02] * (1000 if "share" in more else 10) if more else [],
+            latencies=[0.02] * {0.25: 9, 0.5: 1000, None: 10}[more.get("share")] if more else [],
         )
         for load, more in loads.items()
     ]  # fmt: skip
     _, *lines = tables.serving(rows)
     assert lines == [
         ("m", "closed loop", "", "16.0", "", "", "", "", "10", "0.0%", "1.5"),
+        ("m", "Poisson, 0.25 of it", "4.0", "16.0", "20", "", "", "", "10", "0.0%", "1.5"),
         ("m", "Poisson, 0.5 of it", "8.0", "16.0", "20", "20", "20", "20", "10", "0.0%", "1.5"),
         ("m", "5 cameras, 2 clips/s each", "10.0", "16.0", "20", "20", "", "", "10", "0.0%", "1.5"),
     ]
-    (axes,) = plots._serving(rows[1:2]).axes
-    assert axes.get_yscale() == "log" and [line.get_label() for line in axes.lines][:2] == ["m, median", "m, p95"]
+    (axes,) = plots._serving(rows[1:3]).axes
+    median, most, _ = axes.lines
+    assert axes.get_yscale() == "log" and (median.get_label(), most.get_label()) == ("m, median", "m, p95")
+    assert list(median.get_xdata()) == [0.25, 0.5]
+    np.testing.assert_allclose(np.array(median.get_ydata(), float), [20, 20])
+    np.testing.assert_allclose(np.array(most.get_ydata(), float), [np.nan, 20])  # of 9 samples there is no p95
 
 
 def test_the_command_measures_says_and_draws(file: Path, tmp_path: Path) -> None:

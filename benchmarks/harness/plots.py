@@ -224,7 +224,8 @@ def _serving(rows: Sequence[Row]) -> Figure:
         shares, marks = [row.facts["share"] for row in found], [row.summary() for row in found]
         style = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.2}
         axes.plot(shares, [each["p50_ms"] for each in marks], **style, label=f"{model}, median")
-        axes.plot(shares, [each["p95_ms"] for each in marks], **style, linestyle="--", label=f"{model}, p95")
+        most = [each["p95_ms"] if len(row.latencies) >= 20 else nan for row, each in zip(found, marks, strict=True)]
+        axes.plot(shares, most, **style, linestyle="--", label=f"{model}, p95")
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yscale("log")
     _plain(axes.yaxis)
