@@ -66,7 +66,7 @@ def test_a_model_is_exported_in_each_precision_and_held_against_keras(
         assert Metadata.read(made["float16"]).precision == "float16"
     lines = list(tables.export(rows))[1:]
     assert lines[0][:3] == ("convnet_gru", "float32", str(written[0].facts["graph_nodes"]))
-    assert "100% (6 clips" in lines[0][7] and lines[-1][2].startswith("failed: ")
+    assert "100% (6 clips;" in lines[0][7] and lines[-1][2].startswith("failed: ")
 
 
 def test_files_of_other_precisions_take_turns_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_the_table_joins_exports_and_throughput(tmp_path: Path) -> None:
         results.add(row)
     assert any(row.runner == OURS for row in results.rows)
     _, full, small = tables.export(results.rows)
-    same = "JAX 75% (4 clips, 3 classes)"
+    same = "JAX 75% (4 clips; said: 3)"
     assert full == (
         "m", "float32", "33", "3.0", "11.0 (10.0 to 12.0)", "1.0e-06", "2.0e-06", same,
         "5.0", "", "2.00 (2.00 to 2.00)", "", "", "not available",

@@ -225,7 +225,7 @@ def _agreement(beside: dict[str, dict[str, Any]]) -> str:
     """With each backend; on how many clips, and how many classes Keras said, of which one would prove little."""
     shares = ", ".join(f"{name.removeprefix('Keras ')} {each['same_decision']:.0%}" for name, each in beside.items())
     least = min(beside.values(), key=lambda each: each["decisions"], default=None)
-    return f"{shares} ({least['clips']} clips, {least['decisions']} classes)" if least else ""
+    return f"{shares} ({least['clips']} clips; said: {least['decisions']})" if least else ""
 
 
 def serving(rows: Rows) -> Iterable[Cells]:
