@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.harness.groups import Contestant, Limits, measure
 from benchmarks.harness.models import motion_clips
-from benchmarks.harness.prepared import Prepared, prepare
+from benchmarks.harness.prepared import onnx_of
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import Round, Runner
 from benchmarks.harness.script import PreparedFolder, Quick, ResultFile, measuring, run_script
@@ -121,7 +121,7 @@ def suite(
     require_provider(provider)
     names = models or (["mobilenet_gru"] if quick else ["convnet_gru", "mobilenet_gru", "mobilenetv2_gru"])
     files = _files(videos, clips)
-    paths = [_onnx(name, folder) for name in names]
+    paths = [onnx_of(name, folder) for name in names]
     with measuring("pipeline", json_file, console, on_gpu=provider != "cpu", quick=quick) as results:
         for onnx in paths:
             limits = QUICK if quick else None
@@ -134,14 +134,6 @@ def _files(videos: Path | None, clips: int) -> list[Path]:
     if len(found) < clips:
         raise ClipzooError(f"{videos}: has {len(found)} clips, fewer than the {clips} asked for; give --clips")
     return [found[i * len(found) // clips] for i in range(clips)]
-
-
-def _onnx(name: str, folder: Path | None) -> Path:
-    if name.endswith(".onnx"):
-        return Path(name)
-    if folder is None:
-        return prepare(name, keras_export=False).onnx
-    return Prepared(folder, name).require_onnx()
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def runs() -> str:
     return markdown(lines)
 
 
-BY_MACHINE: tuple[Kind, ...] = ("inference", "training", "pipeline", "correctness", "accuracy", "loading")
+BY_MACHINE: tuple[Kind, ...] = (
+    "inference", "training", "pipeline", "correctness", "accuracy", "loading", "export", "serving",
+)  # fmt: skip
 TABLES: dict[str, Callable[[], str]] = {
     "zoo": zoo,
     "models": models,

@@ -225,7 +225,7 @@ def test_bench_measures_what_it_says(file: Path) -> None:
         assert row.settings == {"provider": "CPU"}
         assert figures["rounds"] == len(row.seconds) >= 10
         assert figures["p50_ms"] == pytest.approx(1e3 * np.median(row.seconds))
-        assert figures["p99_ms"] >= figures["p95_ms"] >= figures["p50_ms"] > 0
+        assert figures["p95_ms"] >= figures["p90_ms"] >= figures["p50_ms"] > 0
         rates = [batch * len(turn) / sum(turn) for turn in row.turns]
         assert figures["clips_per_second"] == pytest.approx(np.median(rates))
         assert figures["frames_per_second"] == pytest.approx(3 * figures["clips_per_second"])

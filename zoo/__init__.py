@@ -55,7 +55,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Backbone": "backbones",
-        "ModelInfo": "cards",
+        "ModelInfo": "model_infos",
         "Recipe": "recipe",
         "Run": "run",
         "model_info": "registry",

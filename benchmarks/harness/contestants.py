@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,12 +56,14 @@ class BenchmarkTarget:
         prepared: the model's other files; None for a file of the user's, which is measured beside OpenVINO alone.
         multiply_adds: of one clip; None where nobody counted them.
         half: a float16 export of the same model, where there is one.
+        others: precision -> an export of the same model in it, measured on the CPU beside `onnx`.
     """
 
     onnx: Path
     prepared: Prepared | None = None
     multiply_adds: int | None = None
     half: Path | None = None
+    others: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -105,7 +107,8 @@ def own(subject: BenchmarkTarget, provider: Provider, threads: int | None) -> li
 
 def _ways(subject: BenchmarkTarget, provider: Provider) -> list[_Way]:
     if provider == "cpu":
-        return [_Way(path=subject.onnx)]
+        others = [_Way(path=path, settings={"precision": name}) for name, path in subject.others.items()]
+        return [_Way(path=subject.onnx), *others]
     files = {False: subject.onnx, True: subject.half}
     if Classifier(subject.onnx).metadata.precision == "float16":  # a file of the user's
         files = {False: None, True: subject.onnx}

@@ -44,13 +44,13 @@ def decoded_clips(specs: Any) -> dict[str, np.ndarray]:
     return dict(given) if isinstance(given, Mapping) else {next(iter(specs)): given}
 
 
-def motion_clips(size: int = 48) -> Path:
+def motion_clips(size: int = 48, clips: int = 60) -> Path:
     """A folder of made clips of this height and width, drawn once, for benchmarks that were given no videos."""
-    folder = models_folder() / f"motion-{size}"
+    folder = models_folder() / (f"motion-{size}" if clips == 60 else f"motion-{size}-{clips}")
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".motion-") as partial:
-            draw_motion_clips(Path(partial) / "clips", clips=60, frames=30, size=size, seed=0)
+            draw_motion_clips(Path(partial) / "clips", clips=clips, frames=30, size=size, seed=0)
             with suppress(OSError):  # another process was faster
                 (Path(partial) / "clips").rename(folder)
     return folder

@@ -42,6 +42,8 @@ def draw(files: Sequence[Results]) -> list[Path]:
         figures["training"] = _training(every)
     elif setup.kind == "devices" and rows:
         figures["devices"] = _devices(rows)
+    elif setup.kind == "serving" and any("share" in row.facts for row in rows):
+        figures["serving"] = _serving([row for row in rows if "share" in row.facts])
     elif setup.kind == "real":
         for row in (row for row in every if "confusion" in row.facts):  # the newest
             figures["confusion"] = _confusion(row)
@@ -210,6 +212,26 @@ def _devices(rows: Sequence[Row]) -> Figure:
         axes.title.set_fontsize(9)
         axes.grid(alpha=0.3)
         axes.legend()
+    return figure
+
+
+def _serving(rows: Sequence[Row]) -> Figure:
+    """Latency against offered load, median and p95, a colour for each model."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes: Any = figure.subplots()
+    for (color, marker), model in zip(STYLES * 3, dict.fromkeys(row.model for row in rows), strict=False):
+        found = sorted((row for row in rows if row.model == model), key=lambda row: row.facts["share"])
+        shares, marks = [row.facts["share"] for row in found], [row.summary() for row in found]
+        style = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.2}
+        axes.plot(shares, [each["p50_ms"] for each in marks], **style, label=f"{model}, median")
+        most = [each["p95_ms"] if len(row.latencies) >= 20 else nan for row, each in zip(found, marks, strict=True)]
+        axes.plot(shares, most, **style, linestyle="--", label=f"{model}, p95")
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yscale("log")
+    _plain(axes.yaxis)
+    axes.set(xlabel="requests a second, of what a closed loop answers", ylabel="from arrival to answer, ms")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 

@@ -137,6 +137,19 @@ def prepare(
     return prepared
 
 
+def onnx_of(name: str, folder: Path | None) -> Path:
+    """An ONNX file as it is, or our export of a model of the zoo: that in a folder, or else one that is made.
+
+    Raises:
+        ClipzooError: no such model, the folder has it not, or its export failed.
+    """
+    if name.endswith(".onnx"):
+        return Path(name)
+    if folder is None:
+        return prepare(name, keras_export=False).onnx
+    return Prepared(folder, name).require_onnx()
+
+
 class Maker:
     """Makes a model's files in a process of its own, with TensorFlow.
 

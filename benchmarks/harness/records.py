@@ -19,17 +19,13 @@ READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 Kind = Literal[
     "inference", "training", "pipeline", "correctness", "accuracy", "loading", "two_stream", "real", "timeline",
-    "devices",
+    "devices", "export", "serving",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-TRAININGS: tuple[Kind, ...] = (
-    "accuracy",
-    "two_stream",
-    "real",
-    "timeline",
-    "devices",
-)  # a row is one, and took turns with none
+# A row of these is one, and took turns with none.
+TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline", "devices")
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
+EXPORT = "to_onnx"
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]
 
 
@@ -83,6 +79,8 @@ class Row:
             Runners of one group take turns; turn k of one was measured beside turn k of the others.
         sha256: of the file that ran; None where none did.
         parity: of that file, as its metadata has it.
+        latencies: of requests in an open loop (`benchmarks.harness.open_loop`): seconds from the moment of each to its
+            answer. A turn is then the time in which `batch` clips were answered. Empty elsewhere.
         facts: single figures, such as `session_seconds`, `first_run_seconds`, `peak_memory_mib`, `nodes`.
     """
 
@@ -94,6 +92,7 @@ class Row:
     note: str = ""
     frames: int = 0
     turns: list[list[float]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     sha256: str | None = None
     parity: dict[str, Any] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -137,11 +136,12 @@ class Row:
         return float(np.median([self.batch / seconds for seconds in self.turn_seconds]))
 
     def summary(self) -> dict[str, float]:
-        """Latency: milliseconds of a round, p50, p90, p95 and p99 of all rounds. Throughput: clips and frames over the
-        time that passed, of the median turn. For readers of the file alone: all of it follows from `turns`."""
+        """Latency: milliseconds of a round, or a request: p50, p90, p95 and, of 1,000 or more, p99. Throughput: clips
+        and frames over the time that passed, of the median turn. For readers of the file alone: all of it follows from
+        `turns` and `latencies`."""
         if not self.measured:
             return {}
-        marks = {f"p{p}_ms": 1e3 * value for p, value in percentiles(self.seconds).items()}
+        marks = {f"p{p}_ms": 1e3 * value for p, value in percentiles(self.latencies or self.seconds).items()}
         rate = self.clips_per_second
         return {
             **marks,
@@ -192,8 +192,8 @@ class Results:
 
     def add(self, row: Row) -> None:
         """Appends a row to the file: a kill costs what is being measured, no more."""
-        rounded = [[float(f"{value:.7g}") for value in turn] for turn in row.turns]
-        row = replace(row, turns=rounded)
+        *turns, latencies = ([float(f"{value:.7g}") for value in each] for each in (*row.turns, row.latencies))
+        row = replace(row, turns=turns, latencies=latencies)
         line = json.dumps({**asdict(row), "summary": row.summary()}, ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -289,7 +289,7 @@ def _row(record: dict[str, Any]) -> Row:
         raise ValueError(f"unknown fields {', '.join(strange)}")
     row = Row(**{name: value for name, value in record.items() if name != "summary"})
     tables = isinstance(row.settings, dict) and isinstance(row.facts, dict)
-    if not tables or not all(turn and all(map(_is_time, turn)) for turn in row.turns):
+    if not tables or not all(turn and all(map(_is_time, turn)) for turn in (*row.turns, row.latencies or [1])):
         raise ValueError(f"settings, facts or turns of a row of {row.model} are not what they must be")
     return row
 

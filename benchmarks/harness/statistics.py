@@ -15,6 +15,7 @@ LEVEL = 0.95
 SETTLED = 0.03  # width of an interval, as a share of its figure, under which the figure is settled
 FEWEST = 6  # values whose smallest and largest enclose the median with that probability
 PERCENTILES = (50, 90, 95, 99)
+FEWEST_FOR_P99 = 1000  # samples: of fewer, less than ten lie beyond it, and it is the luck of those
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,9 @@ def paired_difference(
 
 
 def percentiles(values: Sequence[float]) -> Mapping[int, float]:
-    """p50, p90, p95 and p99."""
-    return dict(zip(PERCENTILES, np.percentile(values, PERCENTILES).tolist(), strict=True))
+    """p50, p90, p95; and p99 of at least `FEWEST_FOR_P99` values."""
+    wanted = [each for each in PERCENTILES if each < 99 or len(values) >= FEWEST_FOR_P99]
+    return dict(zip(wanted, np.percentile(values, wanted).tolist(), strict=True))
 
 
 def _scipy() -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from benchmarks.harness.accuracy_tables import accuracy, devices, real, timeline, two_stream
 from benchmarks.harness.contestants import share_of_matrix_rate
-from benchmarks.harness.records import KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
+from benchmarks.harness.records import EXPORT, KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
 from benchmarks.harness.render import Cells, Lines
 from benchmarks.harness.statistics import FEWEST, SETTLED
 from benchmarks.harness.trainers import TrainingVariant
@@ -177,10 +178,90 @@ def loading(rows: Rows) -> Iterable[Cells]:
         yield f"index of {index.batch:,} clips from CSV", cost_of
 
 
+def export(rows: Rows) -> Iterable[Cells]:
+    """What exports cost, how near they are to Keras, and how fast."""
+    first, *others = [", ".join(filter(None, peer)) for peer in PEERS]
+    yield (
+        "model", "precision", "nodes", "MiB", "seconds", "parity", "largest difference from Keras",
+        "same class as Keras", "clips/s", f"times as fast as {first}", *(f"as {other}" for other in others),
+    )  # fmt: skip
+    for row in rows:
+        if row.runner != EXPORT:
+            continue
+        precision = row.settings["precision"]
+        if not row.measured:
+            said = row.note.partition(";")[0]  # behind it stands what to do
+            yield row.model, precision, f"{row.status}: {said}", *[""] * (6 + len(PEERS))
+            continue
+        facts, beside = row.facts, row.facts["beside"]
+        ours = [each for each in rows if (each.model, each.runner) == (row.model, OURS)]
+        rate = next((each for each in ours if each.settings.get("precision", "float32") == precision), None)
+        figures = [""] * (1 + len(PEERS))
+        if rate is not None:
+            peers = [_beside(rate, peer_of(rate, rows, *peer)) if rate.measured else "" for peer in PEERS]
+            figures = [f"{rate.clips_per_second:.1f}{mark(rate)}" if rate.measured else rate.status, *peers]
+        yield (
+            row.model, precision, str(facts["graph_nodes"]), f"{facts['file_bytes'] / 2**20:.1f}", _seconds(row),
+            _parity(row), f"{max(each['difference'] for each in beside.values()):.1e}" if beside else "",
+            _agreement(beside), *figures,
+        )  # fmt: skip
+
+
+def _seconds(row: Row) -> str:
+    """Of the median round, with the shortest and the longest where there are several."""
+    found = row.round_seconds
+    return f"{found.value:.1f}" + (f" ({found.low:.1f} to {found.high:.1f})" if len(row.turns) > 1 else "")
+
+
+def _parity(row: Row) -> str:
+    """What the gate of the export found."""
+    quantization, parity = row.facts["quantization"], row.parity or {}
+    if quantization:
+        return f"{quantization['agreement']:.1%} of {quantization['clips']} clips as float32"
+    return f"{max(parity.get(name, 0.0) for name in ('logits', 'probabilities', 'values')):.1e}"
+
+
+def _agreement(beside: dict[str, dict[str, Any]]) -> str:
+    """With each backend; on how many clips, and how many classes Keras said, of which one would prove little."""
+    shares = ", ".join(f"{name.removeprefix('Keras ')} {each['same_decision']:.0%}" for name, each in beside.items())
+    least = min(beside.values(), key=lambda each: each["decisions"], default=None)
+    return f"{shares} ({least['clips']} clips; said: {least['decisions']})" if least else ""
+
+
+def serving(rows: Rows) -> Iterable[Cells]:
+    """Requests that come when they come; of cameras, the most that are served in time."""
+    yield (
+        "model", "load", "offered/s", "clips/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "answered", "refused",
+        "mean batch",
+    )  # fmt: skip
+    for row in rows:
+        name, facts = (row.model, row.settings["load"]), row.facts
+        if not row.measured:
+            yield *name, f"{row.status}: {row.note}", *[""] * 8
+            continue
+        if "cameras" in facts and row is not most_cameras(row.model, rows):
+            continue
+        figures = row.summary() if row.latencies else {}  # in a closed loop nobody waits
+        few = {"p90_ms": 10, "p95_ms": 20}  # samples, of which one lies beyond it
+        figures = {name: value for name, value in figures.items() if len(row.latencies) >= few.get(name, 0)}
+        yield (
+            *name, f"{facts['offered_per_second']:.1f}" if "offered_per_second" in facts else "",
+            f"{row.clips_per_second:.1f}",
+            *(f"{figures[p]:.0f}" if p in figures else "" for p in ("p50_ms", "p90_ms", "p95_ms", "p99_ms")),
+            str(facts["answered"]), f"{facts['refused_share']:.1%}", f"{facts['mean_batch']:.1f}",
+        )  # fmt: skip
+
+
+def most_cameras(model: str, rows: Rows) -> Row | None:
+    """Of a model's loads by cameras, the greatest that was served in time; None where none was."""
+    found = [row for row in rows if row.model == model and row.measured and row.facts.get("in_time")]
+    return max(found, key=lambda row: row.facts["cameras"], default=None)
+
+
 KINDS: dict[Kind, Lines] = {
     "inference": inference, "training": training, "pipeline": pipeline, "correctness": correctness,
     "accuracy": accuracy, "loading": loading, "two_stream": two_stream, "real": real, "timeline": timeline,
-    "devices": devices,
+    "devices": devices, "export": export, "serving": serving,
 }  # fmt: skip
 
 

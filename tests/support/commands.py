@@ -19,9 +19,9 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[2]
 HANG = 600  # seconds: a guard against hanging, far from what anything takes on a busy machine
 SCRIPTS = {
-    "accuracy": "suite", "cluster": "cluster", "compare": "show", "gpu": "app", "inference": "suite",
-    "loading": "main", "models": "main", "pipeline": "suite", "real": "main", "report": "main", "timeline": "main",
-    "training": "suite", "two_stream": "app",
+    "accuracy": "suite", "cluster": "cluster", "compare": "show", "export": "suite", "gpu": "app",
+    "inference": "suite", "loading": "main", "models": "main", "pipeline": "suite", "real": "main", "report": "main",
+    "serving": "suite", "timeline": "main", "training": "suite", "two_stream": "app",
 }  # fmt: skip
 
 Done = subprocess.CompletedProcess[str]
