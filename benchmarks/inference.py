@@ -70,7 +70,7 @@ def bench(
         raise ClipzooError(f"bench needs batches ({list(batches)}) >= 1 and seconds ({seconds}) > 0, but finite")
     given = dict(provider_options or {})
     if given and provider == "all":
-        raise ClipzooError(f"options of a provider ({', '.join(given)}) are one provider's: name it in place of 'all'")
+        raise ClipzooError(f"options ({', '.join(given)}) are for one provider: name it in place of 'all'")
     runners = {
         name: OnnxRuntimeRunner(
             path=Path(path), provider=name, binding="host", options=given, threads=threads, verify=verify

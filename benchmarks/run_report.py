@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -57,7 +58,14 @@ def report(
     """
     run = Run(existing_folder(folder))
     if not run.record.is_file():
+        if run.checkpoint.is_file():
+            raise ClipzooError(
+                f"{folder}: its training was stopped in its first epoch, so there is nothing to report; go on with: "
+                f"clipzoo train --resume {shlex.quote(str(folder))}"
+            )
         raise ClipzooError(f"{folder}: is no run, it has no {run.record.name}; give a folder that clipzoo train wrote")
+    if videos is not None:
+        existing_folder(videos)
     require_writable(out if out is not None else run.report)  # before what takes long
     record = run.read_record()
     index = run.index(root=run.folder)
@@ -102,7 +110,7 @@ def _computed(
         return None, f"The run has no {run.model.name}, so its clips cannot be scored."
     if not root.is_dir():
         warn(f"{root}: no such folder, so the clips are not scored; if they have moved, give --videos FOLDER")
-        return None, f"The clips are no more in {root}, so they were not scored."
+        return None, _gone(root)
     index = run.index(root=root)
     split = next((each for each in ("test", "validation") if index.counts()[each]), None)
     if split is None:
@@ -110,7 +118,7 @@ def _computed(
     chosen = index.only(split)
     if not any(path.is_file() for path in chosen.paths):
         warn(f"{root}: none of the {len(chosen)} {split} clips is there; if they have moved, give --videos FOLDER")
-        return None, f"The clips are no more in {root}, so they were not scored."
+        return None, _gone(root)
     say(start_backend())
     say(f"no scores are kept yet: scoring the {len(chosen)} {split} clips")
     with bar("scoring", len(chosen)) as advance:
@@ -120,6 +128,10 @@ def _computed(
     keep(run, scores)
     say(f"wrote {run.scores}")
     return matched(scores, index), ""
+
+
+def _gone(root: Path) -> str:
+    return f"The clips are not in {root} any more, so they were not scored; --videos FOLDER says where they are."
 
 
 def speeds(folder: Path) -> list[Speed]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from loaders.errors import ClipzooError
+from loaders.printable import printable_name
 from loaders.terminal import bar, text_console
 
 
@@ -27,6 +29,9 @@ def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console
     from export.corpus import predict_corpus
     from loaders.lists import index_csv, index_files
 
+    for path in files:
+        if not path.exists():
+            raise ClipzooError(f"{printable_name(str(path))}: no such file or folder")
     listed = len(files) == 1 and files[0].suffix.lower() == ".csv"
     index = index_csv(files[0], label=None) if listed else index_files(list(files))
     with bar(text_console(stderr=True), "answering", len(index)) as advance:

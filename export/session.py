@@ -120,7 +120,7 @@ def open_session(
         profile: a prefix; `session.end_profiling()` then names the file with what every node took.
 
     Raises:
-        ClipzooError: no such file, not an ONNX file, or a provider that is not in use.
+        ClipzooError: no such file, not an ONNX file, options for the CPU, or a provider that is not in use.
     """
     runtime, wanted = onnxruntime(), require_provider(provider)
     if not path.is_file():
@@ -138,6 +138,8 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     given = dict(provider_options or {})
+    if given and provider == "cpu":  # ONNX Runtime takes any there, and heeds none
+        raise ClipzooError(f"provider 'cpu' has no options, and {', '.join(given)} is given; leave it out")
     if provider in _OPENVINO:
         if _OPENVINO[provider] == "bf16" and not _has_bfloat16():  # OpenVINO would say nothing
             raise ClipzooError(f"provider {provider!r}: this processor has no units for bfloat16; say 'openvino'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
@@ -67,10 +68,24 @@ class ParquetParts:
         # By the count alone: a part is the same clips when the command runs again, with however many workers.
         size = max(least, min(_MOST, count // 32))
         self.ranges = [range(start, min(start + size, count)) for start in range(0, count, size)]
+        self._drop_damaged()
         for number in range(len(self.ranges)):
             if self._file(number).exists():
                 self._require_same(self._file(number), f"{self.folder}: holds parts")
                 break
+
+    def _drop_damaged(self) -> None:
+        """Deletes parts that were cut short after they were written: their rows are answered again."""
+        import pyarrow.parquet
+
+        for number in range(len(self.ranges)):
+            path = self._file(number)
+            try:
+                if path.exists():
+                    pyarrow.parquet.read_metadata(path)
+            except (OSError, ValueError) as error:
+                warnings.warn(f"{path}: damaged, and made anew ({str(error).splitlines()[0]})", stacklevel=2)
+                path.unlink(missing_ok=True)
 
     def missing(self) -> dict[int, range]:
         """Numbers of the parts that are not written, and the places of their rows."""

@@ -236,6 +236,8 @@ def test_options_of_a_provider_reach_the_runtime(
         refused(invoke(*command, "--provider-option", "cudnn_conv_algo_search"), said)
     refused(invoke("bench", file, "--provider", "all", "--provider-option", "use_arena=0"), "name it in place of 'all'")
 
+    refused(invoke("predict", file, motion.path(0), "--provider-option", "a=b"), "'cpu' has no options, and a is given")
+
     def noted(path: Path, *, provider_options: dict[str, str], **options: Any) -> Any:
         given.append(provider_options)
         return open_session(path, **options)

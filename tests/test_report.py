@@ -201,7 +201,7 @@ def test_what_is_not_there_is_said(wild: ClipIndex, tmp_path: Path) -> None:
         "clipzoo bench", "Groups that stand in several splits: 1 of 6 (1).",
     ):  # fmt: skip
         assert said in page.text, said
-    assert "<svg" not in page.html and not page.images
+    assert "<svg" not in page.html and not page.images and "--resume" not in page.text
     # A run that lost its model cannot be scored, which is no reason for no page.
     assert invoke("report", run.folder).returncode == 0
     assert "The run has no model.keras" in Page(run.report).text
@@ -225,7 +225,21 @@ def test_clips_that_moved_cost_the_strips_alone(wild: ClipIndex, tmp_path: Path)
     run.model.write_bytes(b"never read")
     done = invoke("report", run.folder)
     assert done.returncode == 0 and f"{wild.root}: no such folder, so the clips are not scored" in done.stderr
-    assert f"The clips are no more in {wild.root}" in Page(run.report).text
+    assert f"The clips are not in {wild.root} any more" in Page(run.report).text
+
+
+def test_a_training_that_was_stopped_is_said_to_be(wild: ClipIndex, tmp_path: Path) -> None:
+    run = made(tmp_path / "run", wild)
+    columns = "epoch,loss,accuracy,val_loss,val_accuracy,best"
+    run.history.write_text(f"{columns}\n0,1,0.5,1,0.5,1\n")
+    record = run.read_record()
+    run.write_record({**record, "recipe": {**record.get("recipe", {}), "epochs": 400}})
+    run.checkpoint.touch()
+    assert invoke("report", run.folder, "--no-score").returncode == 0
+    text = Page(run.report).text
+    assert f"The training was stopped: clipzoo train --resume {run.folder} goes on with it." in text
+    assert "1 of 400 epochs" in text
+    refused(invoke("report", run.folder, "--videos", tmp_path / "none"), "none: no such folder")
 
 
 def test_what_is_computed_is_kept(wild: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +332,9 @@ def test_an_old_run_has_a_page(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(wild: ClipIndex, tmp_path: Path) -> None:
     refused(invoke("report", tmp_path / "none"), "no such folder")
     refused(invoke("report", wild.root), "is no run, it has no run.json")
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "checkpoint.keras").touch()
+    refused(invoke("report", tmp_path / "begun"), "stopped in its first epoch", "clipzoo train --resume")
     run = made(tmp_path / "run", wild)
     run.history.write_text("epoch,loss\n0,much\n")
     refused(invoke("report", run.folder, "--no-score"), "history.csv: cannot be read as the history of a run")

@@ -58,6 +58,8 @@ class Hosts:
                 "hosts, of which the first listens at node0:29500"
             )
         hosts = Hosts(found[1], int(found[2]), int(found[3]))
+        if not hosts.count:
+            raise ClipzooError(f"--hosts {text!r}: the count of hosts (0) must be at least 1")
         if not hosts.number < hosts.count:
             raise ClipzooError(f"--hosts {text!r}: the number ({hosts.number}) must be 0 to {hosts.count - 1}")
         return hosts

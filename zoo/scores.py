@@ -77,4 +77,5 @@ class Scores:
                     model=str(held["model"]) if "model" in held else "",
                 )
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores` ({error})") from None
+            why = "" if "pickle" in str(error) else f" ({error})"  # NumPy advises to load what is no array as a program
+            raise ClipzooError(f"{path}: is no file of `clipzoo evaluate --scores`{why}") from None

@@ -49,7 +49,8 @@ def recipe_facts(record: Mapping[str, Any], epochs: int) -> Rows:
     rows = []
     best = record.get("best") or {}
     if "epoch" in best:
-        done = f"{epochs} epochs" if epochs else f"{recipe.get('epochs', '?')} epochs planned"
+        planned = recipe.get("epochs", epochs)
+        done = f"{epochs} of {planned} epochs" if epochs else f"{planned} epochs planned"
         judged = any(name.startswith("val_") for name in best)
         which = f"the best was epoch {int(best['epoch']) + 1}, and" if judged else "the last"
         rows.append(("epochs", f"{done}; {which} is the model of this page"))

@@ -145,6 +145,7 @@ def _context(
         "onnx": shlex.quote(str(onnx[0] if onnx else folder / "model.onnx")),
         "bench": shlex.quote(str(folder / "bench.jsonl")),
         "exported": bool(onnx),
+        "unfinished": 0 < epochs < (record.get("recipe") or {}).get("epochs", epochs) and run.checkpoint.is_file(),
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
 

@@ -100,7 +100,9 @@ def _classes(held: RunScores, result: Evaluation, clips: str, caution: str) -> S
 def _against_chance(low: float, high: float, chance: float) -> str:
     if low > chance:
         return "The model is better than chance."
-    return "The model is worse than chance." if high < chance else "The interval holds chance: the model may have luck."
+    return (
+        "The model is worse than chance." if high < chance else "The interval holds chance: the model may know nothing."
+    )
 
 
 def confusions(result: Evaluation) -> list[tuple[str, str, int, int]]:
@@ -149,8 +151,8 @@ def _class_pictures(held: RunScores, result: Evaluation) -> list[Picture]:
         [
             "Clips are put together by the confidence of the answer. A dot shows how many of them are right; its size "
             "is their number, its line the 95 % interval. On the dotted line confidence is what it says.",
-            f"The expected calibration error is {error:.1%}: so far are confidence and the share that is right apart, "
-            f"on average. The mean confidence is {mean:.1%}, the share that is right {result.top1:.1%}: the model is "
+            f"The expected calibration error is {error:.1%}: how far confidence and the share that is right differ, on "
+            f"average. The mean confidence is {mean:.1%}, the share that is right {result.top1:.1%}: the model is "
             f"{said} sure than it should be.",
         ],
     )
