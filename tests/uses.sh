@@ -58,7 +58,7 @@ assert expected and not loaded, loaded
 PYTHON
 done
 
-for script in "inference --models tensorflow.onnx" "training --models convnet_gru" accuracy "pipeline --models tensorflow.onnx"; do
+for script in "inference --models tensorflow.onnx" "training --models convnet_gru --set size=32 --set width=0.25" accuracy "pipeline --models tensorflow.onnx"; do
   echo "== python -m benchmarks.$script --quick"
   read -ra words <<< "$script"
   [ "${words[0]}" != pipeline ] || words+=(--videos clips)
