@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli import ProviderOptions, Verify, Workers
-from export.session import parse_provider_options
+from export.cli import ProviderOptions, Verify, Workers, parse_provider_options
 from loaders.terminal import JsonFile, bar, text_console
 
 app = typer.Typer()

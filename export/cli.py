@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from export.cli_corpus import write_corpus
 from export.cli_timeline import write_timeline
 from export.metadata import Precision
-from export.session import Provider, parse_provider_options
+from export.session import Provider
 from loaders.errors import ClipzooError, WriteError
 from loaders.index import ClipIndex, OnError
 from loaders.renamed_options import list_not_split, renamed_options
@@ -31,6 +32,7 @@ from loaders.terminal import (
     check_ray,
     index_videos,
     parse_spec,
+    split_pairs,
     text_console,
     write_json,
 )
@@ -46,6 +48,11 @@ ProviderOptions = Annotated[
         help="Of the provider, as ONNX Runtime names it, such as cudnn_conv_algo_search=HEURISTIC; may be repeated.",
     ),
 ]  # fmt: skip
+
+
+def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:
+    """Reads `--provider-option NAME=VALUE`; raises ClipzooError for what is not of that form."""
+    return split_pairs(pairs, option="--provider-option", form="NAME=VALUE", example="cudnn_conv_algo_search=HEURISTIC")
 
 
 @app.command(cls=renamed_options({"--part": "--split NAME", "--split": list_not_split}))

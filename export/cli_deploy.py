@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli import ProviderOption, ProviderOptions, Verify
-from export.session import parse_provider_options
+from export.cli import ProviderOption, ProviderOptions, Verify, parse_provider_options
 from export.triton import Kind
 from loaders.terminal import text_console
 

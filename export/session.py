@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stdout, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -79,16 +79,6 @@ def require_provider(provider: str) -> str:
         why = _installed_twice() or f'pip install "clipzoo[{extra}]" in an environment of its own'
         raise ClipzooError(f"provider {provider!r} is not in this ONNX Runtime {runtime.__version__}: {why}")
     return PROVIDERS[provider]
-
-
-def parse_provider_options(pairs: Sequence[str]) -> dict[str, str]:
-    """Reads NAME=VALUE, given any number of times; raises ClipzooError for what is not of that form."""
-    for pair in pairs:
-        if not pair.partition("=")[0].strip() or "=" not in pair:
-            raise ClipzooError(
-                f"--provider-option {pair!r} must be NAME=VALUE, such as cudnn_conv_algo_search=HEURISTIC"
-            )
-    return {name.strip(): value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def installed() -> list[Provider]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from export.checksum import verify as verify_file
 from export.metadata import Metadata
+from export.runtime import Classifier
 from export.session import open_session, said_by
 from loaders.errors import ClipzooError
 from loaders.tasks import TaskKind
@@ -90,6 +93,23 @@ class Stateful:
                 f"{spec.shape[1:]}, {labels} labels, and the states {', '.join(stream)}; export it again"
             )
         self._shapes = {name: (1, *inputs[name][1]) for name in stream}
+
+
+def open_exported(path: str | Path, *, verify: bool = True, **session: Any) -> Stateful | Classifier:
+    """An exported file of either kind: one that takes frames one by one, or one that takes clips.
+
+    Args:
+        path: the file.
+        verify: whether it must be, byte for byte, what was exported.
+        session: `provider`, `threads` and `provider_options` of `Classifier`.
+
+    Raises:
+        ClipzooError: as `Classifier`.
+    """
+    if verify:
+        verify_file(path)
+    metadata = Metadata.read(path)
+    return Stateful(path, metadata, **session) if metadata.stream else Classifier(path, verify=False, **session)
 
 
 def consensus(rows: np.ndarray, kind: TaskKind) -> np.ndarray:

@@ -13,12 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from export.checksum import verify as verify_file
-from export.metadata import Metadata
 from export.prediction import Prediction, predicted
 from export.runtime import Classifier
 from export.session import Provider
-from export.stateful import Stateful
+from export.stateful import Stateful, open_exported
 from export.steps import Steps
 from export.timeline import SECONDS
 from loaders.check import number
@@ -138,16 +136,12 @@ class Stream:
         ):
             if value is not None:
                 number(what, value, above=0, most=most, unit=unit)
-        if verify:
-            verify_file(path)
-        self.metadata = Metadata.read(path)
-        self.stateful = bool(self.metadata.stream)
-        options = {"provider": provider, "threads": threads, "provider_options": provider_options}
-        self._network: _Network = (
-            Stateful(path, self.metadata, **options)  # type: ignore[arg-type]
-            if self.stateful
-            else _Clips(Classifier(path, verify=False, **options))  # type: ignore[arg-type]
+        opened = open_exported(
+            path, verify=verify, provider=provider, threads=threads, provider_options=provider_options
         )
+        self.metadata = opened.metadata
+        self.stateful = isinstance(opened, Stateful)
+        self._network: _Network = opened if isinstance(opened, Stateful) else _Clips(opened)
         specs = self.metadata.specs
         if window is not None and all(spec.sampling == "dense" for spec in specs.values()):
             raise ClipzooError(

@@ -12,19 +12,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from export.folders import entries
 from export.metadata import Metadata
+from export.runtime import Classifier
+from export.stateful import Stateful, open_exported
 from export.tensorrt import shape_profile
 from loaders import check
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError, WriteError
 from loaders.tasks import FEATURES
-
-if TYPE_CHECKING:
-    from export.runtime import Classifier
-    from export.stateful import Stateful
 
 Kind = Literal["cpu", "gpu"]
 LABELS = "labels.txt"
@@ -119,7 +117,7 @@ def write_triton_model(
         raise ClipzooError(
             f"{name!r} is no name of a model, which stands in URLs: letters, digits, '_', '-' and '.'; give another"
         )
-    opened = _opened(model, verify=verify)
+    opened = open_exported(model, verify=verify)
     folder = Path(repository) / name
     shared = {
         "config.pbtxt": config(opened, name, options),
@@ -137,18 +135,6 @@ def write_triton_model(
         return fresh.rename(folder / str(version)) / "model.onnx"
     except OSError as error:
         raise WriteError(folder / str(version), error.strerror or str(error)) from None
-
-
-def _opened(model: Path, *, verify: bool) -> Classifier | Stateful:
-    """The file, checked against its metadata."""
-    from export.checksum import verify as verify_file
-    from export.runtime import Classifier
-    from export.stateful import Stateful
-
-    if verify:
-        verify_file(model)
-    metadata = Metadata.read(model)
-    return Stateful(model, metadata) if metadata.stream else Classifier(model, verify=False)
 
 
 def config(opened: Classifier | Stateful, name: str, options: TritonOptions) -> str:

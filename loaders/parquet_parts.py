@@ -68,24 +68,20 @@ class ParquetParts:
         # By the count alone: a part is the same clips when the command runs again, with however many workers.
         size = max(least, min(_MOST, count // 32))
         self.ranges = [range(start, min(start + size, count)) for start in range(0, count, size)]
-        self._drop_damaged()
         for number in range(len(self.ranges)):
             if self._file(number).exists():
-                self._require_same(self._file(number), f"{self.folder}: holds parts")
-                break
+                self._check(self._file(number))
 
-    def _drop_damaged(self) -> None:
-        """Deletes parts that were cut short after they were written: their rows are answered again."""
-        import pyarrow.parquet
-
-        for number in range(len(self.ranges)):
-            path = self._file(number)
-            try:
-                if path.exists():
-                    pyarrow.parquet.read_metadata(path)
-            except (OSError, ValueError) as error:
-                warnings.warn(f"{path}: damaged, and made anew ({str(error).splitlines()[0]})", stacklevel=2)
-                path.unlink(missing_ok=True)
+    def _check(self, part: Path) -> None:
+        """Deletes a part that was cut short after it was written: its rows are answered again. Raises ClipzooError for
+        a part of something else."""
+        try:
+            held = _texts(part)
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{part}: damaged, and made anew ({str(error).splitlines()[0]})", stacklevel=2)
+            part.unlink(missing_ok=True)
+        else:
+            self._require_same(held, f"{self.folder}: holds parts")
 
     def missing(self) -> dict[int, range]:
         """Numbers of the parts that are not written, and the places of their rows."""
@@ -121,7 +117,11 @@ class ParquetParts:
         """Whether the file is there, of the same clips; raises ClipzooError where it is anything else."""
         if not self.out.exists():
             return False
-        self._require_same(self.out, f"{self.out}: is there, and holds answers")
+        try:
+            held = _texts(self.out)
+        except (OSError, ValueError) as error:
+            raise ClipzooError(f"{self.out}: is no Parquet file that can be read ({error}); delete it") from None
+        self._require_same(held, f"{self.out}: is there, and holds answers")
         self.remove()
         return True
 
@@ -163,19 +163,20 @@ class ParquetParts:
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06}.parquet"
 
-    def _require_same(self, path: Path, what: str) -> None:
-        import pyarrow.parquet
-
-        try:
-            found = pyarrow.parquet.read_schema(path)
-        except (OSError, ValueError) as error:
-            raise ClipzooError(f"{path}: is no Parquet file that can be read ({error}); delete it") from None
-        held = {key.decode(): text.decode() for key, text in (found.metadata or {}).items()}
+    def _require_same(self, held: Mapping[str, str], what: str) -> None:
         wanted = {key.decode(): text.decode() for key, text in self.schema.metadata.items()}
         for key in wanted:
             if held.get(key) != wanted[key]:
                 name = key.removeprefix(_PREFIX)
                 raise ClipzooError(f"{what} of another {_OTHER.get(name, name)}; delete it, or give another name")
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """The metadata of a Parquet file's schema; raises OSError or ValueError for what is none."""
+    import pyarrow.parquet
+
+    found = pyarrow.parquet.read_schema(path).metadata or {}
+    return {key.decode(): text.decode() for key, text in found.items()}
 
 
 def remove_parts(out: Path) -> None:

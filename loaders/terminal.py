@@ -252,13 +252,19 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         ClipzooError: not of that form.
     """
-    options: dict[str, Any] = {}
+    found = split_pairs(pairs, option="--set", form="OPTION=VALUE", example="alpha=0.25")
+    return {name: parse_value(text) for name, text in found.items()}
+
+
+def split_pairs(pairs: Sequence[str], *, option: str, form: str, example: str) -> dict[str, str]:
+    """Name -> text, of an option that is given any number of times; raises ClipzooError for another form."""
+    found: dict[str, str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip():
-            raise ClipzooError(f"--set {pair!r} must be OPTION=VALUE, such as alpha=0.25")
-        options[name.strip()] = parse_value(text)
-    return options
+            raise ClipzooError(f"{option} {pair!r} must be {form}, such as {example}")
+        found[name.strip()] = text
+    return found
 
 
 @contextmanager

@@ -146,14 +146,18 @@ def test_a_disk_that_is_full_when_all_becomes_one_file(
     assert len(rows(out)) == 48
 
 
-def test_parts_of_another_model_or_list_are_refused(
-    motion: ClipIndex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def out(motion: ClipIndex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a run that was interrupted after its first parts."""
     out = tmp_path / "answers.parquet"
     with monkeypatch.context() as patch:
         Interrupted(patch, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             predict_corpus(model, motion, out)
+    return out
+
+
+def test_parts_of_another_model_or_list_are_refused(motion: ClipIndex, model: Path, tmp_path: Path, out: Path) -> None:
     other = write_model(tmp_path / "other.onnx", props={"clipzoo.versions": '{"keras": "another"}'})
     fewer = ClipIndex(motion.root, motion.clips[:-1])
     for wrong, index, what in ((other, motion, "model"), (model, fewer, "list of clips")):
@@ -168,14 +172,7 @@ def test_parts_of_another_model_or_list_are_refused(
         predict_corpus(model, motion, out)
 
 
-def test_a_part_that_cannot_be_read_is_made_anew(
-    motion: ClipIndex, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "answers.parquet"
-    with monkeypatch.context() as patch:
-        Interrupted(patch, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            predict_corpus(model, motion, out)
+def test_a_part_that_cannot_be_read_is_made_anew(motion: ClipIndex, model: Path, tmp_path: Path, out: Path) -> None:
     (tmp_path / "answers.parquet.parts" / "000001.parquet").write_bytes(b"torn")
     with pytest.warns(UserWarning, match=r"000001\.parquet: damaged, and made anew"):
         assert predict_corpus(model, motion, out).before == 4  # those of the part that is whole
