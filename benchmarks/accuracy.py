@@ -47,8 +47,8 @@ class AccuracyWorker:
         `clips`, the `seconds` of training, and the `keras_device`."""
         from export.scoring import score
         from loaders.lists import index_folder
+        from zoo.learning import train
         from zoo.recipe import Recipe
-        from zoo.run import train
         from zoo.saving import load_model
 
         index = index_folder(folder).split(seed=seed)

@@ -26,12 +26,13 @@ from loaders.pictures import draw_clips
 from loaders.spec import ClipSpec
 from loaders.terminal import bar
 from zoo.evaluation import Evaluation
+from zoo.learning import train
 from zoo.pictures import draw_confusion
 from zoo.presets import preset, weights_file
 from zoo.progress import RichProgress
 from zoo.recipe import Recipe
 from zoo.registry import input_specs
-from zoo.run import Run, train
+from zoo.run import Run
 from zoo.run_lock import require_free
 
 MODEL = "convnet_gru"

@@ -50,13 +50,12 @@ def main(
         check.names("--classes", chosen, index.labels, noun="class")
         index = ClipIndex(index.root, tuple(clip for clip in index if clip.label in chosen))
     name_of = f"{clips.parent.name}: {', '.join(index.labels)}" if chosen else clips.parent.name
-    share = given.recipe.get("validation", 0.15)
     known = side_by_side("real", out) if out else newest("real")
     done = {row.key for results in known for row in results.rows}
     file = out / f"real-{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl" if out else None
     with measuring("real", file, console) as results:
         for name, each in product(model, seed):
-            for number, part in enumerate(index.folds(folds, validation=share, seed=each) if folds else [index]):
+            for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
                 row = planned_row(name_of, name, given, seed=each, fold=fold)
                 if row.key in done:
@@ -115,8 +114,9 @@ def learn(
     from export.runtime import Classifier
     from export.scoring import score
     from zoo.backend import versions
+    from zoo.learning import train
     from zoo.recipes import plan
-    from zoo.run import train
+    from zoo.run import figures_of
 
     options = {**given.model, **({"spec": given.spec} if given.spec else {})}
     planned = plan(model, index, recipe=given.named, options=options, fields={**given.recipe, "seed": seed})
@@ -132,12 +132,12 @@ def learn(
     result: Any = scores.evaluate()
     groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
     right = scores.probabilities.argmax(axis=1) == scores.targets
-    judged = {"validation_top1": record["best"].get("val_accuracy"), "training_top1": seen.top1 if seen else None}
+    judged = {"validation_top1": figures_of(record).get("val_accuracy"), "training_top1": seen.top1 if seen else None}
     return {
         "model": model, "seed": seed, "backend": keras.backend.backend(), "top1": result.top1,
         "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
         "calibration_error": result.calibration_error, "test_clips": result.clips,
-        "training_clips": record["clips"]["train"], **{n: share for n, share in judged.items() if share is not None},
+        "training_clips": used.counts()["train"], **{n: share for n, share in judged.items() if share is not None},
         "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
         "versions": versions(), "right": "".join("01"[int(each)] for each in right),
         "files": list(scores.files), "groups": [groups[file] for file in scores.files], "labels": list(result.labels),

@@ -59,7 +59,7 @@ def train_stream(
     """
     from export.scoring import score
     from zoo.contract import specs
-    from zoo.run import train
+    from zoo.learning import train
     from zoo.saving import load_model
 
     with tempfile.TemporaryDirectory() as out:

@@ -18,7 +18,7 @@ import pytest
 import zoo
 from loaders import ClipIndex, ClipzooError, VideoError
 from tests.support.commands import clipzoo, invoke, refused
-from zoo.resuming import State
+from zoo.checkpoint import State
 from zoo.run import Run
 
 pytestmark = [pytest.mark.keras, pytest.mark.usefixtures("stripes")]

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from zoo.cost import multiply_adds
     from zoo.embedding import feature_layer, with_features
     from zoo.explanation import explain
+    from zoo.learning import train
     from zoo.model_infos import ModelInfo
     from zoo.presets import list_presets
     from zoo.recipe import Recipe
     from zoo.recipes import plan
     from zoo.registry import create_model, list_models, model_info, register
     from zoo.resuming import resume
-    from zoo.run import Run, train
+    from zoo.run import Run
     from zoo.saving import load_model, load_preset
     from zoo.training import fit
 
@@ -78,7 +79,7 @@ __getattr__, __dir__ = lazily(
         "resume": "resuming",
         "specs": "contract",
         "task": "contract",
-        "train": "run",
+        "train": "learning",
         "with_features": "embedding",
         "with_logits": "contract",
     },

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from loaders.tasks import TASKS
 from zoo.evaluation import wilson
-from zoo.run import Run
+from zoo.run import Run, figures_of
 
 
 def learnt_nothing(run: Run) -> str | None:
@@ -16,17 +18,16 @@ def learnt_nothing(run: Run) -> str | None:
     record = run.read_record()
     if record.get("task") != TASKS["classification"].name:
         return None
-    labels = [clip.label for clip in run.index() if clip.split == "validation"]
+    again = record.get("refit") or {}  # then no clip is left for validation
+    labels = again.get("validation_labels") or Counter(c.label for c in run.index() if c.split == "validation")
     if not labels:
         return None
-    best, last = record["best"], run.read_history()[-1]
-    chance = max(labels.count(label) for label in set(labels)) / len(labels)
-    right = best["val_accuracy"]
-    if wilson(round(right * len(labels)), len(labels))[0] > chance:
+    clips, last = sum(labels.values()), run.read_history()[-1]
+    chance = max(labels.values()) / clips
+    right = figures_of(record)["val_accuracy"]
+    if wilson(round(right * clips), clips)[0] > chance:
         return None
-    said = (
-        f"{right:.0%} of {len(labels)} validation clips may be luck: the most frequent class alone gives {chance:.0%}"
-    )
+    said = f"{right:.0%} of {clips} validation clips may be luck: the most frequent class alone gives {chance:.0%}"
     if last["accuracy"] <= 1.5 * chance:
         return f"{said}, and of the training clips it answers {last['accuracy']:.0%}. It has not learnt yet: " + (
             "train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or begin from weights "

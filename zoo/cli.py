@@ -155,9 +155,9 @@ def train(
     --set recipe.augmentation=noflip leaves it out.
     """
     from zoo.backend import choose_backend, start_backend
+    from zoo.learning import train as train_run
     from zoo.recipe import Recipe
     from zoo.recipes import model_options, plan
-    from zoo.run import train as train_run
     from zoo.run_lock import require_free
     from zoo.saving import saved_specs
     from zoo.settings import read_settings
@@ -272,7 +272,7 @@ def _resume(
     tensorboard: bool,
 ) -> None:
     from zoo.backend import choose_backend, start_backend
-    from zoo.resuming import read_state
+    from zoo.checkpoint import read_state
     from zoo.resuming import resume as resume_run
     from zoo.run import Run
 
@@ -314,6 +314,7 @@ def _finish(
     from loaders.tasks import task_kind
     from zoo.chance import learnt_nothing
     from zoo.progress import RichProgress, RunTensorBoard
+    from zoo.run import figures_of
 
     progress = RichProgress(console)
     boards = [RunTensorBoard(board, onward=onward)] if board is not None else []
@@ -326,11 +327,17 @@ def _finish(
     if not writes:
         return
     record = run.read_record()
-    best, kind = record["best"], task_kind(record["task"])
-    judged = f"val_{kind.metric}" in best
-    figure = f"{kind.title} {kind.show(best[f'val_{kind.metric}' if judged else kind.metric]).strip()}"
-    name = "best" if judged else "model"
-    console.print(f"{name}: epoch {int(best['epoch']) + 1}, {'validation' if judged else 'training'} {figure}")
+    row, again, kind = figures_of(record), record.get("refit"), task_kind(record["task"])
+    judged = f"val_{kind.metric}" in row
+    figure = f"{kind.title} {kind.show(row[f'val_{kind.metric}' if judged else kind.metric]).strip()}"
+    if again:
+        console.print(
+            f"model: trained on {again['clips']} clips; on {record['clips']['train']} of them alone, "
+            f"validation {figure}"
+        )
+    else:
+        name = "best" if judged else "model"
+        console.print(f"{name}: epoch {int(row['epoch']) + 1}, {'validation' if judged else 'training'} {figure}")
     nothing = learnt_nothing(run)
     if nothing:
         console.print(f"note: {nothing}")

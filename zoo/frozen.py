@@ -18,7 +18,7 @@ Place = tuple[Any, Any]  # a layer that holds a network and a tensor inside it, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetParts:
+class CutModel:
     """The two parts of a model. They share its layers: what one learns, the whole knows.
 
     Attributes:
@@ -70,7 +70,7 @@ def thawed(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
             layer.trainable = False
 
 
-def cut(model: keras.Model, train_from: str) -> ParquetParts:
+def cut(model: keras.Model, train_from: str) -> CutModel:
     """Cuts a model where its frozen part ends, as far down as nothing is learnt or drawn at random.
 
     Args:
@@ -88,7 +88,7 @@ def cut(model: keras.Model, train_from: str) -> ParquetParts:
     return cut_at(model, [(wrapper, _input_of(network_of(wrapper), train_from)) for wrapper in wrappers])
 
 
-def cut_at(model: keras.Model, places: Sequence[Place]) -> ParquetParts:
+def cut_at(model: keras.Model, places: Sequence[Place]) -> CutModel:
     """Cuts a model at tensors that part its inputs from its answer.
 
     Args:
@@ -114,9 +114,9 @@ def cut_at(model: keras.Model, places: Sequence[Place]) -> ParquetParts:
         model, [tensor if wrapper is None else call_of(wrapper).output_tensors[0] for wrapper, tensor in places]
     )
     if all(wrapper is None for wrapper, _ in places):
-        return ParquetParts(frozen=frozen, rest=end)
+        return CutModel(frozen=frozen, rest=end)
     answer = end.call(_one_or_all(behind))  # not end(...): the Answer is to stay a layer of its own
-    return ParquetParts(frozen=frozen, rest=keras.Model(_one_or_all(features), answer, name=model.name))
+    return CutModel(frozen=frozen, rest=keras.Model(_one_or_all(features), answer, name=model.name))
 
 
 def _from(model: keras.Model, tensors: list[Any]) -> keras.Model:

@@ -33,6 +33,7 @@ class RichProgress(keras.callbacks.Callback):
         self._best, self._rate = "", 0.0
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._best = ""
         self.progress = Progress(
             TextColumn("{task.fields[name]}"),
             BarColumn(bar_width=24),
@@ -129,9 +130,15 @@ class RunTensorBoard(keras.callbacks.TensorBoard):
                 "or leave it out: history.csv holds the same figures"
             )
         super().__init__(run / "tensorboard", write_graph=False)
-        self._onward = onward
+        self._onward, self._begun = onward, False
+
+    def set_model(self, model: keras.Model) -> None:
+        if self._begun:  # a model that is trained once more has curves of its own
+            self.log_dir: str = str(Path(self.log_dir) / "refit")
+        super().set_model(model)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if not self._onward:
             shutil.rmtree(self.log_dir, ignore_errors=True)
+        self._begun = True
         super().on_train_begin(logs)

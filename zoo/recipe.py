@@ -67,6 +67,9 @@ class Recipe:
         mixup: alpha by which clips and labels are mixed, see ClipDataset; 0 for none.
         validation: share of the clips for validation where the index has none, 0 <= validation < 1. 0: all of them
             train, as many epochs as the recipe says: for a recipe that has proved itself.
+        refit: whether the model is trained once more, from the weights that it began with, on training and validation
+            clips together: for as many steps, now that the first training has shown what they are worth. Needs a
+            schedule as `learning_rate`; else the validation clips would decide on the rate.
         test: share kept apart for testing, likewise, 0 <= test < 1.
         seed: of the split, first weights, order, augmentation and dropout.
 
@@ -90,6 +93,7 @@ class Recipe:
     draws: int = 0
     mixup: float = 0.0
     validation: float = 0.15
+    refit: bool = False
     test: float = 0.15
     seed: int = 0
     _augmentation: Augmentation | None = field(default=None, init=False, repr=False, compare=False)
@@ -113,13 +117,19 @@ class Recipe:
         number("Recipe test", self.test, least=0, below=1)
         if isinstance(self.learning_rate, int | float | str):
             number("Recipe learning_rate", self.learning_rate, above=0)
+        if self.refit and (self.learning_rate is None or isinstance(self.learning_rate, int | float | str)):
+            raise ClipzooError(
+                f"Recipe refit needs a schedule as learning_rate ({self.learning_rate}), such as that of recipe auto: "
+                "a rate that falls when validation clips say so cannot fall without them"
+            )
         if self.clip_norm is not None:
             number("Recipe clip_norm", self.clip_norm, above=0)
         choice("Recipe monitor", self.monitor, get_args(Monitor))
         if self.precision is not None:
             choice("Recipe precision", self.precision, get_args(Precision))
-        if not isinstance(self.class_weights, bool):
-            raise ClipzooError(f"Recipe class_weights ({self.class_weights!r}) must be true or false")
+        for name in ("class_weights", "refit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ClipzooError(f"Recipe {name} ({getattr(self, name)!r}) must be true or false")
         if not isinstance(self.optimizer, str | Mapping) and not hasattr(self.optimizer, "apply_gradients"):
             raise ClipzooError(
                 f"Recipe optimizer ({self.optimizer!r}) must be a name, a config or an optimizer of Keras"

@@ -34,6 +34,8 @@ class RecipeContext:
         weights: whether the model begins from weights.
         clips: to train on.
         gpu: whether the backend computes on one.
+        refit: whether the validation clips may train in the end: the clips' list does not name them itself, and there
+            are test clips to say how good the model is then.
         given: fields of the Recipe that are settled already.
     """
 
@@ -42,6 +44,7 @@ class RecipeContext:
     weights: bool = False
     clips: int = 0
     gpu: bool = False
+    refit: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -108,6 +111,7 @@ def plan(
         weights=bool(_begun(settled)) if model is not None else as_preset(onward or "") is not None,
         clips=split.counts()["train"],
         gpu=has_gpu(),
+        refit=split.counts()["test"] > 0 and not index.counts()["validation"],
         given=given,
     )
     made = Recipe.from_dict({**chosen.fields(case), **given})
@@ -178,6 +182,7 @@ def _auto(case: RecipeContext) -> dict[str, Any]:
         "epochs": epochs, "train_from": "head", "draws": DRAWS,
         "optimizer": {"class_name": "AdamW", "config": {"weight_decay": 0.05}},
         "learning_rate": _cosine(1e-3, epochs * steps),
+        "refit": case.refit and "learning_rate" not in given,
     }  # fmt: skip
 
 
@@ -201,7 +206,7 @@ def _said(recipe: str, case: RecipeContext, options: Mapping[str, Any], made: Re
     trains = "all of it" if made.train_from == "all" else made.train_from
     on = f" on {made.draws} draws of each clip" if made.draws else ""
     parts += [f"{fields['optimizer']['class_name']} at {rate}", f"{made.epochs} epochs of batches of {made.batch}"]
-    parts += [f"trains {trains}{on}"]
+    parts += [f"trains {trains}{on}", *(["then once more on validation clips too"] if made.refit else [])]
     lines = [f"recipe {recipe}: {', '.join(parts)}"]
     if begins:
         lines.append("others: --set backbone_weights=none begins from nothing; --set recipe.train_from=all trains all")

@@ -1,4 +1,4 @@
-"""`fit`: any PyDataset trains a model of the zoo, by a recipe. `zoo.run.train` keeps what comes of it."""
+"""`fit`: any PyDataset trains a model of the zoo, by a recipe. `zoo.learning.train` keeps what comes of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.prefetching import CheckedDataset, PrefetchingDataset, WaitingTimer
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from zoo.resuming import State
+    from zoo.checkpoint import State
 
 History = list[dict[str, float]]
 
@@ -86,11 +86,11 @@ def fit(
             unscaled here.
         validation: likewise, never shuffled; it decides on the best epoch and on the learning rate. None: the training
             loss decides on the rate, and every epoch counts as the best so far.
-        recipe: how to train; its batch, augmentation, splits, mixup and class weights are for `zoo.run.train`, which
-            makes the datasets.
+        recipe: how to train; its batch, augmentation, splits, mixup, class weights and refit are for
+            `zoo.learning.train`, which makes the datasets.
         class_weight: how much a clip of each class counts, such as `index.class_weights()`; classification alone.
         callbacks: more of them, called last; `logs` holds all figures of the epoch.
-        state: of a training of this model that was stopped, to go on from; see `zoo.resuming`.
+        state: of a training of this model that was stopped, to go on from; see `zoo.checkpoint`.
 
     Returns:
         A row of figures for each epoch: loss, val_loss, the task's metric (accuracy, which is top-1 from 0 to 1;

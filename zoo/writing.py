@@ -17,12 +17,13 @@ import numpy as np
 from loaders.atomic import replacing, write_text
 from loaders.index import ClipIndex
 from loaders.lists import write_csv
+from zoo.checkpoint import State
 from zoo.devices import outside_layout
 from zoo.frozen import thawed
 from zoo.pictures import draw_curves
-from zoo.resuming import State, stopped
 from zoo.run import Run
 from zoo.saving import save_model
+from zoo.stopping import stopped
 from zoo.training import seeds
 
 BETWEEN = 10.0  # seconds between two pictures: an epoch behind a frozen network takes less than its picture
@@ -30,7 +31,7 @@ BETWEEN = 10.0  # seconds between two pictures: an epoch behind a frozen network
 
 class Checkpoints(keras.callbacks.Callback):
     """Keeps in one file what a training that is stopped goes on from: after each epoch, every few minutes within one,
-    and when somebody asks for a stop, after which it raises what `zoo.resuming.stopped` gives.
+    and when somebody asks for a stop, after which it raises what `zoo.stopping.stopped` gives.
 
     Args:
         run: where.
@@ -39,6 +40,7 @@ class Checkpoints(keras.callbacks.Callback):
         whole: the model to keep, of which what trains may be a part.
         frozen: its layers that are frozen in this training alone.
         minutes: between two checkpoints within an epoch.
+        again_for: the run that this one trains the model of once more, if it does.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class Checkpoints(keras.callbacks.Callback):
         whole: keras.Model,
         frozen: Sequence[keras.layers.Layer],
         minutes: float,
+        again_for: Run | None = None,
     ) -> None:
         super().__init__()
+        self.again_for = again_for
         self.run, self.state, self.packed, self.whole, self.frozen = run, state, packed, whole, frozen
         self.asked: Sequence[int] = ()  # signals that came
         self.history: list[dict[str, float]] = list(state.history)
@@ -66,7 +70,9 @@ class Checkpoints(keras.callbacks.Callback):
     @property
     def onward(self) -> str:
         """What to do next, for people."""
-        return f"; to go on: clipzoo train --resume {shlex.quote(str(self.run.folder))}" if self.written else ""
+        run = self.again_for or self.run
+        there = self.written or self.again_for is not None
+        return f"; to go on: clipzoo train --resume {shlex.quote(str(run.folder))}" if there else ""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch, self._began = epoch, time.perf_counter()
@@ -149,6 +155,8 @@ class Writer(keras.callbacks.Callback):
     @property
     def kept(self) -> str:
         """What there is, for people."""
+        if (first := self.checkpoints.again_for) is not None:
+            return f"the model that has not seen the validation clips is kept in {first.model}"
         if self.written:
             return f"the best of {self.written} epochs is kept in {self.run.model}"
         before = set(self.run.files) - {self.run.checkpoint}

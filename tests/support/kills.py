@@ -29,7 +29,7 @@ def child(clips: Path, out: Path, workers: int, drop: bool, epochs: int) -> None
 
     import loaders
     import zoo
-    from zoo.resuming import State
+    from zoo.checkpoint import State
     from zoo.training import Restore
 
     class Says(keras.callbacks.Callback):

@@ -53,6 +53,11 @@ def recipe_facts(record: Mapping[str, Any], epochs: int) -> Rows:
         done = f"{epochs} of {planned} epochs" if epochs else f"{planned} epochs planned"
         judged = any(name.startswith("val_") for name in best)
         which = f"the best was epoch {int(best['epoch']) + 1}, and" if judged else "the last"
+        if again := record.get("refit"):
+            which = (
+                f"then once more from the first weights, on the validation clips too: {again['epochs']} epochs on "
+                f"{again['clips']} clips, which"
+            )
         rows.append(("epochs", f"{done}; {which} is the model of this page"))
     rows.append(("optimizer", f"{_named(recipe.get('optimizer'))}, learning rate {_rate(recipe)}"))
     rows.append(("batch", f"{recipe.get('batch', record.get('batch', '?'))} clips"))
@@ -60,7 +65,7 @@ def recipe_facts(record: Mapping[str, Any], epochs: int) -> Rows:
     part = {"all": "all of the model", "head": "the head alone; the backbone is frozen"}
     rows.append(("what trained", part.get(train_from, f"layer {train_from} and all after it")))
     rows.append(("augmentation", _augmentation(record)))
-    if "monitor" in recipe and recipe.get("validation") != 0:
+    if "monitor" in recipe and recipe.get("validation") != 0 and not record.get("refit"):
         rows.append(("best by", f"{recipe['monitor'].replace('_', ' ')} on the validation clips"))
     rows.append(("seed", str(recipe.get("seed", "?"))))
     versions = record.get("versions") or {}

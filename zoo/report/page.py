@@ -106,7 +106,7 @@ def write_report(
         **context,
         curves=_curves(history, index.kind),
         held=held,
-        headline=held.headline if held else unscored(record, index.kind, index.counts()["validation"]),
+        headline=held.headline if held else unscored(record, index.kind, record["clips"].get("validation", 0)),
         missing=scores.missing if scores else 0,
         why_unscored=why_unscored,
         speeds=speeds,

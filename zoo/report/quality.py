@@ -13,6 +13,7 @@ from loaders.tasks import TaskKind
 from zoo.evaluation import Evaluation, LabelEvaluation, NumberEvaluation, wilson
 from zoo.pictures import confusion_figure, plot_number, precision_figure
 from zoo.report.figures import class_figure, panel, reliability_figure, svg
+from zoo.run import figures_of
 from zoo.run_scores import RunScores
 
 _MATRIX = 60  # classes: more are no matrix that can be read
@@ -208,7 +209,7 @@ def _number_picture(result: NumberEvaluation, place: int) -> Picture:
 
 def unscored(record: dict[str, Any], kind: TaskKind, clips: int) -> Headline:
     """What there is to say without scores: the figure of the validation clips."""
-    value = (record.get("best") or {}).get(f"val_{kind.metric}")
+    value = figures_of(record).get(f"val_{kind.metric}")
     if value is None or not clips:
         return Headline("not measured", "no clip was scored", [])
     sentences = []
@@ -219,5 +220,8 @@ def unscored(record: dict[str, Any], kind: TaskKind, clips: int) -> Headline:
         kind.show(value).strip(),
         f"{kind.title} on {clips} validation clips",
         sentences,
-        "These clips chose the best epoch, so the figure is too good. No test clip was scored.",
+        "The model was trained once more, on these clips too: the figure is of the training before. No test clip was "
+        "scored."
+        if record.get("refit")
+        else "These clips chose the best epoch, so the figure is too good. No test clip was scored.",
     )
