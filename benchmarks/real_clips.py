@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import product
+from itertools import chain, islice, product, zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
 from loaders import check
+from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
 from loaders.processor import cores
@@ -34,7 +36,11 @@ def main(
     ] = None,
     recipe: Annotated[str, typer.Option(help="auto, article or dtpp.")] = "auto",
     classes: Annotated[str | None, typer.Option(help="These alone: a,b,c; all of the list, if left out.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Train on so many of the training clips, of every class alike; 0: on all.")
+    ] = 0,
     training: Annotated[bool, typer.Option(help="Score the training clips too.")] = True,
+    float16: Annotated[bool, typer.Option("--float16", help="Score the float16 file too.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the result files; that of this machine, if left out.")
     ] = None,
@@ -57,15 +63,41 @@ def main(
         for name, each in product(model, seed):
             for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
-                row = planned_row(name_of, name, given, seed=each, fold=fold)
+                row = planned_row(name_of, name, given, seed=each, fold=fold, limit=limit)
                 if row.key in done:
                     console.print(f"{row.model}, {row.name}: is there")
                     continue
-                facts = learn(part, name, given, seed=each, training=training, say=console.print)
+                part = fewer(part, limit, seed=each) if limit else part
+                facts = learn(part, name, given, seed=each, training=training, float16=float16, say=console.print)
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
 
 
-def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: str = "") -> Row:
+def fewer(index: ClipIndex, limit: int, *, seed: int) -> ClipIndex:
+    """The same test clips, and so many of those to train on: one of each class in turn, drawn by the seed.
+
+    Args:
+        index: clips, of which some are for the test.
+        limit: clips to keep of all others.
+        seed: of the draw.
+
+    Raises:
+        ClipzooError: there are not so many, or fewer than two for each class.
+    """
+    order = np.random.default_rng(seed).permutation(len(index))
+    rest: dict[Any, list[int]] = {label: [] for label in index.labels}
+    for position in order:
+        if index[position].split != "test":
+            rest[index[position].label].append(int(position))
+    there = sum(map(len, rest.values()))
+    if not 2 * len(rest) <= limit <= there:
+        raise ClipzooError(f"--limit {limit}: must be {2 * len(rest)}, two of each class, to {there}, all there are")
+    turns = chain.from_iterable(zip_longest(*rest.values()))
+    kept = set(islice((position for position in turns if position is not None), limit))
+    clips = (clip for position, clip in enumerate(index) if clip.split == "test" or position in kept)
+    return replace(index, clips=tuple(clips))
+
+
+def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: str = "", limit: int = 0) -> Row:
     """What is known of a training before it, and tells it from those that are done.
 
     Args:
@@ -74,13 +106,15 @@ def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: st
         given: what is not by default; files of weights are of one machine, and left out.
         seed: of the recipe.
         fold: such as `1 of 5`; empty for the dataset's own split.
+        limit: training clips; 0: all of them.
     """
     import keras
 
     said = ", ".join(f"{name} {value}" for name, value in given.model.items() if not Path(str(value)).is_file())
     fields = [f"{name} {value}" for name, value in given.recipe.items()]
     recipe = ", ".join([given.named, *fields] if fields or given.named != "auto" else [])
-    settings = {"clips": clips, "options": said, "recipe": recipe, "seed": str(seed), "fold": fold}
+    of = f"{limit} training clips" if limit else ""
+    settings = {"clips": clips, "options": said, "recipe": recipe, "seed": str(seed), "fold": fold, "limit": of}
     settings = {name: value for name, value in settings.items() if value}
     return Row(model=model, runner=BACKENDS[keras.backend.backend()], settings=settings, batch=0)
 
@@ -92,6 +126,7 @@ def learn(
     *,
     seed: int,
     training: bool = True,
+    float16: bool = False,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """One training, as `clipzoo train` does it, and the scores of its ONNX file.
@@ -102,6 +137,7 @@ def learn(
         given: recipe by name, its fields, and options of the model.
         seed: of the recipe.
         training: whether the training clips are scored too.
+        float16: whether the float16 file is scored too, and its answers counted that differ.
         say: called with each line that a person should read.
 
     Returns:
@@ -128,18 +164,27 @@ def learn(
         classifier = Classifier(run.folder / "model.onnx")
         used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
         scores = score(classifier, used.only("test"), workers=cores())
+        half: Any = None
+        if float16:
+            to_onnx(run.folder, run.folder / "float16.onnx", precision="float16")
+            half = score(Classifier(run.folder / "float16.onnx"), used.only("test"), workers=cores())
         seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate() if training else None
     result: Any = scores.evaluate()
     groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
-    right = scores.probabilities.argmax(axis=1) == scores.targets
-    judged = {"validation_top1": figures_of(record).get("val_accuracy"), "training_top1": seen.top1 if seen else None}
+    answers = scores.probabilities.argmax(axis=1)
+    changed = int((half.probabilities.argmax(axis=1) != answers).sum()) if half is not None else None
+    judged = {
+        "float16_changed": changed,
+        "validation_top1": figures_of(record).get("val_accuracy"),
+        "training_top1": seen.top1 if seen else None,
+    }
     return {
         "model": model, "seed": seed, "backend": keras.backend.backend(), "top1": result.top1,
         "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
         "calibration_error": result.calibration_error, "test_clips": result.clips,
         "training_clips": used.counts()["train"], **{n: share for n, share in judged.items() if share is not None},
         "epochs": len(history), "training_seconds": seconds, "options": planned.options, "recipe": record["recipe"],
-        "versions": versions(), "right": "".join("01"[int(each)] for each in right),
+        "versions": versions(), "right": "".join("01"[int(each)] for each in answers == scores.targets),
         "files": list(scores.files), "groups": [groups[file] for file in scores.files], "labels": list(result.labels),
         "confusion": result.confusion,
     }  # fmt: skip

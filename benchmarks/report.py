@@ -76,6 +76,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "devices": partial(together, "devices", accuracy_tables.devices),
     "real": partial(together, "real", accuracy_tables.real),
     "pairs": partial(together, "real", accuracy_tables.pairs),
+    "limits": partial(together, "real", accuracy_tables.limits),
+    "halves": partial(together, "real", accuracy_tables.halves),
     "motion": partial(together, "two_stream", accuracy_tables.motion),
     "ablation": partial(together, "two_stream", accuracy_tables.ablation),
     "fights": partial(together, "two_stream", accuracy_tables.fights),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from benchmarks.harness import accuracy_tables
 from benchmarks.harness.plots import draw
 from benchmarks.harness.records import Results, Row, newest
-from loaders import ClipIndex, write_csv
+from benchmarks.real_clips import fewer
+from loaders import Clip, ClipIndex, ClipzooError, write_csv
 from tests.support.commands import invoke_script
 from tests.support.results import a_setup
 from zoo.evaluation import wilson
@@ -70,6 +72,29 @@ def test_trainings_are_compared_on_the_same_clips_film_by_film() -> None:
     assert float(interval.split(" to ")[0]) > low  # of clips that have nothing to do with one another
 
 
+def test_few_clips_are_of_every_class_and_the_test_clips_stay() -> None:
+    clips = [Clip(f"{label}{n}.avi", label, split="test" if n < 3 else "train") for label in "ab" for n in range(9)]
+    clips += [Clip(f"c{n}.avi", "c", split="validation") for n in range(2)]
+    index = ClipIndex(Path("set"), tuple(clips))
+    few = fewer(index, 8, seed=0)
+    assert few.only("test").clips == index.only("test").clips and set(few) <= set(index)
+    assert Counter(clip.label for clip in few if clip.split != "test") == {"a": 3, "b": 3, "c": 2}
+    assert set(fewer(index, 14, seed=0)) == set(index) and fewer(index, 8, seed=1).clips != few.clips
+    assert fewer(index, 8, seed=0) == few
+    for limit in (5, 15):
+        with pytest.raises(ClipzooError, match=f"--limit {limit}: must be 6, two of each class, to 14"):
+            fewer(index, limit, seed=0)
+
+
+def test_trainings_on_few_clips_have_a_table_of_their_own() -> None:
+    rows = [trained(), trained(limit="60 training clips", seed="1", top1=0.5), trained(limit="60 training clips")]
+    assert list(accuracy_tables.limits(rows))[1:] == [("fights", "i3d", "60", "2", "90.0%", "75.0%, 50.0% of 4")]
+    assert len(list(accuracy_tables.real(rows))) == 2 and accuracy_tables.shares("fights", rows) == {"i3d": 0.75}
+    assert list(accuracy_tables.halves(rows))[1:] == []
+    half = replace(trained(options="alpha 0.5"), facts={**trained().facts, "float16_changed": 1})
+    assert list(accuracy_tables.halves([half]))[1:] == [("fights", "i3d, alpha 0.5", "0", "4", "1 (25.0%)")]
+
+
 def test_every_training_is_kept_whatever_is_measured_later(tmp_path: Path) -> None:
     """They take turns with none: no file is of all that belongs together."""
     for name, rows in (("1", [trained(), trained(seed="1")]), ("2", [trained(seed="2"), trained(top1=0.5)])):
@@ -96,8 +121,10 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     index = motion.split(validation=0.2, test=0.3, seed=0)
     shutil.copytree(motion.root, tmp_path / "set")
     write_csv(index, tmp_path / "set" / "list.csv")
-    command = ["real", tmp_path / "set" / "list.csv", "--model", "convnet_gru", "--out", tmp_path / "out"]
+    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "convnet_gru", "--out", tmp_path / "out"]
+    limit = len(index) - len(index.only("test")) - 10
     small = [word for each in ("frames=3", "size=16", "width=0.125") for word in ("--set", each)]
+    small += ["--limit", str(limit), "--float16"]
     done = invoke_script(*command, *small)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").iterdir()
@@ -106,7 +133,9 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert len(facts["right"]) == len(facts["files"]) == facts["test_clips"] == len(index.only("test"))
     assert facts["top1"] == pytest.approx(facts["right"].count("1") / len(facts["right"]))
     assert sum(map(sum, facts["confusion"])) == facts["test_clips"]
-    assert facts["training_clips"] == len(index.only("train"))
+    assert len(index.only("train")) - 10 <= facts["training_clips"] < limit
+    assert row.settings["limit"] == f"{limit} training clips"
+    assert 0 <= facts["float16_changed"] <= facts["test_clips"]
     assert row.settings["options"] == "frames 3, size 16, width 0.125"
     assert "is there" in invoke_script(*command, *small).stdout
     assert len(list((tmp_path / "out").iterdir())) == 1

@@ -76,6 +76,30 @@ def real(rows: Rows) -> Iterable[Cells]:
         yield clips, name, seed, *figures[:2], test, f"{low:.1%} to {high:.1%}", figures[2]
 
 
+def limits(rows: Rows) -> Iterable[Cells]:
+    """What is learnt of few clips: a row for each model and number of training clips, the mean of its seeds."""
+    yield "dataset", "model", "training clips", "seeds", "training top-1", "test top-1, each seed"
+    found: dict[tuple[str, str, int], list[Row]] = {}
+    for row in rows:
+        if limit := row.settings.get("limit", ""):
+            name = ", ".join(filter(None, (row.model, row.settings.get("options"), row.settings.get("recipe"))))
+            found.setdefault((row.settings["clips"], name, int(limit.partition(" ")[0])), []).append(row)
+    for (clips, name, count), parts in sorted(found.items()):
+        trained = f"{fmean(row.facts['training_top1'] for row in parts):.1%}"
+        tested = ", ".join(f"{row.facts['top1']:.1%}" for row in sorted(parts, key=lambda row: row.settings["seed"]))
+        yield clips, name, str(count), str(len(parts)), trained, f"{tested} of {parts[0].facts['test_clips']}"
+
+
+def halves(rows: Rows) -> Iterable[Cells]:
+    """Test clips that a float16 file answers otherwise than float32."""
+    yield "dataset", "model", "seed", "test clips", "other answers in float16"
+    for row in rows:
+        if "float16_changed" in row.facts:
+            name = ", ".join(filter(None, (row.model, row.settings.get("options"), row.settings.get("recipe"))))
+            changed, clips = row.facts["float16_changed"], row.facts["test_clips"]
+            yield row.settings["clips"], name, row.settings["seed"], str(clips), f"{changed} ({changed / clips:.1%})"
+
+
 def pairs(rows: Rows) -> Iterable[Cells]:
     """Which trainings are better than which on the same test clips; of several seeds, the mean of each clip."""
     yield "dataset", "model", "better than", "by", "95 % interval", "p"
@@ -127,9 +151,12 @@ def shares(clips: str, rows: Rows) -> dict[str, float]:
 
 
 def _trainings(rows: Rows) -> dict[tuple[str, ...], list[Row]]:
-    """One training, or all folds of one seed, which together answer every clip once; those that are whole."""
+    """One training, or all folds of one seed, which together answer every clip once; those that are whole.
+
+    Trainings on a part of the training clips are for `limits`.
+    """
     found: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
+    for row in (each for each in rows if "limit" not in each.settings):
         settings = row.settings
         folds = settings.get("fold", "1 of 1").partition(" of ")[2]
         more = (settings["seed"], settings.get("options", ""), settings.get("recipe", ""), folds)
