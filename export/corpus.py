@@ -164,7 +164,7 @@ def predict_corpus(
 
     Raises:
         WriteError: the disk is full; what is written stays.
-        ClipzooError: no such model, `out` or its parts are of another model or of other clips, or as
+        ClipzooError: no such model, `out` or its parts are of another model or of other clips, or written now; or as
             `loaders.spread.map_chunks`.
     """
     if Path(out).suffix.lower() != ".parquet":
@@ -180,14 +180,15 @@ def predict_corpus(
     one = {"label": pa.string(), "probability": pa.float32(), "labels": pa.list_(pa.string()), "probabilities": numbers}
     parts = _parts(model, index, out, one if metadata.kind.classes else {"values": numbers}, answers=metadata.task)
     before = len(index)
-    if not parts.is_done():
-        before -= sum(map(len, parts.missing().values()))
-        make = partial(
-            ClipWorker, str(Path(model).absolute()), features=False, provider=provider,
-            provider_options=provider_options, batch_size=batch_size, workers=workers, verify=verify,
-        )  # fmt: skip
-        _fill(parts, index, make, provider=provider, ray=ray, ray_workers=ray_workers, advance=advance)
-        parts.merge()
+    make = partial(
+        ClipWorker, str(Path(model).absolute()), features=False, provider=provider, provider_options=provider_options,
+        batch_size=batch_size, workers=workers, verify=verify,
+    )  # fmt: skip
+    with parts.held():
+        if not parts.is_done():
+            before -= sum(map(len, parts.missing().values()))
+            _fill(parts, index, make, provider=provider, ray=ray, ray_workers=ray_workers, advance=advance)
+            parts.merge()
     errors = pyarrow.parquet.read_table(out, columns=["file", "error"]).filter(pa.compute.field("error").is_valid())
     first = "{file}: {error}".format(**errors.slice(0, 1).to_pylist()[0]) if len(errors) else ""
     return Corpus(clips=len(index), before=before, errors=len(errors), first_error=first)
@@ -223,10 +224,11 @@ def extract_corpus(
         ClipWorker, str(Path(model).absolute()), features=True, provider=provider, batch_size=batch, workers=workers,
         verify=verify,
     )  # fmt: skip
-    _fill(parts, index, make, provider=provider, ray=ray, ray_workers=ray_workers, advance=advance)
-    found = collect(extractor, _feature_rows(parts, index), index, on_error=on_error)
-    found.save(out)
-    parts.remove()
+    with parts.held():
+        _fill(parts, index, make, provider=provider, ray=ray, ray_workers=ray_workers, advance=advance)
+        found = collect(extractor, _feature_rows(parts, index), index, on_error=on_error)
+        found.save(out)
+        parts.remove()
     return found
 
 

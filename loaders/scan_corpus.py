@@ -63,7 +63,8 @@ def scan_corpus(
         parts = ParquetParts(
             keep or Path(folder) / "scan", columns={"scanned": pa.string()}, texts=asked, count=len(names), least=_LEAST
         )
-        fill_parts(parts, names, make, lost=_lost, ray=ray, ray_workers=ray_workers, advance=advance)
+        with parts.held():
+            fill_parts(parts, names, make, lost=_lost, ray=ray, ray_workers=ray_workers, advance=advance)
         held = [text for table in parts.tables() for text in table["scanned"].to_pylist()]
     return Scan(index.root, tuple(Scanned(**json.loads(text)) for text in held))
 

@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on(
     with pytest.raises(KeyboardInterrupt):
         predict_corpus(model, motion, out)
     assert not out.exists()
-    assert sorted(file.name for file in (tmp_path / "answers.parquet.parts").iterdir()) == [
+    assert sorted(file.name for file in (tmp_path / "answers.parquet.parts").glob("*.parquet")) == [
         "000000.parquet",
         "000001.parquet",
     ]
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_parts_that_are_whole(
     run = Interrupted(monkeypatch, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     said = "No space left on device", "2 of 5 parts are whole: make room, and run it again"
     refused(invoke("predict", model, videos, "--out", out), *said)
-    assert len(list((tmp_path / "answers.parquet.parts").iterdir())) == 2
+    assert len(list((tmp_path / "answers.parquet.parts").glob("*.parquet"))) == 2
     run.fails = False
     assert invoke("predict", model, videos, "--out", out).returncode == 0
     assert len(rows(out)) == 17
@@ -170,6 +170,19 @@ def test_parts_of_another_model_or_list_are_refused(motion: ClipIndex, model: Pa
     out.write_bytes(b"no Parquet")
     with pytest.raises(ClipzooError, match=r"answers\.parquet: is no Parquet file"):
         predict_corpus(model, motion, out)
+
+
+def test_two_commands_do_not_write_one_file(motion: ClipIndex, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.parquet"
+    seen: list[str] = []
+
+    def other(_: int) -> None:  # while the first is at it
+        with pytest.raises(ClipzooError, match="another command writes it now") as caught:
+            predict_corpus(model, motion, out)
+        seen.append(str(caught.value))
+
+    assert predict_corpus(model, motion, out, advance=other).clips == len(motion) == len(rows(out))
+    assert seen and not list(tmp_path.glob("*.parts"))
 
 
 def test_a_part_that_cannot_be_read_is_made_anew(motion: ClipIndex, model: Path, tmp_path: Path, out: Path) -> None:
