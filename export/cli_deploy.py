@@ -127,4 +127,5 @@ def web(
     console = text_console()
     with console.status("writing") if console.is_terminal else nullcontext():
         made = write_web_page(model, out, runtime=runtime_web, title=title, overwrite=overwrite, verify=verify)
-    console.print(f"wrote {made}; any web server can serve it: python -m http.server --directory {made}")
+    size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file()) / 1e6
+    console.print(f"wrote {made}, {size:.0f} MB; any web server can serve it: python -m http.server --directory {made}")
