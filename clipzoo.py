@@ -22,7 +22,7 @@ COMMANDS = {
     "scan": "loaders.cli",
     "show": "loaders.cli",
     "cache": "loaders.cli",
-    "models": "zoo.cli",
+    "models": "zoo.cli_models",
     "train": "zoo.cli",
     "fuse": "zoo.cli_streams",
     "sweep": "zoo.cli_streams",

@@ -1,4 +1,4 @@
-"""`clipzoo models` and `clipzoo train`."""
+"""`clipzoo train`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from loaders.errors import ClipzooError
 from loaders.renamed_options import renamed_options
 from loaders.tasks import Task
 from loaders.terminal import LabelColumns, ListFile, OnErrorChoice, drop_broken, index_videos, text_console
 from zoo.hosts import Hosts, is_watched, join, refuse, watched
-from zoo.presets import SOURCES, list_presets, preset
-from zoo.registry import input_specs, list_models, model_info
+from zoo.registry import input_specs
 
 if TYPE_CHECKING:
     import keras
@@ -27,54 +25,6 @@ if TYPE_CHECKING:
     from zoo.run import Run
 
 app = typer.Typer()
-
-
-@app.command()
-def models(
-    pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'mobilenet*'.")] = "*",
-    presets: Annotated[bool, typer.Option("--presets", help="Whole models with weights, and weights by name.")] = False,
-) -> None:
-    """List the models: input, size, cost and origin; or the weights that there are for them."""
-    if presets:
-        _list_presets(pattern)
-        return
-    names = list_models(pattern)
-    if not names:
-        raise ClipzooError(f"no model fits {pattern!r}; there are {', '.join(list_models())}")
-    table = Table(
-        "model", "frames", "size", "parameters", "multiply-adds a clip", "what it is",
-        caption="With 51 classes (HMDB51) and the default input.",
-    )  # fmt: skip
-    for name in names:
-        c = model_info(name)
-        size = f"{c.spec.height}x{c.spec.width}"
-        parameters = f"{c.parameters / 1e6:.2f} M" if c.parameters else "not counted"
-        cost = f"{c.multiply_adds / 1e9:.2f} G" if c.multiply_adds else "not counted"
-        table.add_row(name, str(c.spec.frames), size, parameters, cost, c.summary)
-    console = text_console()
-    console.print(table)
-    for source in sorted({model_info(name).source for name in names} - {""}):
-        console.print(f"Source: {source}")
-
-
-def _list_presets(pattern: str) -> None:
-    chosen = list_presets(pattern)
-    if not chosen:
-        raise ClipzooError(f"no preset fits {pattern!r}; there are {', '.join(list_presets())}")
-    console = text_console()
-    whole = Table("preset", "model", "classes", "trained on", "accuracy as published", "weights by, license")
-    for each in map(preset, chosen):
-        held = each.source
-        whole.add_row(
-            each.name, each.model, str(len(each.classes())), held.data, held.accuracy, f"{held.author}, {held.license}"
-        )
-    console.print(whole)
-    named = Table("network", "--set backbone_weights=", "trained on", "weights by, license", "comes from")
-    for held in SOURCES:
-        place = "Keras" if held.package == "keras" else f"{held.package} {held.version}, {held.size / 2**20:.0f} MiB"
-        named.add_row(held.network, held.name, held.data, f"{held.author}, {held.license}", place)
-    console.print(named)
-    console.print(f"next: clipzoo export {chosen[0]} model.onnx && clipzoo predict model.onnx video.mp4")
 
 
 _OLD = {
@@ -173,17 +123,8 @@ def train(
     console.quiet = not first
     if resume is not None:
         _refuse_beside_resume(context)
-        _resume(
-            resume,
-            videos,
-            cache,
-            workers,
-            checkpoint_minutes,
-            spread,
-            joining,
-            console,
-            tensorboard=tensorboard and first,
-        )
+        how = {"cache": cache, "workers": workers, "checkpoint_minutes": checkpoint_minutes, "devices": spread}
+        _resume(resume, joining, console, board=tensorboard and first, videos=videos, **how)
         return
     if videos is None:
         raise ClipzooError("give VIDEOS, a folder of clips with one sub-folder per action; or --resume RUN to go on")
@@ -259,18 +200,8 @@ def _refuse_beside_resume(context: typer.Context) -> None:
             )
 
 
-def _resume(
-    run: Path,
-    videos: Path | None,
-    cache: str | None,
-    workers: int,
-    checkpoint_minutes: float,
-    devices: int | Literal["all"] | None,
-    joining: Hosts | None,
-    console: Console,
-    *,
-    tensorboard: bool,
-) -> None:
+def _resume(run: Path, joining: Hosts | None, console: Console, *, board: bool, **how: Any) -> None:
+    """Goes on with a run; `how` is of `zoo.resume`."""
     from zoo.backend import choose_backend, start_backend
     from zoo.checkpoint import read_state
     from zoo.resuming import resume as resume_run
@@ -284,14 +215,11 @@ def _resume(
     start_backend(training=True)
     _finish(
         console,
-        lambda watching: resume_run(
-            run, videos=videos, cache=cache, workers=workers, checkpoint_minutes=checkpoint_minutes, devices=devices,
-            callbacks=watching, say=console.print,
-        ),
+        lambda watching: resume_run(run, callbacks=watching, say=console.print, **how),
         writes=joining is None or joining.number == 0,
-        board=run if tensorboard else None,
+        board=run if board else None,
         onward=True,
-    )  # fmt: skip
+    )
 
 
 def _finish(
