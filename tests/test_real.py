@@ -115,6 +115,16 @@ def test_what_a_trained_model_confuses_is_drawn(tmp_path: Path) -> None:
     assert picture.name == "confusion.png" and picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_curves_of_the_article_s_trainings_are_drawn(tmp_path: Path) -> None:
+    results = Results.start(tmp_path / "real-1.jsonl", a_setup(kind="real"))
+    row = trained(model="convnet_gru", recipe="article")
+    epochs = [{"epoch": n, "loss": 1 / (n + 1), "accuracy": n / 3, "best": float(n == 1)} for n in range(3)]
+    judged = [{**each, "val_loss": 1.0, "val_accuracy": 0.5} for each in epochs]
+    results.add(replace(row, facts={**row.facts, "history": judged}))
+    (picture,) = draw([results])
+    assert picture.name == "article.png" and picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.keras
 @pytest.mark.slow
 def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -> None:

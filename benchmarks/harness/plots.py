@@ -33,6 +33,7 @@ def draw(files: Sequence[Results]) -> list[Path]:
     rows = [row for row in every if row.measured]
     setup, folder = files[-1].setup, files[-1].path.parent
     title, figures = f"{setup.device}, {setup.cores} cores, {setup.started[:10]}", dict[str, Figure]()
+    titles: dict[str, str] = {}
     if setup.kind == "inference" and any(row.runner == OURS for row in rows):
         figures["peers"] = _peers(every)
         curves = [row for row in rows if len({each.batch for each in rows if each.model == row.model}) >= CURVE]
@@ -47,10 +48,13 @@ def draw(files: Sequence[Results]) -> list[Path]:
     elif setup.kind == "real":
         for row in (row for row in every if "confusion" in row.facts):  # the newest
             figures["confusion"] = _confusion(row)
-            title = f"{row.model}, {row.name}"
+            titles["confusion"] = f"{row.model}, {row.name}"
+        if learnt := [row for row in every if row.settings.get("recipe") == "article" and "history" in row.facts]:
+            figures["article"] = _learnt(learnt)
+            titles["article"] = f"{learnt[-1].settings['clips']}, recipe article"
     drawn: list[Path] = []
     for name, figure in figures.items():
-        figure.suptitle(title, fontsize=9)
+        figure.suptitle(titles.get(name, title), fontsize=9)
         path = folder / f"{name}.png"
         with replacing(path) as partial:
             figure.savefig(partial, dpi=110, facecolor="white")
@@ -212,6 +216,19 @@ def _devices(rows: Sequence[Row]) -> Figure:
         axes.title.set_fontsize(9)
         axes.grid(alpha=0.3)
         axes.legend()
+    return figure
+
+
+def _learnt(rows: Sequence[Row]) -> Figure:
+    """Loss and top-1 by epoch, a column for each training."""
+    from zoo.pictures import plot_curve
+
+    figure = Figure(figsize=(3.4 * len(rows), 5.4), layout="constrained")
+    panels: Any = figure.subplots(2, len(rows), sharex="col", sharey="row", squeeze=False)
+    for place, row in enumerate(rows):
+        for axes, name in zip(panels[:, place], ("loss", "accuracy"), strict=True):
+            plot_curve(axes, row.facts["history"], name, legend=not place)
+        panels[0, place].set_title(f"{row.model}, {row.runner.removeprefix('Keras ')}", fontsize=9)
     return figure
 
 
