@@ -227,7 +227,9 @@ def _learnt(rows: Sequence[Row]) -> Figure:
     panels: Any = figure.subplots(2, len(rows), sharex="col", sharey="row", squeeze=False)
     for place, row in enumerate(rows):
         for axes, name in zip(panels[:, place], ("loss", "accuracy"), strict=True):
-            plot_curve(axes, row.facts["history"], name, legend=not place)
+            plot_curve(axes, row.facts["history"], name, legend=not place and name == "accuracy")
+            axes.set(ylabel="" if place else axes.get_title(), title="")
+            axes.label_outer()
         panels[0, place].set_title(f"{row.model}, {row.runner.removeprefix('Keras ')}", fontsize=9)
     return figure
 
