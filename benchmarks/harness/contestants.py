@@ -26,6 +26,7 @@ from loaders.digest import sha256
 
 MATRIX_SIZE, GPU_MATRIX_SIZE = 2048, 8192
 EXACT, TF32, HALF = "float32 without TF32", "TF32", "float16"
+_BUILT = {"trt_engine_cache_enable": "0", "trt_timing_cache_enable": "0"}  # the time to load a file holds its engine
 _EXACT, _TF32, _GRAPH = {"use_tf32": "0"}, {"use_tf32": "1"}, {"enable_cuda_graph": "1"}
 GPU_WAYS: dict[str, tuple[tuple[bool, str, str, dict[str, str]], ...]] = {  # of a float16 file?
     "cuda": (
@@ -39,9 +40,9 @@ GPU_WAYS: dict[str, tuple[tuple[bool, str, str, dict[str, str]], ...]] = {  # of
         (True, HALF, "device, graph", _GRAPH),
     ),
     "tensorrt": (
-        (False, "TensorRT's choice", "host", {}),
-        (False, "TensorRT's choice", "device", {}),
-        (False, HALF, "device", {"trt_fp16_enable": "1"}),
+        (False, "TensorRT's choice", "host", _BUILT),
+        (False, "TensorRT's choice", "device", _BUILT),
+        (False, HALF, "device", {**_BUILT, "trt_fp16_enable": "1"}),
     ),
 }
 _PROFILE_LIMIT = 300.0
