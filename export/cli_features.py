@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -69,8 +70,10 @@ def features(
     if own is not None:
         console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
     index = index.only(split) if split else index
+    # What a file has answered is kept and found again; to stop at a broken clip is to keep nothing.
+    onward = model.suffix == ".onnx" and on_error == OnErrorChoice.SKIP and find_spec("pyarrow") is not None
     with bar(stderr, "computing features", len(index)) as advance:
-        if ray:
+        if ray or onward:
             found = extract_corpus(
                 model, index, out, ray=ray, ray_workers=ray_workers, batch=batch, workers=workers, provider=provider,
                 verify=verify, on_error=on_error.value, advance=advance,

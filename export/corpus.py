@@ -199,7 +199,7 @@ def extract_corpus(
     index: ClipIndex,
     out: str | Path,
     *,
-    ray: str | None,
+    ray: str | None = None,
     ray_workers: int | None = None,
     batch: int = 8,
     workers: int = 2,
@@ -208,7 +208,7 @@ def extract_corpus(
     on_error: OnError = "skip",
     advance: Callable[[int], object] = lambda count: None,
 ) -> Features:
-    """What `extract_features` gives for an exported file, by workers, and written: see `predict_corpus`.
+    """What `extract_features` gives for an exported file, written, and kept while it is computed: see `predict_corpus`.
 
     Raises:
         VideoError: a clip cannot be read, and `on_error` is `fail`; all others have been.

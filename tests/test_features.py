@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 import zoo
 from export import Classifier, Metadata, extract_features, score, to_onnx
+from export.corpus import ClipWorker
 from export.features import open_extractor
 from loaders import ClipIndex, ClipzooError, index_files
 from tests.support.commands import invoke, refused
@@ -173,6 +175,30 @@ def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, 
         assert Classifier(file).predict(videos / name).label == ("left", "up")[int(row.argmax())]
     done = invoke("features", run, videos, "--split", "test", "--out", tmp_path / "test.npz")
     assert done.returncode == 0 and ": 2 clips" in done.stdout, done.stderr
+
+
+def test_a_command_on_a_file_goes_on_where_it_was_interrupted(
+    file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, read = ClipWorker.__call__, list[str]()
+
+    def once(worker: ClipWorker, items: Any) -> Any:
+        if len(read) >= 8:
+            raise KeyboardInterrupt
+        read.extend(item.file for item in items)
+        return answer(worker, items)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClipWorker, "__call__", once)
+        assert invoke("features", file, videos, "--out", tmp_path / "f.npz").returncode == 130
+    assert len(read) == 8 and not (tmp_path / "f.npz").exists()
+    monkeypatch.setattr(
+        ClipWorker, "__call__", lambda worker, items: read.extend(each.file for each in items) or answer(worker, items)
+    )
+    done = invoke("features", file, videos, "--out", tmp_path / "f.npz")
+    assert done.returncode == 0 and ": 16 clips" in done.stdout, done.stderr
+    assert len(read) == len(set(read)) == 17  # none twice, the broken one among them
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
 
 
 @pytest.mark.slow
