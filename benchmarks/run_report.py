@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -70,22 +71,23 @@ def report(
     record = run.read_record()
     index = run.index(root=run.folder)
     root = Path(videos) if videos is not None else Path(record["videos"])
+    begin = cache(lambda: say(start_backend()))  # whoever asks the model first
     held, why = None, ""
     if scores is not None:
         held = matched(Scores.load(scores), index)
     else:
         held = kept(run, index)
         if held is None and compute:
-            held, why = _computed(run, root, workers=workers, say=say, warn=warn, bar=bar)
-    look = _look(run, say=say, warn=warn) if compute and held is not None and root.is_dir() else None
+            held, why = _computed(run, root, begin, workers=workers, say=say, warn=warn, bar=bar)
+    look = _look(run, begin, warn=warn) if compute and held is not None and root.is_dir() else None
     return write_report(run, out, scores=held, why_unscored=why, speeds=speeds(run.folder), videos=root, look=look)
 
 
-def _look(run: Run, *, say: Callable[[str], object], warn: Callable[[str], object]) -> Look | None:
+def _look(run: Run, begin: Callable[[], object], *, warn: Callable[[str], object]) -> Look | None:
     """What says how much an answer rests on each frame; None where the model is gone, or has no feature maps."""
     if not run.model.is_file():
         return None
-    say(start_backend())
+    begin()
     from zoo.explanation import GradCam
     from zoo.saving import load_model
 
@@ -103,7 +105,14 @@ def _look(run: Run, *, say: Callable[[str], object], warn: Callable[[str], objec
 
 
 def _computed(
-    run: Run, root: Path, *, workers: int, say: Callable[[str], object], warn: Callable[[str], object], bar: Bar
+    run: Run,
+    root: Path,
+    begin: Callable[[], object],
+    *,
+    workers: int,
+    say: Callable[[str], object],
+    warn: Callable[[str], object],
+    bar: Bar,
 ) -> tuple[RunScores | None, str]:
     """Scores of the test clips, which are kept; or why there are none."""
     if not run.model.is_file():
@@ -119,7 +128,7 @@ def _computed(
     if not any(path.is_file() for path in chosen.paths):
         warn(f"{root}: none of the {len(chosen)} {split} clips is there; if they have moved, give --videos FOLDER")
         return None, _gone(root)
-    say(start_backend())
+    begin()
     say(f"no scores are kept yet: scoring the {len(chosen)} {split} clips")
     with bar("scoring", len(chosen)) as advance:
         scores = score(run.model, chosen, workers=workers, on_error="skip", advance=advance)

@@ -49,7 +49,7 @@ def triton(
     model: Annotated[Path, typer.Argument(help="The .onnx file.")],
     repository: Annotated[Path, typer.Argument(help="The model repository, a folder; made if need be.")],
     name: Annotated[str | None, typer.Option(help="Of the model; the file's if left out.")] = None,
-    batch: Annotated[int, typer.Option(help="Clips that go through the network together, at most.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Clips that go through the network together, at most.")] = 8,
     preferred: Annotated[
         list[int], typer.Option(help="A batch size to aim at; several times for more. As many as wait, if left out.")
     ] = [],  # noqa: B006  Typer copies it

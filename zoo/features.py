@@ -116,11 +116,6 @@ class FeatureDataset(keras.utils.PyDataset):
         ]  # values: draw -> clip -> features
         return (found[0] if self._one else found), self._targets[chosen]
 
-    def everything(self) -> Features:
-        """All features of all draws, (draws * clips, ...)."""
-        found = [np.concatenate([np.stack(clips) for clips in values]) for values in self._values]
-        return found[0] if self._one else found
-
 
 def _values(
     frozen: keras.Model,
