@@ -19,9 +19,10 @@ from loaders import ClipSpec, ClipzooError, read_clip
 from tests.support.marks import not_the_backend_s
 from tests.support.models import SMALL, clips_for, lively
 from zoo import i3d
+from zoo.npz import read_npz, write_npz
 from zoo.precision import set_precision
 from zoo.presets import preset
-from zoo.weights import arrays_of, read_npz, write_npz
+from zoo.weights import arrays_of
 
 pytestmark = pytest.mark.keras
 

@@ -16,7 +16,8 @@ from zoo.backbones import efficientnet_lite as lite
 from zoo.backbones import mobilenetv2_torch as mobile
 from zoo.backbones.inverted_residual import inverted_residual_network
 from zoo.layers import ClipInput
-from zoo.weights import copy_weights, read_npz
+from zoo.npz import read_npz
+from zoo.weights import copy_weights
 
 pytestmark = pytest.mark.keras
 BUILT: dict[str, dict[str, Any]] = {

@@ -27,8 +27,9 @@ from zoo.backbones import backbone
 from zoo.backbones.mobilenetv2_torch import STAGES
 from zoo.features import FeatureDataset
 from zoo.frozen import cut, freeze
+from zoo.npz import write_npz
 from zoo.tsm import TemporalShift, arrays
-from zoo.weights import arrays_of, write_npz
+from zoo.weights import arrays_of
 
 pytestmark = pytest.mark.keras
 NAMES = {"tsm_mobilenetv2": "mobilenetv2_torch", "tsm_efficientnet_lite0": "efficientnet_lite0"}

@@ -21,12 +21,14 @@ from tests.support.marks import not_the_backend_s
 from tests.support.models import lively
 from zoo.backbones import backbone
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
+from zoo.caffe_sgd import CaffeSGD
 from zoo.layers import ClipInput, TemporalPyramidPooling, pyramid_bins
+from zoo.npz import write_npz
 from zoo.objectives import MeanClassAccuracy
 from zoo.recipe import Recipe
 from zoo.training import fit
-from zoo.two_stream import CaffeSGD, fuse, protocol
-from zoo.weights import from_caffe, write_npz
+from zoo.two_stream import fuse, protocol
+from zoo.weights import from_caffe
 
 pytestmark = pytest.mark.keras
 SMALL: dict[str, Any] = {"backbone": "convnet", "width": 0.125, "dropout": 0.0, "frames": 6, "size": 16}

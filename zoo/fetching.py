@@ -47,7 +47,7 @@ def fetch(source: WeightsSource, convert: Callable[[bytes], Mapping[str, Sequenc
             it cannot be read. The message says which file to put where.
         WriteError: the folder cannot be written, or the disk is full.
     """
-    from zoo.weights import write_npz
+    from zoo.npz import write_npz
 
     folder = kept_in()
     kept = folder / f"{source.network}_{source.name}-{source.sha256[:8]}.npz"

@@ -17,8 +17,9 @@ from loaders.tasks import Task
 from zoo.backbones.backbone import options_of
 from zoo.contract import SMALL, head
 from zoo.layers import ClipInput
+from zoo.npz import Arrays
 from zoo.skip_init import skip_init
-from zoo.weights import Arrays, load_weights, load_whole
+from zoo.weights import load_weights, load_whole
 
 LEAST_FRAMES, LEAST_SIZE = 8, 112
 EPSILON = 1e-3
@@ -172,7 +173,7 @@ def arrays(tree: Mapping[str, Any]) -> Arrays:
         tree: `{"params": ..., "batch_stats": ...}`, tables of tables that end in arrays.
 
     Returns:
-        Layer name -> arrays in Keras's order; `zoo.weights.write_npz` writes them, `load_weights` reads the trunk of
+        Layer name -> arrays in Keras's order; `zoo.npz.write_npz` writes them, `load_weights` reads the trunk of
         them, and `load_whole` all.
 
     Raises:

@@ -35,7 +35,7 @@ class WeightsSource:
         file: inside the archive, with the SHA-256 `file_sha256`.
         file_sha256: see there.
         read: `module:function` that gets arrays out of that file's bytes.
-        arrange: `module:function` from those to `zoo.weights.Arrays`.
+        arrange: `module:function` from those to `zoo.npz.Arrays`.
     """
 
     network: str

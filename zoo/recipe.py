@@ -165,7 +165,7 @@ class Recipe:
         """
         import keras
 
-        import_module("zoo.two_stream")  # CaffeSGD
+        import_module("zoo.caffe_sgd")  # Keras finds it by name then
         given, changes = self.optimizer, {}
         if isinstance(given, str):
             changes = dict(_BY_NAME.get(given.lower(), {}))

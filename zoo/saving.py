@@ -121,7 +121,7 @@ def load_keras(file: Path, *, compile: bool = False) -> keras.Model:
     import keras
 
     # Keras does not import the classes that a file names ("Could not locate class").
-    for module in ("zoo.layers", "zoo.tsm", *(("zoo.objectives", "zoo.two_stream") if compile else ())):
+    for module in ("zoo.layers", "zoo.tsm", *(("zoo.objectives", "zoo.caffe_sgd") if compile else ())):
         import_module(module)
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")

@@ -21,7 +21,8 @@ from zoo.consensus import consensus
 from zoo.foreign_arrays import read_torch
 from zoo.frames import frame_features
 from zoo.layers import PACKAGE
-from zoo.weights import Arrays, copy_weights, load_whole
+from zoo.npz import Arrays
+from zoo.weights import copy_weights, load_whole
 
 Shift = Literal["both", "past"]
 

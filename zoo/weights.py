@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import keras
 import numpy as np
 
 from loaders.errors import ClipzooError
+from zoo.npz import Arrays, read_npz
 from zoo.saving import load_keras
-
-Arrays = dict[str, list[np.ndarray]]  # layer name -> its weights, in Keras's order
 
 
 def load_weights(network: keras.Model, file: str | Path, *, rgb: Callable[[], keras.Model]) -> None:
@@ -105,32 +103,6 @@ def load_whole(model: keras.Model, file: str | Path) -> None:
         raise ClipzooError(f"weights {str(file)!r}: must be a .keras or .npz file that is there")
     arrays = read_npz(file) if file.suffix == ".npz" else _read_keras(file)
     copy_weights(arrays, model, str(file), what="weights")
-
-
-def read_npz(file: str | Path) -> Arrays:
-    """Arrays by layer out of an `.npz` file with keys `layer.0`, `layer.1`, ..., in Keras's order.
-
-    Raises:
-        ClipzooError: not such a file.
-    """
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            found: dict[str, dict[int, np.ndarray]] = {}
-            for key in held.files:
-                name, _, place = key.rpartition(".")
-                found.setdefault(name, {})[int(place)] = held[key]
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ClipzooError(f"{file}: is no .npz file with keys layer.0, layer.1, ... ({error})") from None
-    return {name: [places[place] for place in sorted(places)] for name, places in found.items()}
-
-
-def write_npz(arrays: Mapping[str, Sequence[np.ndarray]], file: str | Path) -> None:
-    """Writes what `read_npz` reads."""
-    from loaders.atomic import replacing
-
-    flat = {f"{name}.{place}": array for name, held in arrays.items() for place, array in enumerate(held)}
-    with replacing(file) as partial, partial.open("wb") as out:
-        np.savez(out, **flat)  # type: ignore[arg-type]
 
 
 def from_caffe(

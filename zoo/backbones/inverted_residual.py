@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from loaders.errors import ClipzooError
-from zoo.weights import Arrays
+from zoo.npz import Arrays
 
 Entry = Callable[[Any, str], Any]  # (feature maps (B, h, w, C), name of the block) -> the same shape
 

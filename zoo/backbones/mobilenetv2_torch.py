@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.backbones.backbone import Backbone, register_backbone
 from zoo.backbones.inverted_residual import Entry, Stage, from_torch, inverted_residual_network
-from zoo.weights import Arrays
+from zoo.npz import Arrays
 
 STAGES = (
     Stage(1, 3, 1, 1, 16),
