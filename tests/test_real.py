@@ -127,13 +127,14 @@ def test_the_curves_of_the_article_s_trainings_are_drawn(tmp_path: Path) -> None
 
 @pytest.mark.keras
 @pytest.mark.slow
+@pytest.mark.usefixtures("stripes")
 def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -> None:
     index = motion.split(validation=0.2, test=0.3, seed=0)
     shutil.copytree(motion.root, tmp_path / "set")
     write_csv(index, tmp_path / "set" / "list.csv")
-    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "convnet_gru", "--out", tmp_path / "out"]
+    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--out", tmp_path / "out"]
     limit = len(index) - len(index.only("test")) - 10
-    small = [word for each in ("frames=3", "size=16", "width=0.125") for word in ("--set", each)]
+    small = [word for each in ("frames=3", "filters=8", "recipe.learning_rate=0.05") for word in ("--set", each)]
     small += ["--limit", str(limit), "--float16"]
     done = invoke_script(*command, *small)
     assert done.returncode == 0, done.stderr
@@ -146,6 +147,6 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert len(index.only("train")) - 10 <= facts["training_clips"] < limit
     assert row.settings["limit"] == f"{limit} training clips"
     assert 0 <= facts["float16_changed"] <= facts["test_clips"]
-    assert row.settings["options"] == "frames 3, size 16, width 0.125"
+    assert row.settings["options"] == "frames 3, filters 8" and row.settings["recipe"] == "auto, learning_rate 0.05"
     assert "is there" in invoke_script(*command, *small).stdout
     assert len(list((tmp_path / "out").iterdir())) == 1
