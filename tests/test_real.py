@@ -39,9 +39,10 @@ def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
     ]
     low, high = wilson(3, 4)
     heads, *lines = accuracy_tables.real(rows)
-    assert ("fights", "i3d", "0", "90.0%", "80.0%", "75.0% of 4", f"{low:.1%} to {high:.1%}", "10.0%") == lines[0]
-    assert lines[2][:6] == ("fights", "dtpp, alpha 0.5", "0", "90.0%", "80.0%", "75.0% of 4")
-    assert lines[-1][:6] == ("fights", "gru, recipe article, JAX", "0", "", "", "50.0% of 4")
+    assert ("fights", "i3d", "0", "90.0%", "80.0%", "75.0% of 4", f"{low:.1%} to {high:.1%}", "10.0%") == lines[2]
+    assert lines[0][:6] == ("fights", "dtpp, alpha 0.5", "0", "90.0%", "80.0%", "75.0% of 4")
+    assert lines[1][:6] == ("fights", "gru, recipe article, JAX", "0", "", "", "50.0% of 4")
+    assert [line[:3] for line in lines[3:]] == [("fights", "i3d", "1"), *[("hmdb21", "i3d", "0")] * 2]
     assert len(lines) == 6 and all(len(line) == len(heads) for line in lines)
     assert accuracy_tables.shares("fights", rows) == {"i3d": 0.5, "dtpp": 0.75}
     assert accuracy_tables.shares("ucf", rows) == {} and list(accuracy_tables.real([])) == [heads]
@@ -67,6 +68,9 @@ def test_trainings_are_compared_on_the_same_clips_film_by_film() -> None:
     low, high = (float(bound) for bound in lines[1][4].split(" to "))
     assert 0 < low < 25 < high < 50  # whole films are right, or wrong
     grouped = answered("gru", "01" * 50, seed="1")
+    recipes = [answered("i3d", "1" * 100, recipe="article"), *rows]
+    named = [line[1:3] for line in list(accuracy_tables.pairs(recipes))[1:] if "article" in line[1] + line[2]]
+    assert named == [("i3d, recipe article", "i3d")]  # another model's recipe is another question
     apart = [rows[0], replace(grouped, facts={**grouped.facts, "groups": files})]
     ((*_, interval, _),) = list(accuracy_tables.pairs(apart))[1:]
     assert float(interval.split(" to ")[0]) > low  # of clips that have nothing to do with one another

@@ -63,7 +63,8 @@ def two_stream(rows: Rows) -> Iterable[Cells]:
 def real(rows: Rows) -> Iterable[Cells]:
     """Models on real clips: a row for each dataset, model, backend and seed; of folds, all clips together."""
     yield "dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE"
-    for (clips, model, runner, seed, options, recipe, _), parts in _trainings(rows).items():
+    found = sorted(_trainings(rows).items(), key=lambda each: (each[0][:2], each[0][4:6], each[0][2], each[0][3]))
+    for (clips, model, runner, seed, options, recipe, _), parts in found:
         right, clips_in_all = _right(parts)
         low, high = wilson(right, clips_in_all)
         said = f"recipe {recipe}, {runner.removeprefix('Keras ')}" if recipe else ""
@@ -101,7 +102,9 @@ def halves(rows: Rows) -> Iterable[Cells]:
 
 
 def pairs(rows: Rows) -> Iterable[Cells]:
-    """Which trainings are better than which on the same test clips; of several seeds, the mean of each clip."""
+    """Which models are better than which on the same test clips, and which recipes of one model; of several seeds, the
+    mean of each clip.
+    """
     yield "dataset", "model", "better than", "by", "95 % interval", "p"
     found: dict[str, dict[str, list[Row]]] = {}
     for (clips, model, _, _, options, recipe, _), parts in _trainings(rows).items():
@@ -114,7 +117,9 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         lines = []
         for one, other in combinations(means, 2):
             shared = sorted(means[one].keys() & means[other].keys())
-            if not shared:
+            kinds = {models[name][0].model for name in (one, other)}
+            named = any(models[name][0].settings.get("recipe") for name in (one, other))
+            if not shared or (len(kinds) > 1 and named):
                 continue
             worse, better = sorted((one, other), key=lambda name: fmean(means[name][file] for file in shared))
             less, more = ([means[name][file] for file in shared] for name in (worse, better))
