@@ -124,6 +124,8 @@ def test_the_curves_of_the_article_s_trainings_are_drawn(tmp_path: Path) -> None
     row = trained(model="convnet_gru", recipe="article")
     epochs = [{"epoch": n, "loss": 1 / (n + 1), "accuracy": n / 3, "best": float(n == 1)} for n in range(3)]
     judged = [{**each, "val_loss": 1.0, "val_accuracy": 0.5} for each in epochs]
+    results.add(replace(row, facts={**row.facts, "history": [{"loss": 1.0}]}))  # of before there was a best epoch
+    assert draw([results]) == []
     results.add(replace(row, facts={**row.facts, "history": judged}))
     (picture,) = draw([results])
     assert picture.name == "article.png" and picture.read_bytes().startswith(b"\x89PNG")

@@ -49,7 +49,9 @@ def draw(files: Sequence[Results]) -> list[Path]:
         for row in (row for row in every if "confusion" in row.facts):  # the newest
             figures["confusion"] = _confusion(row)
             titles["confusion"] = f"{row.model}, {row.name}"
-        if learnt := [row for row in every if row.settings.get("recipe") == "article" and "history" in row.facts]:
+        article = [row for row in every if row.settings.get("recipe") == "article"]
+        # A history of before there was a best epoch has fewer columns.
+        if learnt := [row for row in article if "best" in row.facts.get("history", [{}])[0]]:
             figures["article"] = _learnt(learnt)
             titles["article"] = f"{learnt[-1].settings['clips']}, recipe article"
     drawn: list[Path] = []
