@@ -6,15 +6,14 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError, WriteError
+from loaders.folder_lock import folder_lock
 from loaders.index import ClipIndex
 from loaders.printable import printable_name
 from loaders.spread import Worker, map_chunks
@@ -85,23 +84,14 @@ class ParquetParts:
         else:
             self._require_same(held, f"{self.folder}: holds parts")
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps another command from writing the same parts; whatever ends the process lets them go.
+    def held(self) -> AbstractContextManager[Any]:
+        """Keeps another command from writing the same parts.
 
         Raises:
             ClipzooError: one writes them now.
             WriteError: the folder cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise ClipzooError(f"{self.out}: another command writes it now; wait, or give another name") from None
-        except OSError as error:
-            raise WriteError(error.filename or self.folder, error.strerror or str(error)) from None
-        with lock:
-            yield
+        return folder_lock(self.folder, busy=f"{self.out}: another command writes it now; wait, or give another name")
 
     def missing(self) -> dict[int, range]:
         """Numbers of the parts that are not written, and the places of their rows."""

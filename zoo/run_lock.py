@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
 
 from loaders.errors import ClipzooError, WriteError
+from loaders.folder_lock import LOCK, folder_lock
 from zoo.run import NEW, Run
-
-_LOCK = ".lock"
 
 
 def require_free(out: str | Path, *, overwrite: bool = False, hint: str = "give another --out, or --overwrite") -> None:
@@ -48,7 +44,8 @@ def run_lock(folder: Path, *, overwrite: bool = False, again: bool = False) -> I
 
     require()
     fresh = not folder.exists()
-    with _locked(folder):
+    busy = f"{folder}: another training writes into it now; give another --out, or wait for it to end"
+    with folder_lock(folder, busy=busy):
         require()  # another training may have ended meanwhile
         _sweep(folder)
         try:
@@ -60,8 +57,9 @@ def run_lock(folder: Path, *, overwrite: bool = False, again: bool = False) -> I
             yield
         finally:
             if fresh and not Run(folder).files:  # a mistake leaves no folder behind
+                Run(folder).forget_training()
                 shutil.rmtree(folder / NEW, ignore_errors=True)
-                (folder / _LOCK).unlink(missing_ok=True)
+                (folder / LOCK).unlink(missing_ok=True)
                 with suppress(OSError):
                     folder.rmdir()
 
@@ -72,16 +70,3 @@ def _sweep(folder: Path) -> None:
     for path in Run(folder).all_files:
         for half in folder.glob(f".{path.stem}-????????{path.suffix}"):  # as `loaders.atomic.replacing` names them
             half.unlink(missing_ok=True)
-
-
-def _locked(folder: Path) -> AbstractContextManager[Any]:
-    """The lock of a folder, held; what goes wrong while it is held is not about it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / _LOCK, timeout=0).acquire()
-    except Timeout:
-        raise ClipzooError(
-            f"{folder}: another training writes into it now; give another --out, or wait for it to end"
-        ) from None
-    except OSError as error:
-        raise WriteError(error.filename or folder, error.strerror or str(error)) from None
