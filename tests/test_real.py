@@ -97,6 +97,9 @@ def test_trainings_on_few_clips_have_a_table_of_their_own() -> None:
     assert list(accuracy_tables.halves(rows))[1:] == []
     half = replace(trained(options="alpha 0.5"), facts={**trained().facts, "float16_changed": 1})
     assert list(accuracy_tables.halves([half]))[1:] == [("fights", "i3d, alpha 0.5", "0", "4", "1 (25.0%)")]
+    folds = [replace(half, settings={**half.settings, "fold": f"{n} of 2"}) for n in (1, 2)]
+    assert list(accuracy_tables.halves(folds))[1:] == [("fights", "i3d, alpha 0.5", "0", "8", "2 (25.0%)")]
+    assert list(accuracy_tables.halves(folds[:1]))[1:] == []  # one of its folds is missing
 
 
 def test_every_training_is_kept_whatever_is_measured_later(tmp_path: Path) -> None:

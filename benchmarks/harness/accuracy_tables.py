@@ -64,16 +64,15 @@ def real(rows: Rows) -> Iterable[Cells]:
     """Models on real clips: a row for each dataset, model, backend and seed; of folds, all clips together."""
     yield "dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE"
     found = sorted(_trainings(rows).items(), key=lambda each: (each[0][:2], each[0][4:6], each[0][2], each[0][3]))
-    for (clips, model, runner, seed, options, recipe, _), parts in found:
+    for (clips, _, runner, seed, _, recipe, _), parts in found:
         right, clips_in_all = _right(parts)
         low, high = wilson(right, clips_in_all)
-        said = f"recipe {recipe}, {runner.removeprefix('Keras ')}" if recipe else ""
         figures = [
             f"{fmean(part.facts[name] for part in parts):.1%}" if name in parts[0].facts else ""
             for name in ("training_top1", "validation_top1", "calibration_error")
         ]
         test = f"{right / clips_in_all:.1%} of {clips_in_all}"
-        name = ", ".join(filter(None, (model, options, said)))
+        name = _name(parts[0]) + (f", {runner.removeprefix('Keras ')}" if recipe else "")
         yield clips, name, seed, *figures[:2], test, f"{low:.1%} to {high:.1%}", figures[2]
 
 
@@ -83,8 +82,7 @@ def limits(rows: Rows) -> Iterable[Cells]:
     found: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         if limit := row.settings.get("limit", ""):
-            name = ", ".join(filter(None, (row.model, row.settings.get("options"), row.settings.get("recipe"))))
-            found.setdefault((row.settings["clips"], name, int(limit.partition(" ")[0])), []).append(row)
+            found.setdefault((row.settings["clips"], _name(row), int(limit.partition(" ")[0])), []).append(row)
     for (clips, name, count), parts in sorted(found.items()):
         trained = f"{fmean(row.facts['training_top1'] for row in parts):.1%}"
         tested = ", ".join(f"{row.facts['top1']:.1%}" for row in sorted(parts, key=lambda row: row.settings["seed"]))
@@ -92,13 +90,12 @@ def limits(rows: Rows) -> Iterable[Cells]:
 
 
 def halves(rows: Rows) -> Iterable[Cells]:
-    """Test clips that a float16 file answers otherwise than float32."""
+    """Test clips that a float16 file answers otherwise than float32; of folds, all clips together."""
     yield "dataset", "model", "seed", "test clips", "other answers in float16"
-    for row in rows:
-        if "float16_changed" in row.facts:
-            name = ", ".join(filter(None, (row.model, row.settings.get("options"), row.settings.get("recipe"))))
-            changed, clips = row.facts["float16_changed"], row.facts["test_clips"]
-            yield row.settings["clips"], name, row.settings["seed"], str(clips), f"{changed} ({changed / clips:.1%})"
+    for (dataset, _, _, seed, *_), parts in _trainings(rows).items():
+        if all("float16_changed" in part.facts for part in parts):
+            changed, clips = (sum(part.facts[name] for part in parts) for name in ("float16_changed", "test_clips"))
+            yield dataset, _name(parts[0]), seed, str(clips), f"{changed} ({changed / clips:.1%})"
 
 
 def pairs(rows: Rows) -> Iterable[Cells]:
@@ -107,10 +104,9 @@ def pairs(rows: Rows) -> Iterable[Cells]:
     """
     yield "dataset", "model", "better than", "by", "95 % interval", "p"
     found: dict[str, dict[str, list[Row]]] = {}
-    for (clips, model, _, _, options, recipe, _), parts in _trainings(rows).items():
+    for (clips, *_), parts in _trainings(rows).items():
         if all("right" in part.facts for part in parts):
-            name = ", ".join(filter(None, (model, options, recipe and f"recipe {recipe}")))
-            found.setdefault(clips, {}).setdefault(name, []).extend(parts)
+            found.setdefault(clips, {}).setdefault(_name(parts[0]), []).extend(parts)
     for clips, models in found.items():
         means = {name: _means(parts) for name, parts in models.items()}
         groups = {file: group for parts in models.values() for part in parts for file, group in _groups(part).items()}
@@ -128,6 +124,12 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         for better, worse, difference, p in sorted(lines, key=lambda line: -line[2].value):
             by, low, high = (f"{100 * value:.1f}" for value in (difference.value, difference.low, difference.high))
             yield clips, better, worse, f"{by} points", f"{low} to {high}", f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _name(row: Row) -> str:
+    """The model, its options and the recipe, where they are not the defaults."""
+    recipe = row.settings.get("recipe")
+    return ", ".join(filter(None, (row.model, row.settings.get("options"), recipe and f"recipe {recipe}")))
 
 
 def _means(parts: Sequence[Row]) -> dict[str, float]:
