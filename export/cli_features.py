@@ -76,7 +76,7 @@ def features(
         if ray or onward:
             found = extract_corpus(
                 model, index, out, ray=ray, ray_workers=ray_workers, batch=batch, workers=workers, provider=provider,
-                verify=verify, on_error=on_error.value, advance=advance,
+                verify=verify, on_error=on_error.value, extractor=opened, advance=advance,
             )  # fmt: skip
         else:
             found = extract_features(

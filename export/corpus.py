@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.checksum import verify as verify_file
-from export.features import Features, collect, open_extractor, require_suffix
+from export.features import Extractor, Features, collect, open_extractor, require_suffix
 from export.metadata import Metadata
 from export.prediction import predicted
 from export.runtime import Classifier
@@ -206,9 +206,12 @@ def extract_corpus(
     provider: Provider = "cpu",
     verify: bool = True,
     on_error: OnError = "skip",
+    extractor: Extractor | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Features:
     """What `extract_features` gives for an exported file, written, and kept while it is computed: see `predict_corpus`.
+
+    `extractor` is the same file as `open_extractor` gives it, where that was asked already.
 
     Raises:
         VideoError: a clip cannot be read, and `on_error` is `fail`; all others have been.
@@ -218,7 +221,7 @@ def extract_corpus(
     require_pyarrow(out)
     import pyarrow as pa
 
-    extractor = open_extractor(model, provider=provider, verify=verify)
+    extractor = extractor or open_extractor(model, provider=provider, verify=verify)
     parts = _parts(model, index, out, {FEATURES: pa.list_(pa.float32())}, answers=FEATURES)
     make = partial(
         ClipWorker, str(Path(model).absolute()), features=True, provider=provider, batch_size=batch, workers=workers,
