@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from loaders.index import Clip, ClipIndex
 from loaders.printable import printable_name
 from zoo.recipe import Recipe
 from zoo.run import Run
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 _STATE, _CLIPS, _ARRAYS = "state.json", "clips.json", "state.npz"

@@ -149,8 +149,8 @@ def train(
         raise ClipzooError(f"--model {name} does not go with --weights {weights}, which is a model already")
     if settings.spec:
         options["spec"] = settings.spec
-    # A slip is said before clips are looked at; what draws go with, the recipe decides when they are known.
-    Recipe.from_dict({field: value for field, value in settings.recipe.items() if field != "draws"})
+    # A slip is said before clips are looked at; what these two go with, the recipe decides when they are known.
+    Recipe.from_dict({field: value for field, value in settings.recipe.items() if field not in ("draws", "refit")})
     options = model_options(name, recipe=settings.named, options=options)
     specs = saved_specs(weights) if weights is not None else input_specs(str(name), **options)
     console.print(choose_backend())

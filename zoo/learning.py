@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,8 +126,10 @@ def _train(
         + ", ".join(f"{n} {split}" for split, n in counts.items())
         + f" ({how})"
     )
+    again = recipe.refit and counts["validation"] > 0
     if not counts["test"]:
-        say("note: no test clips; `clipzoo evaluate RUN VIDEOS --split validation` is all there is")
+        left = "`clipzoo evaluate RUN VIDEOS --split validation` is all there is"
+        say(f"note: no test clips; {'the second training leaves none to score its model' if again else left}")
     if not counts["validation"]:
         say("note: no validation clips; the last epoch is the model, and nothing says how good it is before a test")
     keras.utils.set_random_seed(recipe.seed)  # of the first weights; `fit` sets it again
@@ -157,10 +160,10 @@ def _train(
     }
     say(f"model: {network.name}, {network.count_params():,} parameters; input {next(iter(contract.values())).shape}")
     state = State(record=record, recipe=dataclasses.replace(recipe, augmentation=augmentation), epoch=0)
-    packed = pack_clips(index)
-    if recipe.refit and counts["validation"]:
-        keep_first_weights(network, Run(folder), state, packed)
-    return learn(Run(folder), network, index, state, packed, callbacks, say, **how_fed)
+    run, packed = Run(folder), pack_clips(index)
+    if again:
+        keep_first_weights(network, run, state, packed)
+    return learn(run, network, index, state, packed, callbacks, say, **how_fed)
 
 
 def learn(
@@ -221,16 +224,10 @@ def learn(
         error.args = (f"{error}; {writer.kept if isinstance(error, LossError) and not host else kept()}",)
         raise
     if recipe.refit and index.counts()["validation"]:
-
-        def learn_again(folder: Run, model: keras.Model, clips: ClipIndex, begun: State, packed_clips: bytes) -> None:
-            learn(
-                folder, model, clips, begun, packed_clips, callbacks, say,
-                cache=cache, workers=workers, minutes=minutes, again_for=run,
-            )  # fmt: skip
-
-        refit(run, index, state, packed, learn=learn_again, say=say)
+        how = {"callbacks": callbacks, "say": say, "cache": cache, "workers": workers, "minutes": minutes}
+        refit(run, index, state, packed, learn=partial(learn, again_for=run, **how), say=say)
     if host == 0:
-        run.checkpoint.unlink(missing_ok=True)
+        run.forget_training()
     return run
 
 

@@ -111,7 +111,7 @@ def plan(
         weights=bool(_begun(settled)) if model is not None else as_preset(onward or "") is not None,
         clips=split.counts()["train"],
         gpu=has_gpu(),
-        refit=split.counts()["test"] > 0 and not index.counts()["validation"],
+        refit=min(split.counts().values()) > 0 and not index.counts()["validation"],
         given=given,
     )
     made = Recipe.from_dict({**chosen.fields(case), **given})

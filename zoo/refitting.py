@@ -16,12 +16,10 @@ from loaders.index import ClipIndex
 from loaders.lists import write_csv
 from loaders.tasks import TASKS
 from zoo.checkpoint import State, pack_clips, read_state
-from zoo.run import Run
+from zoo.run import AGAIN, Run
 
 if TYPE_CHECKING:
     import keras
-
-_FOLDERS = ".refit-"
 
 
 def keep_first_weights(network: keras.Model, run: Run, state: State, packed: bytes) -> None:
@@ -64,12 +62,12 @@ def refit(
 
     folder = _folder(run, state, packed)
     again, clips = Run(folder), merged(index)
-    recipe = dataclasses.replace(
-        state.recipe, refit=False, validation=0.0, epochs=epochs_again(state.recipe.epochs, state.recipe.batch, index)
-    )
-    count = clips.counts()["train"]
-    say(f"once more from the first weights, on all {count} training and validation clips: {recipe.epochs} epochs")
-    if again.checkpoint.is_file() or len(again.read_history()) < recipe.epochs:
+    before, count = index.counts()["train"], clips.counts()["train"]
+    epochs = epochs_again(state.recipe.epochs, state.recipe.batch, before, count)
+    recipe = dataclasses.replace(state.recipe, refit=False, validation=0.0, epochs=epochs)
+    length = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    say(f"once more from the first weights, on all {count} training and validation clips: {length}")
+    if again.checkpoint.is_file() or len(again.read_history()) < epochs:
         if again.checkpoint.is_file():
             network, begun = load_keras(again.checkpoint), read_state(again)
         else:
@@ -78,9 +76,7 @@ def refit(
         record = {**state.record, "recipe": recipe.to_dict(), "clips": clips.counts()}
         learn(again, network, clips, dataclasses.replace(begun, record=record), pack_clips(clips))
     if host_rank()[0] == 0:
-        _take_in(run, again, index)
-        for path in run.folder.glob(f"{_FOLDERS}*"):
-            shutil.rmtree(path, ignore_errors=True)
+        _take_in(run, again, index, clips)
 
 
 def merged(index: ClipIndex) -> ClipIndex:
@@ -89,15 +85,14 @@ def merged(index: ClipIndex) -> ClipIndex:
     return dataclasses.replace(index, clips=tuple(clips))
 
 
-def epochs_again(epochs: int, batch: int, index: ClipIndex) -> int:
-    """How many epochs of `merged(index)` take the steps that so many of its training clips take."""
-    before, now = (-(-part.counts()["train"] // batch) for part in (index, merged(index)))
-    return max(1, round(epochs * before / now))
+def epochs_again(epochs: int, batch: int, before: int, now: int) -> int:
+    """How many epochs of `now` clips take the steps of so many epochs of `before` clips."""
+    return max(1, round(epochs * -(-before // batch) / -(-now // batch)))
 
 
-def _take_in(run: Run, again: Run, index: ClipIndex) -> None:
+def _take_in(run: Run, again: Run, index: ClipIndex, clips: ClipIndex) -> None:
     record, rows, new_rows = run.read_record(), run.read_history(), again.read_history()
-    found: dict[str, Any] = {"clips": merged(index).counts()["train"], "epochs": len(new_rows), **new_rows[-1]}
+    found: dict[str, Any] = {"clips": clips.counts()["train"], "epochs": len(new_rows), **new_rows[-1]}
     del found["epoch"], found["best"]
     found["validated"] = rows[-1]
     if index.task == TASKS["classification"].name:
@@ -107,7 +102,7 @@ def _take_in(run: Run, again: Run, index: ClipIndex) -> None:
         for path, to in [*copies.items(), (again.model, new.model), (again.model, new.last)]:
             with replacing(to) as partial:
                 shutil.copyfile(path, partial)
-        write_csv(merged(index), new.clips)
+        write_csv(clips, new.clips)
         seconds = record["seconds"] + sum(row["seconds"] for row in new_rows)
         new.write_record({**record, "refit": found, "seconds": seconds})
 
@@ -115,7 +110,7 @@ def _take_in(run: Run, again: Run, index: ClipIndex) -> None:
 def _folder(run: Run, state: State, packed: bytes) -> Path:
     """One for each training: another that begins in the same folder spoils nothing of one that was stopped."""
     what = json.dumps([state.record["model"], state.recipe.to_dict()], sort_keys=True).encode()
-    return run.folder / f"{_FOLDERS}{hashlib.sha256(what + packed).hexdigest()[:12]}"
+    return run.folder / f"{AGAIN}{hashlib.sha256(what + packed).hexdigest()[:12]}"
 
 
 def _first(folder: Path) -> Path:

@@ -19,6 +19,8 @@ from loaders.tasks import task_kind
 
 # What is written before a run's first epoch is done lies in this folder; `_WHOLE` in it: all of it is there.
 NEW, _WHOLE = ".new", "whole"
+# What a second training needs, and makes, lies in folders of these names; see `zoo.refitting`.
+AGAIN = ".refit-"
 
 
 def figures_of(record: Mapping[str, Any]) -> dict[str, float]:
@@ -122,6 +124,15 @@ class Run:
         old = {path.name for path in self.files} - {path.name for path in new.iterdir()} - {self.checkpoint.name}
         write_text(new / _WHOLE, "\n".join(sorted(old)))
         self._move_in()
+
+    def forget_training(self) -> None:
+        """Takes away what only a training that is not finished needs.
+
+        The checkpoint goes first: it leads to the rest.
+        """
+        self.checkpoint.unlink(missing_ok=True)
+        for folder in self.folder.glob(f"{AGAIN}*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _move_in(self) -> None:
         """Ends a replacement of the files that was cut short: what is whole in `.new` takes its place."""

@@ -145,9 +145,16 @@ def _context(
         "onnx": shlex.quote(str(onnx[0] if onnx else folder / "model.onnx")),
         "bench": shlex.quote(str(folder / "bench.jsonl")),
         "exported": bool(onnx),
-        "unfinished": 0 < epochs < (record.get("recipe") or {}).get("epochs", epochs) and run.checkpoint.is_file(),
+        "unfinished": _unfinished(run, record, epochs),
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }
+
+
+def _unfinished(run: Run, record: Mapping[str, Any], epochs: int) -> bool:
+    """Whether there is more of this training to come; a checkpoint alone may be of one that is to replace it."""
+    recipe = record.get("recipe") or {}
+    again = recipe.get("refit") and "refit" not in record and record["clips"].get("validation")
+    return run.checkpoint.is_file() and epochs > 0 and bool(epochs < recipe.get("epochs", epochs) or again)
 
 
 def _curves(history: list[dict[str, float]], kind: TaskKind) -> list[Markup]:
