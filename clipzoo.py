@@ -28,7 +28,7 @@ COMMANDS = {
     "sweep": "zoo.cli_streams",
     "evaluate": "export.cli",
     "export": "export.cli",
-    "predict": "export.cli",
+    "predict": "export.cli_predict",
     "features": "export.cli_features",
     "watch": "export.cli_watch",
     "card": "export.cli_deploy",

@@ -242,7 +242,7 @@ def test_options_of_a_provider_reach_the_runtime(
         given.append(provider_options)
         return open_session(path, **options)
 
-    monkeypatch.setattr("export.runtime.open_session", noted)
+    monkeypatch.setattr("export.network.open_session", noted)
     options = ("--provider-option", "use_arena=0", "--provider-option", "a=b=c")
     for command in (("predict", file, motion.path(0)), ("bench", file, "--seconds", 0.1, "--batch", 1)):
         assert invoke(*command, *options).returncode == 0

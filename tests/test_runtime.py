@@ -15,8 +15,7 @@ import pytest
 from onnx import helper
 
 from benchmarks import bench
-from export import Classifier
-from export import runtime as runtime_module
+from export import Classifier, network
 from export import session as session_module
 from export.session import open_session
 from loaders import ClipIndex, ClipzooError, VideoError, read_clip
@@ -145,7 +144,7 @@ def test_tensorrt_builds_one_engine_for_all_batches_and_keeps_it(
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
 
-    monkeypatch.setattr("export.runtime.open_session", Session)
+    monkeypatch.setattr("export.network.open_session", Session)
     monkeypatch.setenv("CLIPZOO_TENSORRT", str(tmp_path / "engines"))
     clips = np.random.default_rng(0).integers(0, 256, (8, *SPEC.shape), np.uint8)
     mine = {"trt_engine_cache_enable": "0", "trt_fp16_enable": "1"}
@@ -306,7 +305,7 @@ def test_large_clips_go_through_a_cpu_a_few_at_a_time(file: Path, monkeypatch: p
     clips = np.random.default_rng(0).integers(0, 256, (7, *SPEC.shape), np.uint8)
     classifier = Classifier(file)
     whole = classifier.scores(clips)
-    monkeypatch.setattr(runtime_module, "_CPU_PIXELS", 2 * clips[0].size + 1)
+    monkeypatch.setattr(network, "_CPU_PIXELS", 2 * clips[0].size + 1)
     seen = []
 
     class Session:

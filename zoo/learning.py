@@ -185,10 +185,11 @@ def learn(
     `again_for` is the run that this one trains the model of once more; see `zoo.refitting`.
     """
     from zoo.frozen import freeze
+    from zoo.history import LossError
     from zoo.hosts import LostHostError, host_rank, require_alike
     from zoo.refitting import refit
     from zoo.stopping import stopped, stops
-    from zoo.training import LossError, fit
+    from zoo.training import fit
     from zoo.training_sets import training_sets
     from zoo.writing import Checkpoints, Writer
 
