@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,10 @@ def scan(
     ray: RayAddress = None,
     ray_workers: RayWorkers = None,
 ) -> None:
-    """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate."""
+    """Decode every file once: true frame counts, and what is broken, short, rotated or of variable rate.
+
+    With --json FILE and pyarrow, an interrupted scan goes on from what is done.
+    """
     from loaders.parquet_parts import remove_parts
     from loaders.scan_corpus import scan_corpus
     from loaders.scanning import scan as scan_index
@@ -58,7 +62,7 @@ def scan(
     keep = json_file if str(json_file) != "-" else None
     index = index_videos(videos, list_file, labelled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
-        if ray:
+        if ray or (keep and find_spec("pyarrow")):  # parts are kept as Parquet
             found = scan_corpus(
                 index, ray=ray, ray_workers=ray_workers, keep=keep, workers=workers, time_limit=time_limit,
                 advance=advance,

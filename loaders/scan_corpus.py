@@ -1,4 +1,4 @@
-"""Every file of an index decoded once by workers of Ray; what is done is kept beside the file of the scan."""
+"""Every file of an index decoded once, here or by workers of Ray; what is done is kept beside the file of the scan."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class ScanWorker:
 def scan_corpus(
     index: ClipIndex,
     *,
-    ray: str,
+    ray: str | None = None,
     ray_workers: int | None = None,
     keep: Path | None = None,
     workers: int = 2,
     time_limit: float = 60.0,
     advance: Callable[[int], object] = lambda count: None,
 ) -> Scan:
-    """What `scan` gives, by workers that see the same files.
+    """What `scan` gives, with what is done kept, and by workers that see the same files where `ray` says where.
 
     Args:
         index: see `scan`, as for `time_limit`.
-        ray: where they are; see `loaders.spread.map_chunks`.
+        ray: where they are; None: here; see `loaders.spread.map_chunks`.
         ray_workers: how many.
         keep: the file that the scan will be written to: what is done lies beside it, so that an interrupted scan goes
             on. `loaders.parquet_parts.remove_parts` deletes that. Left out, nothing is kept.
@@ -53,7 +53,8 @@ def scan_corpus(
         WriteError: the disk is full; what is done stays.
         ClipzooError: as `scan` and `loaders.spread.map_chunks`; what is beside `keep` is of other files.
     """
-    require_ray(ray)
+    if ray is not None:
+        require_ray(ray)
     import pyarrow as pa
 
     names = list(dict.fromkeys(clip.file for clip in index))
@@ -66,7 +67,11 @@ def scan_corpus(
         with parts.held():
             fill_parts(parts, names, make, lost=_lost, ray=ray, ray_workers=ray_workers, advance=advance)
         held = [text for table in parts.tables() for text in table["scanned"].to_pylist()]
-    return Scan(index.root, tuple(Scanned(**json.loads(text)) for text in held))
+    found = Scan(index.root, tuple(Scanned(**json.loads(text)) for text in held))
+    known = found.known(index)
+    changed = _files(index.root, [name for name in names if name not in known])  # since an interrupted scan saw them
+    again = {scanned.file: scanned for scanned in scan(changed, workers=workers, time_limit=time_limit).files}
+    return Scan(index.root, tuple(again.get(scanned.file, scanned) for scanned in found.files))
 
 
 def _files(root: Path, names: Sequence[str]) -> ClipIndex:

@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from loaders import ClipIndex, ClipSpec, DiskCache, index_files, index_folder, read_clip, scan
+from loaders import ClipIndex, ClipSpec, DiskCache, Scan, index_files, index_folder, read_clip, scan
 from tests.support.commands import clipzoo, invoke, refused
 
 
@@ -34,6 +35,26 @@ def test_scan_names_what_is_unusual(videos: Path, tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "scan.json").read_text())
     assert sum(file["frames"] for file in figures["files"]) == 16 * 8
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_scan_goes_on(motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out, seen = tmp_path / "videos", tmp_path / "scan.json", list[list[str]]()
+    shutil.copytree(motion.root, root)
+
+    def noted(index: ClipIndex, **given: Any) -> Scan:
+        if len(seen) == 1:
+            seen.append([])
+            raise KeyboardInterrupt
+        seen.append([clip.file for clip in index])
+        return scan(index, **given)
+
+    monkeypatch.setattr("loaders.scan_corpus.scan", noted)
+    assert invoke("scan", root, "--json", out).returncode == 130
+    assert not out.exists()
+    (root / seen[0][0]).write_bytes(b"no video any more")
+    assert "48 files: 47 can be read, 1 cannot" in invoke("scan", root, "--json", out).stdout
+    assert [len(files) for files in seen] == [32, 0, 16, 1] and seen[3] == seen[0][:1]
+    assert not out.with_name("scan.json.parts").exists()
 
 
 def test_flat_folders_are_enough_to_scan_cache_and_show(motion: ClipIndex, tmp_path: Path) -> None:
