@@ -92,6 +92,7 @@ def serve(
     workers: Annotated[int, typer.Option(help="Processes that read and compute, each with the model.")] = 2,
     max_bytes: Annotated[int, typer.Option(help="Of a video.")] = 2**26,
     max_seconds: Annotated[float, typer.Option(help="Of a video.")] = 60.0,
+    max_pixels: Annotated[int, typer.Option(help="Of a frame; 8K if left out.")] = 7680 * 4320,
     timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 30.0,
     queue: Annotated[int, typer.Option(help="Requests in hand, at most.")] = 64,
     provider: ProviderOption = "cpu",
@@ -104,8 +105,9 @@ def serve(
 
     console = text_console()
     options = ServeOptions(
-        root=root, batch=batch, workers=workers, max_bytes=max_bytes, max_seconds=max_seconds, timeout=timeout,
-        queue=queue, provider=provider, provider_options=parse_provider_options(provider_option), verify=verify,
+        root=root, batch=batch, workers=workers, max_bytes=max_bytes, max_seconds=max_seconds, max_pixels=max_pixels,
+        timeout=timeout, queue=queue, provider=provider, provider_options=parse_provider_options(provider_option),
+        verify=verify,
     )  # fmt: skip
     serve(model, options, host=host, port=port, ready=lambda at: console.print(f"{model} answers at {at}/predict"))
 

@@ -22,6 +22,7 @@ class ServeOptions:
         workers: processes that read and compute, each with a copy of the model, >= 1.
         max_bytes: of a video, >= 1.
         max_seconds: of a video, by its frames and its frame rate, above 0.
+        max_pixels: of a frame, by the file's header, >= 1; a few kilobytes may say gigabytes.
         timeout: from a request's head to its answer, seconds, above 0. A batch that takes longer ends its worker, and
             another is started.
         queue: requests in hand, >= 1; the disk holds no more uploads than that.
@@ -38,6 +39,7 @@ class ServeOptions:
     workers: int = 2
     max_bytes: int = 2**26
     max_seconds: float = 60.0
+    max_pixels: int = 7680 * 4320
     timeout: float = 30.0
     queue: int = 64
     provider: Provider = "cpu"
@@ -45,7 +47,7 @@ class ServeOptions:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch", "workers", "max_bytes", "queue"):
+        for name in ("batch", "workers", "max_bytes", "max_pixels", "queue"):
             check.whole(name, getattr(self, name))
         for name in ("max_seconds", "timeout"):
             check.number(name, getattr(self, name), above=0, unit="s")

@@ -39,7 +39,7 @@ from loaders.clip import read_batches
 from loaders.decode import forget_counts
 from loaders.errors import ClipzooError, VideoError
 from loaders.opening import trust_no_file
-from loaders.packets import lasts_longer
+from loaders.packets import frame_pixels, lasts_longer
 from loaders.processor import cores
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -124,14 +124,18 @@ class ClipAPI(litserve.LitAPI):
         return [each or {"status": 500, "error": "it was not read"} for each in found]
 
     def _refuse(self, file: Path, job: Mapping[str, Any]) -> dict[str, Any] | None:
-        most = self._options.max_seconds
+        seconds, most = self._options.max_seconds, self._options.max_pixels
         try:
-            if not lasts_longer(file, most):
+            pixels = frame_pixels(file)
+            if pixels > most:
+                what = f"the video's frames have {pixels:,} pixels, more than {most:,}"
+            elif lasts_longer(file, seconds):
+                what = f"the video is longer than {seconds:g} s"
+            else:
                 return None
         except VideoError as error:
             return _unreadable(job, error)
-        sentence = f"{job['name']}: the video is longer than {most:g} s, the limit of this server"
-        return {"status": 413, "error": sentence}
+        return {"status": 413, "error": f"{job['name']}: {what}, the limit of this server"}
 
     def _rows(self, clips: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray | None]:
         """Probabilities or numbers of each clip; None for one whose answer is no number."""

@@ -101,6 +101,19 @@ def lasts_longer(path: str | Path, seconds: float) -> bool:
     return count > most
 
 
+def frame_pixels(path: str | Path) -> int:
+    """Pixels of a frame, as the file's header says, before any is decoded.
+
+    Raises:
+        VideoError: no such file, or not a video.
+    """
+    capture = open_video(path, decoded=False)
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)) * int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    finally:
+        capture.release()
+
+
 def may_seek(packets: Packets, count: int, header: int, wanted: Sequence[int]) -> bool:
     """Whether frames may be sought: packets, header and known count agree, nothing is out of step, and it pays."""
     return packets.regular and packets.count == count == header and worth_seeking(packets, wanted)
