@@ -14,7 +14,7 @@ from benchmarks.harness.plots import draw
 from benchmarks.harness.records import Results, Row, newest
 from benchmarks.real_clips import fewer
 from loaders import Clip, ClipIndex, ClipzooError, write_csv
-from tests.support.commands import invoke_script
+from tests.support.commands import invoke_script, refused
 from tests.support.results import a_setup
 from zoo.evaluation import wilson
 
@@ -132,6 +132,46 @@ def test_the_curves_of_the_article_s_trainings_are_drawn(tmp_path: Path) -> None
     results.add(replace(row, facts={**row.facts, "history": judged}))
     (picture,) = draw([results])
     assert picture.name == "article.png" and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_helps_is_told_from_noise_by_seeds() -> None:
+    base, better, noise = [0.50, 0.54, 0.46], [0.60, 0.65, 0.55], [0.60, 0.44, 0.48]
+
+    def tried(technique: str, scores: list[float]) -> list[Row]:
+        settings = {"clips": "hmdb21", "technique": technique}
+        return [
+            replace(trained(), settings={**settings, "seed": str(n)}, facts={"validation_top1": each})
+            for n, each in enumerate(scores)
+        ]
+
+    rows = [*tried("auto", base), *tried("EMA", better), *tried("no dropout", noise), *tried("warm-up", [0.1])]
+    heads, *lines = accuracy_tables.techniques(rows)
+    assert [line[2:6] for line in lines] == [
+        ("EMA", "3", "60.0%", "10.0 points"), ("no dropout", "3", "50.7%", "0.7 points"), ("nothing", "3", "50.0%", ""),
+        ("warm-up", "1", "10.0%", ""),
+    ]  # fmt: skip
+    assert float(lines[0][7]) < 0.01 < 0.05 < float(lines[1][7]) and lines[1][6].startswith("-")
+    assert all(len(line) == len(heads) for line in lines)
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+@pytest.mark.usefixtures("stripes")
+def test_techniques_are_judged_on_validation_clips(motion: ClipIndex, tmp_path: Path) -> None:
+    shutil.copytree(motion.root, tmp_path / "set")
+    write_csv(motion.split(validation=0, test=0.3, seed=0), tmp_path / "set" / "list.csv")
+    out = ("--json", tmp_path / "techniques-1.jsonl", "--seed", "0")
+    command = ["techniques", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--set", "frames=3", *out]
+    refused(invoke_script(*command), "stripes_average: begins from no weights")
+    frozen = ("draws=1", "train_from=head", "validation=0.2", "epochs=2")
+    for field in frozen:
+        command += ["--set", f"recipe.{field}"]
+    done = invoke_script(*command, "--technique", "classes balanced", "--technique", "no dropout")
+    assert done.returncode == 0, done.stderr
+    one, other = Results.load(tmp_path / "techniques-1.jsonl").rows
+    assert one.facts["recipe"]["class_weights"] and not other.facts["recipe"]["class_weights"]
+    assert other.facts["options"]["dropout"] == 0.0 and "dropout" not in one.facts["options"]
+    assert 0 <= one.facts["validation_top1"] <= 1 and 0 < one.facts["validation_clips"] < 12
 
 
 @pytest.mark.keras

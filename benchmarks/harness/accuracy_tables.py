@@ -8,11 +8,12 @@ from statistics import fmean
 
 from benchmarks.harness.records import Row
 from benchmarks.harness.render import Cells
-from benchmarks.harness.statistics import paired_difference
+from benchmarks.harness.statistics import paired_difference, paired_seeds
 from loaders.official import film
 from zoo.evaluation import wilson
 
 Rows = Sequence[Row]
+AUTO = "auto"  # the technique that the others are compared with
 
 
 def accuracy(rows: Rows) -> Iterable[Cells]:
@@ -87,6 +88,26 @@ def limits(rows: Rows) -> Iterable[Cells]:
         trained = f"{fmean(row.facts['training_top1'] for row in parts):.1%}"
         tested = ", ".join(f"{row.facts['top1']:.1%}" for row in sorted(parts, key=lambda row: row.settings["seed"]))
         yield clips, name, str(count), str(len(parts)), trained, f"{tested} of {parts[0].facts['test_clips']}"
+
+
+def techniques(rows: Rows) -> Iterable[Cells]:
+    """What one thing changed in the recipe `auto` does to top-1 on validation clips: a row for each, over its seeds."""
+    yield "dataset", "model", "changed", "seeds", "validation top-1", "better than auto by", "95 % interval", "p"
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in rows:
+        of = found.setdefault((row.settings["clips"], _name(row)), {}).setdefault(row.settings["technique"], {})
+        of[row.settings["seed"]] = row.facts["validation_top1"]
+    for (clips, name), ways in sorted(found.items()):
+        base = ways.get(AUTO, {})
+        for way, scores in sorted(ways.items(), key=lambda each: -fmean(each[1].values())):
+            seeds = sorted(scores.keys() & base.keys())
+            cells = [clips, name, "nothing" if way == AUTO else way, str(len(scores)), f"{fmean(scores.values()):.1%}"]
+            if way == AUTO or len(seeds) < 2:
+                yield *cells, "", "", ""
+                continue
+            gain, p = paired_seeds([base[seed] for seed in seeds], [scores[seed] for seed in seeds])
+            low, value, high = (f"{100 * each:.1f}" for each in (gain.low, gain.value, gain.high))
+            yield *cells, f"{value} points", f"{low} to {high}", f"{p:.3f}"
 
 
 def halves(rows: Rows) -> Iterable[Cells]:

@@ -19,11 +19,11 @@ READABLE = (1, SCHEMA)
 FOLDER = Path(__file__).resolve().parents[1] / "results"
 Kind = Literal[
     "inference", "training", "pipeline", "correctness", "accuracy", "loading", "two_stream", "real", "timeline",
-    "devices", "export", "serving",
+    "devices", "export", "serving", "techniques",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # A row of these is one, and took turns with none.
-TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline", "devices")
+TRAININGS: tuple[Kind, ...] = ("accuracy", "two_stream", "real", "timeline", "devices", "techniques")
 OURS, KERAS_EXPORT, MATRIX = "ONNX Runtime", "Keras's export", "matrix product"  # names of runners
 EXPORT = "to_onnx"
 Status = Literal["ok", "out of memory", "too slow", "failed", "not available"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.harness.accuracy_tables import accuracy, devices, real, timeline, two_stream
+from benchmarks.harness.accuracy_tables import accuracy, devices, real, techniques, timeline, two_stream
 from benchmarks.harness.contestants import share_of_matrix_rate
 from benchmarks.harness.records import EXPORT, KERAS_EXPORT, MATRIX, OURS, Kind, Row, newest, of_batch, times_as_fast
 from benchmarks.harness.render import Cells, Lines
@@ -261,7 +261,7 @@ def most_cameras(model: str, rows: Rows) -> Row | None:
 KINDS: dict[Kind, Lines] = {
     "inference": inference, "training": training, "pipeline": pipeline, "correctness": correctness,
     "accuracy": accuracy, "loading": loading, "two_stream": two_stream, "real": real, "timeline": timeline,
-    "devices": devices, "export": export, "serving": serving,
+    "devices": devices, "export": export, "serving": serving, "techniques": techniques,
 }  # fmt: skip
 
 

@@ -21,7 +21,8 @@ HANG = 600  # seconds: a guard against hanging, far from what anything takes on 
 SCRIPTS = {
     "accuracy": "suite", "cluster": "cluster", "compare": "show", "export": "suite", "gpu": "app",
     "inference": "suite", "loading": "main", "models": "main", "pipeline": "suite", "real_clips": "main",
-    "report": "main", "serving": "suite", "timeline": "main", "training": "suite", "two_stream": "app",
+    "report": "main", "serving": "suite", "techniques": "main", "timeline": "main", "training": "suite",
+    "two_stream": "app",
 }  # fmt: skip
 
 Done = subprocess.CompletedProcess[str]
