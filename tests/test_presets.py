@@ -19,8 +19,9 @@ from loaders import ClipIndex, ClipzooError
 from tests.support.commands import invoke, refused
 from zoo.fetching import fetch, kept_in
 from zoo.npz import Arrays, read_npz
-from zoo.presets import SOURCES, WeightsSource, find_weights, names_of, preset
+from zoo.presets import SOURCES, find_weights, names_of, preset
 from zoo.saving import saved_specs
+from zoo.weights_source import WeightsSource
 
 pytestmark = [pytest.mark.keras, pytest.mark.either]
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)

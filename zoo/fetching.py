@@ -14,15 +14,12 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
 from loaders.errors import ClipzooError, WriteError
-
-if TYPE_CHECKING:
-    from zoo.presets import WeightsSource
+from zoo.weights_source import WeightsSource
 
 
 def kept_in() -> Path:
