@@ -176,7 +176,7 @@ def predict_corpus(
     if verify:
         verify_file(model)
     metadata = Metadata.read(model)
-    numbers = pa.list_(pa.float32(), len(metadata.labels))
+    numbers = pa.list_(pa.float32())  # of no fixed size: pyarrow 18 to 23 cannot read a null among those again
     one = {"label": pa.string(), "probability": pa.float32(), "labels": pa.list_(pa.string()), "probabilities": numbers}
     parts = _parts(model, index, out, one if metadata.kind.classes else {"values": numbers}, answers=metadata.task)
     before = len(index)

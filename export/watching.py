@@ -197,8 +197,8 @@ def draw_answer(picture: np.ndarray, text: str) -> np.ndarray:
     font, scale, thick = cv2.FONT_HERSHEY_SIMPLEX, max(0.4, height / 480), max(1, round(height / 320))
     text = text.encode("ascii", "replace").decode()
     (long, tall), below = cv2.getTextSize(text, font, scale, thick)
-    if long > 0.96 * width:
-        scale *= 0.96 * width / long
+    if long > 0.94 * width:
+        scale *= 0.94 * width / long
         (long, tall), below = cv2.getTextSize(text, font, scale, thick)
     band = min(height, tall + 3 * below)
     drawn = picture.copy()
