@@ -101,7 +101,8 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
     options: dict[str, Any] = {"draws": 3, "augmentation": Augmentation(), "shuffle": True, "seed": 4}
     dataset, _, _ = made(motion, DiskCache(tmp_path), **options)
     assert len(reads) == 3 * len(motion)
-    assert len({draw.tobytes() for values in dataset._values for clips in values for draw in clips}) > 2 * len(motion)
+    drawn = {dataset._kept.tensors(key)[0].tobytes() for keys in dataset._keys for key in keys}
+    assert len(drawn) > 2 * len(motion)
     first = dataset[0]
     dataset.on_epoch_end()
     assert not np.array_equal(first[0], dataset[0][0])
@@ -120,6 +121,28 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
     (copied / motion[0].file).write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
     made(replace(motion, root=copied), DiskCache(tmp_path), **options)
     assert len(reads) == 4 * len(motion) + 3  # three draws of what is another file
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the open files of Linux")
+@pytest.mark.parametrize("room", [features.MEMORY_BYTES, 1000])
+def test_kept_features_hold_no_file_open_in_memory_and_beyond(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(features, "MEMORY_BYTES", room)
+    options: dict[str, Any] = {"draws": 3, "augmentation": Augmentation(), "say": print}
+    dataset, _, _ = made(motion, DiskCache(tmp_path), **options)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(features, "read_inputs", lambda *a, **k: pytest.fail("computed again"))
+    again, _, _ = made(motion, DiskCache(tmp_path), **options)
+    for batch in range(dataset.num_batches):
+        np.testing.assert_array_equal(again[batch][0], dataset[batch][0])
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + len(motion)
+    shutil.rmtree(tmp_path)
+    if room == 1000:
+        with pytest.raises(ClipzooError, match="deleted while they were trained on"):
+            [again[batch] for batch in range(again.num_batches)]
+    else:
+        np.testing.assert_array_equal(again[0][0], dataset[0][0])
 
 
 def test_features_of_other_weights_are_not_taken(motion: ClipIndex, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
-from loaders.cache import Cache, Entry, entry_key
+from loaders.cache import MEMORY_BYTES, Cache, Entry, entry_key
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
@@ -83,7 +83,7 @@ class FeatureDataset(keras.utils.PyDataset):
         self.draws = max(1, draws) if chance else 1
         self._targets = index.encode()
         self._one = not isinstance(frozen.output, list)
-        self._values = _values(
+        self._keys, self._kept = _compute(
             frozen, specs, index, cache, self.draws, augmentation if draws else None, split, workers, say
         )
 
@@ -111,13 +111,54 @@ class FeatureDataset(keras.utils.PyDataset):
         order = rng.permutation(len(self.index)) if self.shuffle else np.arange(len(self.index))
         draw = rng.integers(self.draws, size=len(self.index))
         chosen = self._share(order)[batch * self.batch_size : (batch + 1) * self.batch_size]
-        found = [
-            np.stack([values[draw[position]][position] for position in chosen]) for values in self._values
-        ]  # values: draw -> clip -> features
+        rows = [self._kept.tensors(self._keys[draw[position]][position]) for position in chosen]
+        found = [np.stack(tensors) for tensors in zip(*rows, strict=True)]
         return (found[0] if self._one else found), self._targets[chosen]
 
 
-def _values(
+class _Kept:
+    """Features of one training: in memory up to `MEMORY_BYTES`, and what comes after where the cache has it.
+
+    None stays mapped: each mapping holds a file open, and a process may hold 1,024 open, or 256.
+    """
+
+    def __init__(self, cache: Cache, shapes: Sequence[tuple[int, ...]]) -> None:
+        self._cache, self._shapes = cache, shapes
+        self._memory: dict[str, np.ndarray] = {}
+        self._used = 0
+
+    def __contains__(self, key: str) -> bool:
+        """Whether they are there, now or of an earlier training."""
+        if key in self._memory:
+            return True
+        entry = self._cache.get(key)
+        if entry is not None and self._used + entry.array.nbytes <= MEMORY_BYTES:
+            self._hold(key, np.array(entry.array))
+        return entry is not None
+
+    def add(self, key: str, values: np.ndarray) -> None:
+        """Keeps what was computed, in memory too where it has room, or where the cache declines it."""
+        self._cache.put(key, Entry(values))
+        if self._used + values.nbytes <= MEMORY_BYTES or self._cache.get(key) is None:
+            self._hold(key, values)
+
+    def tensors(self, key: str) -> list[np.ndarray]:
+        """The tensors whose numbers lie one behind the other; raises ClipzooError where they are gone since."""
+        values = self._memory.get(key)
+        if values is None:
+            entry = self._cache.get(key)
+            if entry is None:
+                raise ClipzooError("kept features were deleted while they were trained on; run the training again")
+            values = entry.array
+        ends = np.cumsum([int(np.prod(shape)) for shape in self._shapes])
+        return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), self._shapes, strict=True)]
+
+    def _hold(self, key: str, values: np.ndarray) -> None:
+        self._memory[key] = values
+        self._used += values.nbytes
+
+
+def _compute(
     frozen: keras.Model,
     specs: Mapping[str, ClipSpec],
     index: ClipIndex,
@@ -127,9 +168,9 @@ def _values(
     split: Split,
     workers: int,
     say: Callable[[str], object],
-) -> list[list[list[np.ndarray]]]:
-    """For each tensor of `frozen`: draw -> clip -> features."""
-    shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)]
+) -> tuple[list[list[str]], _Kept]:
+    """Draw -> clip -> key, and the features by their keys, of which those are computed that are not there."""
+    kept = _Kept(cache, [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)])
     way = _way(frozen, augmentation, split)
     names = [_names(index, clip, specs, split) for clip in index]
     wanted = [
@@ -137,12 +178,7 @@ def _values(
         for draw in range(draws)
         for clip, name in zip(index, names, strict=True)
     ]
-    found: dict[str, list[np.ndarray]] = {}
-    for each in wanted:
-        entry = cache.get(each.key)
-        if entry is not None:
-            found[each.key] = _split(entry.array, shapes)
-    missing = list({each.key: each for each in wanted if each.key not in found}.values())
+    missing = list({each.key: each for each in wanted if each.key not in kept}.values())
     if missing:
         say(f"features: {len(missing)} of {len(wanted)} to compute, once: {len(index)} clips, {draws} draw(s) of each")
 
@@ -163,9 +199,8 @@ def _values(
         batch = {name: np.stack([clip[name] for clip in clips]) for name in specs}
         outputs = keras.tree.flatten(frozen.predict_on_batch(batch if len(batch) > 1 else next(iter(batch.values()))))
         for row, place in enumerate(places):
-            rows = [np.ascontiguousarray(output[row], np.float32) for output in outputs]
-            found[missing[place].key] = rows
-            cache.put(missing[place].key, Entry(np.concatenate([row.ravel() for row in rows])))
+            values = np.concatenate([np.asarray(output[row], np.float32).ravel() for output in outputs])
+            kept.add(missing[place].key, values)
         done, now = places[-1] + 1, time.monotonic()
         if start == 0:
             began = told = now  # the first ones waited for the backend to compile
@@ -173,13 +208,8 @@ def _values(
             told = now
             left = (now - began) / (done - _TOGETHER) * (len(missing) - done)
             say(f"features: {done} of {len(missing)}, {left / 60:.1f} min left")
-    return [
-        [
-            [found[each.key][tensor] for each in wanted[draw * len(index) : (draw + 1) * len(index)]]
-            for draw in range(draws)
-        ]
-        for tensor in range(len(shapes))
-    ]
+    keys = [each.key for each in wanted]
+    return [keys[draw * len(index) : (draw + 1) * len(index)] for draw in range(draws)], kept
 
 
 _SEED = 0  # of all draws
@@ -209,9 +239,3 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split) -
         if isinstance(layer, TemporalShift)
     }
     return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{_SEED if split == 'train' else ''}"
-
-
-def _split(values: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """The tensors whose numbers an entry holds one behind the other."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), shapes, strict=True)]
