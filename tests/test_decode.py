@@ -14,7 +14,7 @@ import loaders.packets
 from benchmarks.loading import write_long
 from loaders import ClipIndex, ClipSpec, ClipzooError, VideoError, clip_from_frames, read_clip
 from loaders.decode import check_readable, frame_count, read_frames
-from loaders.packets import Packets, read_packets
+from loaders.packets import Packets
 from loaders.sampling import sample
 from tests.support.commands import HANG
 from tests.support.fuzz import fuzz
