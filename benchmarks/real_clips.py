@@ -147,6 +147,7 @@ def learn(
     import keras
 
     from export.convert import to_onnx
+    from export.parity import ParityError
     from export.runtime import Classifier
     from export.scoring import score
     from zoo.backend import versions
@@ -165,9 +166,14 @@ def learn(
         used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
         scores = score(classifier, used.only("test"), workers=cores())
         half: Any = None
+        refused: str | None = None
         if float16:
-            to_onnx(run.folder, run.folder / "float16.onnx", precision="float16")
-            half = score(Classifier(run.folder / "float16.onnx"), used.only("test"), workers=cores())
+            try:
+                to_onnx(run.folder, run.folder / "float16.onnx", precision="float16")
+                half = score(Classifier(run.folder / "float16.onnx"), used.only("test"), workers=cores())
+            except ParityError as error:
+                refused = str(error)
+                say(f"float16: {refused}")
         seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate() if training else None
     result: Any = scores.evaluate()
     groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
@@ -175,6 +181,7 @@ def learn(
     changed = int((half.probabilities.argmax(axis=1) != answers).sum()) if half is not None else None
     judged = {
         "float16_changed": changed,
+        "float16_refused": refused,
         "validation_top1": figures_of(record).get("val_accuracy"),
         "training_top1": seen.top1 if seen else None,
     }

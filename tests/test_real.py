@@ -100,6 +100,9 @@ def test_trainings_on_few_clips_have_a_table_of_their_own() -> None:
     folds = [replace(half, settings={**half.settings, "fold": f"{n} of 2"}) for n in (1, 2)]
     assert list(accuracy_tables.halves(folds))[1:] == [("fights", "i3d, alpha 0.5", "0", "8", "2 (25.0%)")]
     assert list(accuracy_tables.halves(folds[:1]))[1:] == []  # one of its folds is missing
+    refused = replace(folds[1], facts={"float16_refused": "parity failed", "test_clips": 4})
+    said = "1 (25.0%); 1 of 2 files refused by the parity gate"
+    assert list(accuracy_tables.halves([folds[0], refused]))[1:] == [("fights", "i3d, alpha 0.5", "0", "4", said)]
 
 
 def test_every_training_is_kept_whatever_is_measured_later(tmp_path: Path) -> None:
