@@ -91,7 +91,7 @@ class RichProgress(keras.callbacks.Callback):
 
     def stop(self) -> None:
         """Takes the display away, whatever happened."""
-        if hasattr(self, "progress"):
+        if hasattr(self, "progress") and not self.progress.disable:  # rich 13 ends a display that never was by a line
             self.progress.stop()
 
     def _figures(self, logs: dict[str, float]) -> str:
