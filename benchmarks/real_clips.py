@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, islice, product, zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -24,6 +23,10 @@ from loaders.lists import index_csv
 from loaders.processor import cores
 from loaders.terminal import text_console
 from zoo.settings import Overrides, read_settings
+
+if TYPE_CHECKING:
+    from zoo.run import Run
+    from zoo.scores import Scores
 
 
 def main(
@@ -141,61 +144,106 @@ def learn(
         say: called with each line that a person should read.
 
     Returns:
-        What is known of the training and its test: figures from 0 to 1, `right` (a character for each test clip, in
-        the order of `files`), options and recipe, seconds, versions.
+        What `judge` and `facts_of` say; where they were asked for, `training_top1`, and `float16_changed`, a number of
+        clips, or `float16_refused`, what the parity gate said.
     """
-    import keras
-
     from export.convert import to_onnx
     from export.parity import ParityError
-    from export.runtime import Classifier
-    from export.scoring import score
-    from zoo.backend import versions
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = train_by_plan(index, model, given, seed=seed, out=Path(folder), say=say)
+        file, half, used = run.folder / "model.onnx", run.folder / "float16.onnx", clips_of(run, index)
+        to_onnx(run.folder, file)
+        scores = score_file(file, used.only("test"))
+        facts = {**facts_of(run), **judge(scores, used)}
+        if float16:
+            try:
+                to_onnx(run.folder, half, precision="float16")
+                changed = answers_of(score_file(half, used.only("test"))) != answers_of(scores)
+                facts["float16_changed"] = int(changed.sum())
+            except ParityError as error:
+                facts["float16_refused"] = str(error)
+                say(f"float16: {error}")
+        if training:
+            seen: Any = score_file(file, used.only("train")).evaluate()
+            facts["training_top1"] = seen.top1
+    return facts
+
+
+def train_by_plan(
+    index: ClipIndex,
+    model: str,
+    given: Overrides,
+    *,
+    seed: int,
+    out: Path,
+    say: Callable[[str], object] = print,
+) -> Run:
+    """Trains as `clipzoo train` does; see `learn`."""
     from zoo.learning import train
     from zoo.recipes import plan
-    from zoo.run import figures_of
 
     options = {**given.model, **({"spec": given.spec} if given.spec else {})}
     planned = plan(model, index, recipe=given.named, options=options, fields={**given.recipe, "seed": seed})
-    began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        run = train(index, model, planned.recipe, out=folder, options=planned.options, workers=cores(), say=say)
-        seconds, record, history = time.perf_counter() - began, run.read_record(), run.read_history()
-        to_onnx(run.folder, run.folder / "model.onnx")
-        classifier = Classifier(run.folder / "model.onnx")
-        used = replace(index_csv(run.clips, root=index.root), labels=index.labels)
-        scores = score(classifier, used.only("test"), workers=cores())
-        half: Any = None
-        refused: str | None = None
-        if float16:
-            try:
-                to_onnx(run.folder, run.folder / "float16.onnx", precision="float16")
-                half = score(Classifier(run.folder / "float16.onnx"), used.only("test"), workers=cores())
-            except ParityError as error:
-                refused = str(error)
-                say(f"float16: {refused}")
-        seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate() if training else None
-    result: Any = scores.evaluate()
-    groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
-    answers = scores.probabilities.argmax(axis=1)
-    changed = int((half.probabilities.argmax(axis=1) != answers).sum()) if half is not None else None
-    judged = {
-        "float16_changed": changed,
-        "float16_refused": refused,
-        "validation_top1": figures_of(record).get("val_accuracy"),
-        "training_top1": seen.top1 if seen else None,
+    return train(index, model, planned.recipe, out=out, options=planned.options, workers=cores(), say=say)
+
+
+def clips_of(run: Run, index: ClipIndex) -> ClipIndex:
+    """The clips of a run with the splits that it had; labels in the order of `index`."""
+    return replace(index_csv(run.clips, root=index.root), labels=index.labels)
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """What is known of a training: model, seed, backend, figures of its validation clips, seconds, recipe, versions."""
+    import keras
+
+    from zoo.backend import versions
+    from zoo.run import figures_of
+
+    record, history = run.read_record(), run.read_history()
+    validation = figures_of(record).get("val_accuracy")
+    # A file's folder is of one machine.
+    options = {
+        name: Path(value).name if Path(str(value)).is_file() else value for name, value in record["options"].items()
     }
     return {
-        "model": model, "seed": seed, "backend": keras.backend.backend(), "top1": result.top1,
-        "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
+        "model": record["model"], "seed": record["recipe"]["seed"], "backend": keras.backend.backend(),
+        **({"validation_top1": validation} if validation is not None else {}), "epochs": len(history),
+        "history": history, "training_seconds": record["seconds"], "options": options, "specs": record["specs"],
+        "recipe": record["recipe"], "versions": versions(),
+    }  # fmt: skip
+
+
+def judge(scores: Scores, used: ClipIndex) -> dict[str, Any]:
+    """What scores of test clips say: shares from 0 to 1; `right` is a character for each clip in the order of `files`.
+
+    Args:
+        scores: of the test clips.
+        used: all clips, with splits.
+    """
+    result: Any = scores.evaluate()
+    groups = {clip.file: clip.group or clip.file for clip in used.only("test")}
+    right = "".join("01"[int(each)] for each in answers_of(scores) == scores.targets)
+    return {
+        "top1": result.top1, "interval": list(result.interval), "mean_class_accuracy": result.mean_class_accuracy,
         "calibration_error": result.calibration_error, "test_clips": result.clips,
-        "training_clips": used.counts()["train"], **{n: share for n, share in judged.items() if share is not None},
-        "epochs": len(history), "history": history, "training_seconds": seconds, "options": planned.options,
-        "recipe": record["recipe"],
-        "versions": versions(), "right": "".join("01"[int(each)] for each in answers == scores.targets),
+        "training_clips": used.counts()["train"], "right": right,
         "files": list(scores.files), "groups": [groups[file] for file in scores.files], "labels": list(result.labels),
         "confusion": result.confusion,
     }  # fmt: skip
+
+
+def answers_of(scores: Scores) -> np.ndarray:
+    """The class that each clip is taken for, whole numbers."""
+    return scores.probabilities.argmax(axis=1)
+
+
+def score_file(file: Path, clips: ClipIndex) -> Scores:
+    """The scores of an ONNX file, on all cores."""
+    from export.runtime import Classifier
+    from export.scoring import score
+
+    return score(Classifier(file), clips, workers=cores())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the two-stream model sees: `python -m benchmarks.two_stream motion|ablation|fights`. KERAS_BACKEND chooses."""
+"""What the two-stream model sees: `python -m benchmarks.two_stream motion|ablation|fights|real`. KERAS_BACKEND chooses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, figures
 from benchmarks.harness.script import ResultFile, measuring, run_group
+from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, score_file, train_by_plan
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
 from loaders.index import Clip, ClipIndex
@@ -26,6 +27,7 @@ from zoo.backend import start_backend
 from zoo.fusion import sweep
 from zoo.recipe import Recipe
 from zoo.scores import Scores
+from zoo.settings import read_settings
 
 app = typer.Typer(no_args_is_help=True)
 Seed = Annotated[int, typer.Option(min=0)]
@@ -153,6 +155,43 @@ def fights(
         row = _row("mobilenet_gru", settings, recipe, size=size)
         recipe = replace(recipe, train_from="conv_pw_12")
         results.add(train_stream(row, index, recipe, cache=MemoryCache(), spec=resize, **shared)[1])
+
+
+@app.command()
+def real(
+    clips: Annotated[Path, typer.Argument(help="A list: file, label, split, group. Its folder holds the files.")],
+    seed: Seed = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of both streams, as of `clipzoo train`.")
+    ] = None,
+    json_file: ResultFile = None,
+) -> None:
+    """Real clips: both streams by the recipe auto, trained once, and their fusion, each as an ONNX file.
+
+    The weight of the streams is chosen on the validation clips. Rows are beside those of `real_clips`.
+    """
+    from export.convert import to_onnx
+    from zoo.saving import load_model
+    from zoo.two_stream import fuse
+
+    given = read_settings("auto", [*(settings or []), "recipe.refit=false"])  # else no clips are left to choose on
+    index, models, scores = index_csv(clips, root=clips.parent), [], []
+    with measuring("real", json_file, _start()) as results, tempfile.TemporaryDirectory() as folder:
+        for name in ("dtpp_rgb", "dtpp_flow"):
+            run = train_by_plan(index, name, given, seed=seed, out=Path(folder) / name)
+            file, used = run.folder / "model.onnx", clips_of(run, index)
+            to_onnx(run.folder, file)
+            models.append(load_model(run.model))
+            scores.append({split: score_file(file, used.only(split)) for split in ("validation", "test")})
+            facts = {**facts_of(run), **judge(scores[-1]["test"], used)}
+            row = planned_row(clips.parent.name, name, given, seed=seed)
+            results.add(replace(row, turns=[[facts["training_seconds"]]], facts=facts))
+        rgb, flow = scores
+        weight = sweep((rgb["validation"], flow["validation"]), (rgb["test"], flow["test"])).chosen
+        fused = Path(folder) / "dtpp.onnx"
+        to_onnx(fuse(*models, weight=weight), fused)
+        facts = {**judge(score_file(fused, used.only("test")), used), "rgb_weight": weight}
+        results.add(replace(planned_row(clips.parent.name, "dtpp", given, seed=seed), facts=facts))
 
 
 def _recipe(epochs: int, seed: int) -> Recipe:

@@ -202,3 +202,22 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert row.settings["options"] == "frames 3, filters 8" and row.settings["recipe"] == "auto, learning_rate 0.05"
     assert "is there" in invoke_script(*command, *small).stdout
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_both_streams_and_their_fusion_answer_the_same_clips(motion: ClipIndex, tmp_path: Path) -> None:
+    shutil.copytree(motion.root, tmp_path / "set")
+    write_csv(motion.split(validation=0.2, test=0.3, seed=0), tmp_path / "set" / "list.csv")
+    small = ("backbone=convnet", "width=0.25", "frames=4", "size=48", "recipe.epochs=1", "recipe.batch=4")
+    settings = [word for each in small for word in ("--set", each)]
+    out = ("--json", tmp_path / "real-1.jsonl")
+    done = invoke_script("two_stream", "real", tmp_path / "set" / "list.csv", *settings, *out)
+    assert done.returncode == 0, done.stderr
+    rgb, flow, fused = rows = Results.load(tmp_path / "real-1.jsonl").rows
+    assert [row.model for row in rows] == ["dtpp_rgb", "dtpp_flow", "dtpp"]
+    assert rgb.facts["files"] == flow.facts["files"] == fused.facts["files"]
+    assert 0 <= fused.facts["rgb_weight"] <= 1 and flow.facts["specs"]["flow"]["stack"] > 1
+    alone = {1.0: rgb, 0.0: flow}.get(fused.facts["rgb_weight"])
+    assert alone is None or alone.facts["right"] == fused.facts["right"]
+    assert len(list(accuracy_tables.pairs(rows))) == 1 + 3  # each against each

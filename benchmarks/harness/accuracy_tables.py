@@ -126,8 +126,8 @@ def halves(rows: Rows) -> Iterable[Cells]:
 
 
 def pairs(rows: Rows) -> Iterable[Cells]:
-    """Which models are better than which on the same test clips, and which recipes of one model; of several seeds, the
-    mean of each clip.
+    """Which models are better than which by the same recipe, on the same test clips, and which recipes of one model; of
+    several seeds, the mean of each clip.
     """
     yield "dataset", "model", "better than", "by", "95 % interval", "p"
     found: dict[str, dict[str, list[Row]]] = {}
@@ -141,8 +141,8 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         for one, other in combinations(means, 2):
             shared = sorted(means[one].keys() & means[other].keys())
             kinds = {models[name][0].model for name in (one, other)}
-            named = any(models[name][0].settings.get("recipe") for name in (one, other))
-            if not shared or (len(kinds) > 1 and named):
+            recipes = {models[name][0].settings.get("recipe") for name in (one, other)}
+            if not shared or (len(kinds) > 1 and len(recipes) > 1):
                 continue
             worse, better = sorted((one, other), key=lambda name: fmean(means[name][file] for file in shared))
             less, more = ([means[name][file] for file in shared] for name in (worse, better))
