@@ -42,9 +42,24 @@ def test_behind_weights_the_head_trains_on_a_cpu_and_all_of_it_on_a_gpu(
     assert schedule["config"]["decay_steps"] == steps * planned.recipe.epochs  # the rate ends at 0
     assert "trains head on 4 draws" in planned.lines[0] and "joined" in planned.lines[0]
 
+    layer = plan("convnet_gru", motion, options=options, fields={"train_from": "conv_7"}).recipe
+    assert (layer.train_from, layer.draws) == ("conv_7", 4)
+    rates = [recipe.learning_rate["config"]["initial_learning_rate"] for recipe in (planned.recipe, layer)]  # type: ignore[index]
+    assert rates[1] < rates[0]  # it knows something already
+
     monkeypatch.setattr("zoo.backend.has_gpu", lambda: True)
-    whole = plan("convnet_gru", motion, options=options).recipe
-    assert (whole.train_from, whole.precision) == ("all", "mixed_bfloat16")
+    for fields, draws in (({}, 0), ({"train_from": "conv_7"}, 0), ({"train_from": "head"}, 4)):
+        found = plan("convnet_gru", motion, options=options, fields=fields).recipe
+        assert (found.train_from, found.draws) == (fields.get("train_from", "all"), draws)
+        assert found.precision == (None if draws else "mixed_bfloat16")
+
+
+def test_a_run_that_began_from_weights_goes_on_behind_them(motion: ClipIndex, backbone: Path, tmp_path: Path) -> None:
+    for name, options, wanted in (("a", {"backbone_weights": backbone}, "head"), ("b", {}, "all")):
+        model = zoo.create_model("convnet_gru", classes=2, **TINY, **options)
+        model.save(tmp_path / f"{name}.keras")
+        planned = plan(None, motion, onward=tmp_path / f"{name}.keras")
+        assert (planned.recipe.train_from, planned.options) == (wanted, {})
 
 
 def zoo_train_clips(index: ClipIndex) -> int:

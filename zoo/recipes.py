@@ -12,10 +12,10 @@ from loaders.check import near
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from zoo.model_infos import ModelInfo
-from zoo.presets import as_preset, called
+from zoo.presets import called
 from zoo.recipe import Recipe
 from zoo.registry import input_specs, model_info
-from zoo.saving import saved_specs
+from zoo.saving import begins_from_weights, saved_specs
 from zoo.splitting import settle_splits
 
 RECURRENT = "zoo.recurrent:recurrent"
@@ -108,7 +108,7 @@ def plan(
     case = RecipeContext(
         card=model_info(model) if model is not None else None,
         modality="flow" if any(spec.modality == "flow" for spec in specs.values()) else "rgb",
-        weights=bool(_begun(settled)) if model is not None else as_preset(onward or "") is not None,
+        weights=bool(_begun(settled)) if model is not None else begins_from_weights(onward or ""),
         clips=split.counts()["train"],
         gpu=has_gpu(),
         refit=min(split.counts().values()) > 0 and not index.counts()["validation"],
@@ -165,23 +165,26 @@ def _auto_model(case: RecipeContext) -> dict[str, Any]:
 
 
 def _auto(case: RecipeContext) -> dict[str, Any]:
-    """Where training begins from weights: what stands behind them on a CPU, all of it on a GPU."""
+    """Where training begins from weights: the head on a CPU, all of it on a GPU; from a layer on where one is named."""
     given = case.given
-    if not case.weights or "train_from" in given or "mixup" in given or given.get("draws") == 0:
+    if not case.weights or given.get("train_from") == "all" or "mixup" in given or given.get("draws") == 0:
         return {}
     batch = given.get("batch", Recipe.batch)
     steps = max(1, math.ceil(case.clips / batch))
-    if case.gpu and "draws" not in given:
+    if case.gpu and "draws" not in given and given.get("train_from") != "head":
         epochs = given.get("epochs", _epochs(WHOLE_STEPS, steps, most=60))
         return {
             "epochs": epochs, "augmentation": "multiscale", "optimizer": "sgd", "precision": "mixed_bfloat16",
             "learning_rate": _cosine(1e-2, epochs * steps),
         }  # fmt: skip
-    epochs = given.get("epochs", _epochs(HEAD_STEPS, steps, most=100))
+    if given.get("train_from", "head") == "head":
+        epochs, rate = given.get("epochs", _epochs(HEAD_STEPS, steps, most=100)), 1e-3
+    else:  # layers that know something already
+        epochs, rate = given.get("epochs", _epochs(WHOLE_STEPS, steps, most=60)), 2e-4
     return {
         "epochs": epochs, "train_from": "head", "draws": DRAWS,
         "optimizer": {"class_name": "AdamW", "config": {"weight_decay": 0.05}},
-        "learning_rate": _cosine(1e-3, epochs * steps),
+        "learning_rate": _cosine(rate, epochs * steps),
         "refit": case.refit and "learning_rate" not in given,
     }  # fmt: skip
 

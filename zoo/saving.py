@@ -97,18 +97,34 @@ def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
     file = require_model(path)
     if isinstance(file, Preset):
         return input_specs(file.model)
+    return {_given(layer): ClipSpec.from_dict(layer["config"]["spec"]) for layer in _clip_inputs(file)}
+
+
+def begins_from_weights(path: str | Path) -> bool:
+    """Whether a saved model began from weights that somebody else trained, as a preset does; raises as `saved_specs`.
+
+    Returns:
+        False for a model that a training made out of nothing.
+    """
+    file = require_model(path)
+    return isinstance(file, Preset) or any(layer["config"].get("origin") for layer in _clip_inputs(file))
+
+
+def _clip_inputs(file: Path) -> list[dict[str, Any]]:
+    """The layers of a `.keras` file that say what clips are."""
     try:
         with zipfile.ZipFile(file) as archive:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
         found = [layer for layer in layers if layer["class_name"] == "ClipInput"]
-        specs = {_given(layer): ClipSpec.from_dict(layer["config"]["spec"]) for layer in found}
+        for layer in found:
+            ClipSpec.from_dict(layer["config"]["spec"]), _given(layer)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, ClipzooError):
             raise
         raise ClipzooError(f"{file}: cannot be read as a Keras model ({error})") from None
-    if not specs:
+    if not found:
         raise ClipzooError(f"{file}: is no model of clipzoo's: none of its layers is a ClipInput")
-    return specs
+    return found
 
 
 def _given(layer: dict[str, Any]) -> str:
