@@ -106,7 +106,7 @@ def techniques(rows: Rows) -> Iterable[Cells]:
                 yield *cells, "", "", ""
                 continue
             gain, p = paired_seeds([base[seed] for seed in seeds], [scores[seed] for seed in seeds])
-            low, value, high = (f"{100 * each:.1f}" for each in (gain.low, gain.value, gain.high))
+            low, value, high = (f"{round(100 * each, 1) + 0.0:.1f}" for each in (gain.low, gain.value, gain.high))
             yield *cells, f"{value} points", f"{low} to {high}", f"{p:.3f}"
 
 
