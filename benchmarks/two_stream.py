@@ -1,4 +1,4 @@
-"""What the two-stream model sees: `python -m benchmarks.two_stream motion`; `--help` says what else. KERAS_BACKEND chooses."""
+"""What the two-stream model sees: `python -m benchmarks.two_stream motion|real|...`. KERAS_BACKEND chooses."""
 
 from __future__ import annotations
 
