@@ -195,23 +195,24 @@ def _for_int8(model: Path | None, calibrate: str | Path | None) -> dict[str, Any
     """
     own = _clips_of(model) if model is not None else None
     if calibrate is not None:
-        given = _where(index_files(existing_folder(Path(calibrate))))
-        calibration, rest = _parted(given, len(given) // 3)
-        gate, source = rest, f"clips of {calibrate}"
-    elif own is None:
+        pool, of = _where(index_files(existing_folder(Path(calibrate)))), f"clips of {calibrate}"
+    elif own is not None:
+        pool, of = _where(own, "train"), "training clips"
+    else:
         raise ClipzooError(
             "precision 'int8' needs clips like those that the file will see: give calibrate=FOLDER (--calibrate), or "
             "export a run whose clips are still there"
         )
-    else:
-        calibration, rest = _parted(_where(own, "train"), CALIBRATION)
-    if own is not None:
-        gate = _where(own, "validation")
-        source = f"{len(gate)} validation clips of the run"
-        more = _some(rest, COMPARED_AT_LEAST - len(gate)) if calibrate is None else []
-        if more:
-            gate, source = gate + more, f"{source} and {len(more)} training clips that calibrated nothing"
-    return {"calibration": calibration, "gate": _some(gate, COMPARED), "source": source}
+    calibration, rest = _parted(pool, len(pool) // 3)
+    gate = _where(own, "validation") if own is not None else []
+    more = _some(rest, (COMPARED_AT_LEAST if gate else COMPARED) - len(gate))
+    said = [f"{len(gate)} validation clips of the run"] if gate else []
+    said += [f"{len(more)} {of} that calibrated nothing"] if more else []
+    return {
+        "calibration": calibration,
+        "gate": _some(gate + more, COMPARED),
+        "source": " and ".join(said) or f"of {len(pool)} {of}",
+    }
 
 
 def _parted(clips: Where, count: int) -> tuple[Where, Where]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,27 @@ def test_no_clip_that_calibrates_is_compared(motion: ClipIndex) -> None:
     assert {Path(file).parent.name for file in calibration} == set(motion.labels)
     with pytest.raises(ClipzooError, match=r"give calibrate=FOLDER \(--calibrate\), or export a run"):
         _for_int8(None, None)
+
+
+def test_a_run_that_trained_on_all_its_clips_is_compared_on_some_that_calibrated_nothing(
+    motion: ClipIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The recipe auto trains on the validation clips too, in the end."""
+    parts = motion.split(validation=0.25, test=0, seed=0)
+    trained = replace(motion, clips=tuple(clip._replace(split="train") for clip in motion))
+    for folder, index, own in (
+        (None, trained, 0),
+        (motion.root, trained, 0),
+        (None, parts, 12),
+        (motion.root, parts, 12),
+    ):
+        monkeypatch.setattr("export.convert._clips_of", lambda path, index=index: index)
+        asked = _for_int8(tmp_path, folder)
+        calibration, gate = ({file for file, _ in asked[name]} for name in ("calibration", "gate"))
+        assert len(calibration) == len(motion if folder else index.only("train")) // 3
+        assert len(gate) > own and (folder or not calibration & gate)
+        assert "clips that calibrated nothing" in asked["source"].replace(f" of {motion.root}", "")
+        assert ("12 validation clips of the run" in asked["source"]) == bool(own)
 
 
 @pytest.mark.keras
