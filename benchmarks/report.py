@@ -78,6 +78,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "pairs": partial(together, "real", accuracy_tables.pairs),
     "limits": partial(together, "real", accuracy_tables.limits),
     "halves": partial(together, "real", accuracy_tables.halves),
+    "timeline": partial(together, "timeline", accuracy_tables.timeline),
     "techniques": partial(together, "techniques", accuracy_tables.techniques),
     "motion": partial(together, "two_stream", accuracy_tables.motion),
     "ablation": partial(together, "two_stream", accuracy_tables.ablation),

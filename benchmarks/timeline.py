@@ -61,7 +61,11 @@ def main(
     row = Row(
         model=classifier.metadata.model,
         runner=OURS,
-        settings={"clips": clips.parent.name, "seed": str(seed)},
+        settings={
+            "clips": clips.parent.name, "seed": str(seed),
+            "windows": f"{first.window:.3g} s, one every {first.hop:.3g} s",
+            "thresholds": f"{on:g} and {off:g}",
+        },
         batch=videos,
         sha256=sha256(model),
         facts={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from export.checksum import read_props, verify
 from export.conversion_process import working_folder
 from export.folders import entries
 from export.metadata import PREFIX, Metadata, Precision
+from export.parity import ParityError
 from loaders.atomic import replacing, write_text
 from loaders.errors import ClipzooError, WriteError
 from loaders.spec import ClipSpec
@@ -25,6 +27,7 @@ from zoo.evaluation import Result
 from zoo.run import Run
 from zoo.run_scores import kept
 
+CONFIG = "config.json"
 _PICTURES = ("curves.png", "confusion.png")
 
 
@@ -66,7 +69,7 @@ def write_card(
         dataset: what the clips are called; the name of their folder if left out.
         license: of the model, as the Hub names licenses; the card says that none is stated if left out.
         overwrite: whether `out` may hold files. Those of a card are replaced, or removed where the run has them no
-            longer; all others stay.
+            longer; all others stay. Files of those names that are of no card are never replaced.
 
     Raises:
         ClipzooError: no run; a folder that is not empty; an ONNX file or scores in the run's folder that are of another
@@ -77,8 +80,7 @@ def write_card(
 
     owner, out = Run(Path(run)), Path(out)
     record = owner.read_record()
-    if entries(out) and not overwrite:
-        raise ClipzooError(f"{out}: is not empty; give another folder, or --overwrite to replace the files of a card")
+    _require_free(out, overwrite=overwrite)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise ClipzooError(f"repo ({repo!r}) must be OWNER/NAME, as it will be on the Hub")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
@@ -89,7 +91,11 @@ def write_card(
             from export.convert import to_onnx
 
             models = {"float32": made / "model.onnx", **models}
-            to_onnx(owner.folder, models["float32"])
+            try:
+                to_onnx(owner.folder, models["float32"])
+            except ParityError as error:
+                own = f"clipzoo export {owner.folder} {owner.folder / 'model.onnx'} --force"
+                raise ParityError(f"{error}; that is: {own}. The card takes the file") from None
         metadata = {precision: Metadata.read(path) for precision, path in models.items()}
         result = _evaluation(owner, metadata["float32"])
         files = {onnx_name(precision): path for precision, path in models.items()}
@@ -109,7 +115,7 @@ def write_card(
             dataset=dataset or Path(record["videos"]).name or "clips",
             license=license,
         )
-        texts = {"README.md": card_page(facts), "config.json": config(facts)}
+        texts = {"README.md": card_page(facts), CONFIG: config(facts)}
         for name, path in files.items():
             with replacing(out / name) as partial:
                 shutil.copyfile(path, partial)
@@ -125,6 +131,23 @@ def write_card(
         evaluation=tuple(result[0].lines()) if result else (),
         upload=f"hf upload {repo} {shlex.quote(str(out))}",
     )
+
+
+def _require_free(out: Path, *, overwrite: bool) -> None:
+    """Raises ClipzooError where `out` holds files and may not, or files that a card would replace and that are none."""
+    there = entries(out)
+    if there and not overwrite:
+        raise ClipzooError(f"{out}: is not empty; give another folder, or --overwrite to replace the files of a card")
+    ours = sorted({"README.md", CONFIG, "onnx", *_PICTURES} & set(there))
+    try:
+        known = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = None
+    if ours and not (isinstance(known, dict) and {"id2label", "inputs", "files"} <= known.keys()):
+        raise ClipzooError(
+            f"{out}: its {', '.join(ours)} would be replaced, and are of no card that was made here; give another "
+            "folder, or move them away"
+        )
 
 
 def _exported(run: Run, record: Mapping[str, Any]) -> dict[str, Path]:

@@ -30,6 +30,7 @@ _SEEN: dict[Split, str] = {
     "validation": ", on which the best epoch was chosen",
     "train": ", which it was trained on",
 }
+_OPTIONS = ("backbone", "alpha", "width", "pooling", "units", "head", "shift")  # of the model, where one was said
 _WEIGHTS = ("weights", "author", "license", "data", "package")
 
 
@@ -114,7 +115,11 @@ def _head(facts: CardFacts) -> list[str]:
     summary = ""
     with suppress(ClipzooError):  # a model that is not of the zoo
         summary = f": {model_info(metadata.model).summary}"
-    rows = [("model", f"`{metadata.model}`{summary}"), ("task", f"{metadata.task}, {kind.count(len(metadata.labels))}")]
+    rows = [("model", f"`{metadata.model}`{summary}")]
+    chosen = facts.record.get("options") or {}
+    if said := [f"{name} {chosen[name]}" for name in _OPTIONS if name in chosen]:
+        rows.append(("options", ", ".join(said)))
+    rows.append(("task", f"{metadata.task}, {kind.count(len(metadata.labels))}"))
     for name, spec in metadata.specs.items():
         shape = ", ".join(map(str, ("batch", *spec.shape)))
         rows.append((f"input `{name}`", f"uint8 ({shape}), {spec.modality}, {spec.frames} frames"))
@@ -224,6 +229,9 @@ def _training(facts: CardFacts) -> list[str]:
     rows = [("clips", _text(facts.dataset))]
     if isinstance(record.get("clips"), dict):
         rows.append(("splits", ", ".join(f"{count} {split}" for split, count in record["clips"].items())))
+    if isinstance(record.get("refit"), dict) and isinstance(record.get("clips"), dict):
+        together = sum(record["clips"].get(split, 0) for split in ("train", "validation"))
+        rows.append(("trained once more", f"on {together} clips, those for validation too; that is this model"))
     if isinstance(record.get("best"), dict) and "epoch" in record["best"]:
         rows.append(("best epoch", f"{record['best']['epoch'] + 1:g}"))
     used = [f"{name} {versions[name]}" for name in ("clipzoo", "keras") if name in versions]

@@ -81,8 +81,15 @@ def add_checksum(model: bytes) -> bytes:
 def _opened(path: str | Path) -> BinaryIO:
     path = Path(path)
     try:
+        first = f"export it first: clipzoo export {path} model.onnx"
+        if path.is_dir():
+            more = f"; {first}" if (path / "model.keras").is_file() else ""
+            raise ClipzooError(f"{path}: is a folder, not an ONNX file{more}")
+        if path.suffix == ".keras":
+            raise ClipzooError(f"{path}: is a model of Keras, not an ONNX file; {first}")
         if not path.is_file():
-            raise ClipzooError(f"{path}: {'is a folder, not an ONNX file' if path.is_dir() else 'no such file'}")
+            more = f"; if it is a preset, {first}" if path.name == str(path) and not path.suffix else ""
+            raise ClipzooError(f"{path}: no such file{more}")
         return path.open("rb")
     except OSError as error:
         raise ClipzooError(f"{path}: cannot be read ({error.strerror})") from None

@@ -227,7 +227,20 @@ def _choose(
         if list_file is None:
             console.print("clips: all of the folder; if the model was trained on some, give --list and --split")
         return index, None, own
-    return index.only(split or "test"), split or "test", own
+    return of_split(index, split or "test", model), split or "test", own
+
+
+def of_split(index: ClipIndex, split: Split, model: Path) -> ClipIndex:
+    """The clips of a split; raises ClipzooError where there are none, and says so if a run was trained on them too."""
+    from zoo.run import Run
+
+    try:
+        return index.only(split)
+    except ClipzooError as error:
+        run = Run(model)
+        if split == "validation" and run.record.is_file() and run.read_record().get("refit"):
+            raise ClipzooError(f"{error}: in the end the run was trained on those for validation too (refit)") from None
+        raise
 
 
 def choose_clips(

@@ -34,8 +34,13 @@ def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console
             raise ClipzooError(f"{printable_name(str(path))}: no such file or folder")
     listed = len(files) == 1 and files[0].suffix.lower() == ".csv"
     index = index_csv(files[0], label=None) if listed else index_files(list(files))
-    with bar(text_console(stderr=True), "answering", len(index)) as advance:
-        done = predict_corpus(model, index, out, advance=advance, **options)
+    stderr = text_console(stderr=True)
+    try:
+        with bar(stderr, "answering", len(index)) as advance:
+            done = predict_corpus(model, index, out, advance=advance, **options)
+    except KeyboardInterrupt:
+        stderr.print(f"stopped; what is answered is kept, and the same command goes on: {out}.parts")
+        raise
     before = f", {done.before} of them before" if done.before else ""
     did = "wrote" if done.before < done.clips else "there already:"
     console.print(f"{did} {out}: {done.clips} clips{before}, {done.errors} with an error")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from export.cli import ProviderOption, Verify, Workers, choose_clips
+from export.cli import ProviderOption, Verify, Workers, choose_clips, of_split
 from loaders.errors import ClipzooError
 from loaders.split import Split
 from loaders.terminal import (
@@ -69,7 +69,7 @@ def features(
     )
     if own is not None:
         console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
-    index = index.only(split) if split else index
+    index = of_split(index, split, model) if split else index
     # What a file has answered is kept and found again; to stop at a broken clip is to keep nothing.
     onward = model.suffix == ".onnx" and on_error == OnErrorChoice.SKIP and find_spec("pyarrow") is not None
     with bar(stderr, "computing features", len(index)) as advance:

@@ -37,10 +37,12 @@ def write_timeline(
     """
     from export.runtime import Classifier
     from export.timeline import predict_timeline, require_suffix
+    from loaders.atomic import require_writable
     from loaders.lists import index_files
 
-    for path in out:
-        require_suffix(path)  # before the work
+    for path in out:  # before the work
+        require_suffix(path)
+        require_writable(path)
     paths = index_files(list(files)).paths
     if len(paths) > 1:
         raise ClipzooError(f"--timeline {out[0]}: is of one video, and {len(paths)} are given; give them one by one")

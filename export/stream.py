@@ -243,8 +243,10 @@ class Stream:
         """Goes on where `state` stood.
 
         Raises:
-            ClipzooError: it is the state of another file.
+            ClipzooError: it is no state, or that of another file.
         """
+        if not isinstance(state, StreamState):
+            raise ClipzooError(f"{state!r} is no state of a stream; give what `state` of a Stream gave")
         if state.file != self._digest:
             raise ClipzooError(
                 f"{self._network.path}: the state is of another file, SHA-256 {state.file[:12]}... and not "

@@ -94,7 +94,7 @@ class Timeline:
 
 
 def predict_timeline(
-    classifier: Classifier,
+    model: Classifier | str | Path,
     path: str | Path,
     *,
     window: float | None = None,
@@ -112,7 +112,7 @@ def predict_timeline(
     memory of the video are the windows that overlap.
 
     Args:
-        classifier: an exported model of classes.
+        model: an exported model of classes, or its file.
         path: the video file.
         window: seconds. Left out: as long as the clips of the model, `frames * stride` frames, for dense sampling;
             2 s for samplings that take a whole clip, however long it is.
@@ -127,6 +127,7 @@ def predict_timeline(
         VideoError: no frame can be read, or the file does not say its frame rate.
         ClipzooError: a model of numbers, an argument out of range, or as `Classifier.scores`.
     """
+    classifier = model if isinstance(model, Classifier) else Classifier(model)
     metadata = classifier.metadata
     if not metadata.kind.classes:
         raise ClipzooError(

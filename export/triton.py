@@ -172,6 +172,10 @@ def config(opened: Classifier | Stateful, name: str, options: TritonOptions) -> 
                 _state(value, metadata.stream) for value in session.get_inputs() if value.name in metadata.stream
             ],
         }
+    elif (options.streams, options.idle) != (TritonOptions.streams, TritonOptions.idle):
+        raise ClipzooError(
+            "streams and idle (--streams, --idle) are for a file that takes frames one by one; leave them out"
+        )
     elif most > 1:
         fields["dynamic_batching"] = waiting
     if options.tensorrt:

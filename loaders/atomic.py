@@ -34,7 +34,7 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     if path.is_dir():
         raise ClipzooError(f"{path}: is a folder; give the name of a file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     except (OSError, ValueError) as error:  # a name with a null character is a ValueError
         raise WriteError(path, getattr(error, "strerror", None) or str(error)) from None
@@ -73,11 +73,18 @@ def require_writable(path: str | Path) -> None:
     if path.is_dir():
         raise ClipzooError(f"{path}: is a folder; give the name of a file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
     except OSError as error:
         raise ClipzooError(f"{path}: cannot be written ({error.strerror})") from None
     if not os.access(path.parent, os.W_OK):
         raise ClipzooError(f"{path}: cannot be written (Permission denied)")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:  # "File exists" would be of another file than the one that it is said of
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 def _disk_error(error: BaseException | None) -> int | None:

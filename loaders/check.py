@@ -72,7 +72,8 @@ def choice(what: str, value: object, choices: Iterable[str], *, renamed: Mapping
 def near(name: str, names: Iterable[str]) -> str:
     """`did you mean a or b?`, or, where nothing is near, `there are ...`, the first of them where they are many."""
     known = list(names)
-    found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    found = [each for each in known if each.casefold() == name.casefold()]
+    found = found or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if found:
         return f"did you mean {' or '.join(found)}?"
     more = f" and {len(known) - _MANY} more" if len(known) > _MANY else ""

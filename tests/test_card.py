@@ -236,11 +236,24 @@ def test_a_folder_that_is_not_empty_is_left_alone(lamps: Path, tmp_path: Path) -
     assert left == {"README.md", "config.json", "model.onnx", "curves.png", "notes.txt"}  # nothing of before
 
 
+def test_files_that_are_of_no_card_are_never_replaced(lamps: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert invoke("card", lamps, out, "--overwrite").returncode == 0  # they are in no way of it
+    for name in ("README.md", "config.json"):
+        other = tmp_path / name / "folder"
+        other.mkdir(parents=True)
+        (other / name).write_text("{}")
+        refused(invoke("card", lamps, other, "--overwrite"), f"its {name} would be replaced", "move them away")
+        assert [(path.name, path.read_text()) for path in other.iterdir()] == [(name, "{}")]
+
+
 def test_mistakes_are_said_and_write_nothing(lamps: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "hub", lamps / "model.onnx"
     (tmp_path / "file").write_text("")
-    refused(invoke("card", tmp_path, out), "run.json", "cannot be read as the record of a run")
-    refused(invoke("card", "i3d_kinetics400", out), "cannot be read as the record of a run")
+    refused(invoke("card", tmp_path, out), "is no run of clipzoo's", "run.json")
+    refused(invoke("card", "i3d_kinetics400", out), "i3d_kinetics400: is no run of clipzoo's")
     refused(invoke("card", lamps, tmp_path / "file"), "is a file")
     refused(invoke("card", lamps, out, "--repo", "lamps"), "repo ('lamps') must be OWNER/NAME")
     refused(invoke("card", lamps, out, "--license", "Apache 2"), "license ('Apache 2')")

@@ -93,6 +93,7 @@ def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path
     done = invoke("train", tmp_path / "videos", "--weights", run, "--out", tmp_path / "run", "--epochs", 1)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "labels.txt").read_text() == "down\nright\nturning\n"
+    assert "head: a new one, for other labels" in done.stdout
     refused(
         invoke("train", tmp_path / "videos", "--weights", run, "--set", "frames=9", "--out", tmp_path / "other"),
         "frames",

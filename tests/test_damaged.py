@@ -33,6 +33,8 @@ def test_what_is_not_ours_is_named(tmp_path: Path) -> None:
     (tmp_path / "garbage.onnx").write_bytes(b"\0garbage" * 20)
     (tmp_path / "graph.onnx").write_bytes(b"\x3a\x03abc")  # the message is whole, the graph in it is none
     (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.keras").write_bytes(b"PK")
     foreign = write_model(tmp_path / "foreign.onnx", metadata=False)
     shape = write_model(tmp_path / "shape.onnx", spec=SPEC.replace(frames=4))
     label = write_model(tmp_path / "label.onnx", labels=("a", "b", "c"))
@@ -41,6 +43,9 @@ def test_what_is_not_ours_is_named(tmp_path: Path) -> None:
         (tmp_path / "graph.onnx", "without clipzoo's metadata"),
         (tmp_path / "folder.onnx", "is a folder"),
         (tmp_path / "missing.onnx", "no such file"),
+        (tmp_path / "run", "is a folder, not an ONNX file; export it first: clipzoo export"),
+        (tmp_path / "run" / "model.keras", "is a model of Keras, not an ONNX file; export it first"),
+        (Path("i3d_kinetics400"), "if it is a preset, export it first: clipzoo export i3d_kinetics400 model.onnx"),
         (foreign, "without clipzoo's metadata"),
         (shape, "does not fit its input 'video'"),
         (label, "3 labels do not fit"),

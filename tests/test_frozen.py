@@ -178,7 +178,9 @@ def test_a_run_from_the_head_learns_in_the_whole_model_and_goes_on(motion: ClipI
     index = run.index().only("validation")
     found = score(run.last, index).evaluate()
     assert found.top1 == pytest.approx(run.read_history()[-1]["val_accuracy"])
-    onward = zoo.train(motion, run.folder, zoo.Recipe(epochs=1, batch=24), out=tmp_path / "onward")
+    said.clear()
+    onward = zoo.train(motion, run.folder, zoo.Recipe(epochs=1, batch=24), out=tmp_path / "onward", say=said.append)
+    assert "head: goes on, for the labels are the same" in said
     changed = [not np.array_equal(a, b) for a, b in zip(last.weights, zoo.load_model(onward.last).weights, strict=True)]
     assert sum(changed) > len(changed) // 2  # the backbone too
 

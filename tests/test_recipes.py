@@ -119,7 +119,7 @@ def test_the_command_says_what_was_chosen_and_tells_learning_from_luck(motion: C
     tiny = [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
     done = invoke("train", motion.root, "--model", "convnet_gru", *tiny, "--epochs", 1, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "recipe auto: " in done.stdout and "1 epochs of batches of 16" in done.stdout
+    assert "recipe auto: " in done.stdout and "1 epoch of batches of 16" in done.stdout
     assert "note: " in done.stdout and "may be luck" in done.stdout
 
     run = zoo.Run(tmp_path / "run")

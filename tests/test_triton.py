@@ -146,6 +146,7 @@ def test_mistakes_are_said_and_write_nothing(tmp_path: Path) -> None:
     refused(invoke("triton", stranger, repository), "stranger.onnx", "without clipzoo's metadata")
     refused(invoke("triton", tmp_path / "none.onnx", repository), "no such file")
     refused(invoke("triton", model, repository, "--batch", 0), "--batch", "1")
+    refused(invoke("triton", model, repository, "--streams", 4), "for a file that takes frames one by one")
     refused(invoke("triton", model, repository, "--preferred", 9), "a preferred batch size (9)", "from 1 to 8")
     refused(invoke("triton", model, repository, "--queue-delay", -1), "queue_delay (-1)")
     refused(invoke("triton", model, repository, "--instances", 0), "instances (0)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from loaders.tasks import TASKS
 from zoo.evaluation import wilson
@@ -30,9 +32,16 @@ def learnt_nothing(run: Run) -> str | None:
     said = f"{right:.0%} of {clips} validation clips may be luck: the most frequent class alone gives {chance:.0%}"
     if last["accuracy"] <= 1.5 * chance:
         return f"{said}, and of the training clips it answers {last['accuracy']:.0%}. It has not learnt yet: " + (
-            "train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or begin from weights "
-            "(--model i3d)"
+            f"train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or {_more(record)}"
         )
     return f"{said}. It knows its training clips ({last['accuracy']:.0%}) and no others: " + (
         "more clips, or a model that begins from weights of videos (--model i3d), would help; are the labels right?"
     )
+
+
+def _more(record: Mapping[str, Any]) -> str:
+    """What else to try where a model does not learn."""
+    if not record.get("origins"):
+        return "begin from weights (--model i3d)"
+    whole = record["recipe"].get("train_from") == "all"
+    return "take another model (clipzoo models)" if whole else "train more of it (--set recipe.train_from=all)"

@@ -69,7 +69,8 @@ def train(
         ),
     ] = [],  # noqa: B006  Typer copies it
     weights: Annotated[
-        Path | None, typer.Option(help="A run, a .keras file or a preset, to go on from with a new head.")
+        Path | None,
+        typer.Option(help="A run, a .keras file or a preset, to go on from; with a new head for other labels."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's, if left out.")] = None,
     list_file: ListFile = None,

@@ -137,7 +137,7 @@ def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
         if train_from not in names:
             raise ClipzooError(
                 f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; "
-                f"{near(train_from, names)}"
+                f"{near(train_from, [HEAD, ALL, *names])}"
             )
     return found
 

@@ -14,6 +14,8 @@ from loaders.cache import Cache
 from loaders.check import number
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
+from loaders.split import Split
+from loaders.tasks import TASKS
 from zoo.backend import versions
 from zoo.presets import as_preset
 from zoo.recipe import Recipe, mirrored_labels
@@ -132,8 +134,14 @@ def _train(
         say(f"note: no test clips; {'the second training leaves none to score its model' if again else left}")
     if not counts["validation"]:
         say("note: no validation clips; the last epoch is the model, and nothing says how good it is before a test")
+    parts: tuple[Split, ...] = ("validation", "test")
+    for split in parts:
+        absent = _absent(index, split) if counts[split] else []
+        if absent:
+            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+            say(f"note: no {split} clip of {', '.join(absent[:5])}{more}; figures on these clips say nothing of them")
     keras.utils.set_random_seed(recipe.seed)  # of the first weights; `fit` sets it again
-    network = _network(model, index, options)
+    network = _network(model, index, options, say)
     contract = specs(network)
     augmentation = recipe.augmentation_for(contract, index.labels)
     mirrored = mirrored_labels(index.labels)
@@ -232,13 +240,23 @@ def learn(
     return run
 
 
+def _absent(index: ClipIndex, split: Split) -> list[str]:
+    """The classes that no clip of a split is of."""
+    if index.task != TASKS["classification"].name:
+        return []
+    there = {clip.label for clip in index.only(split)}
+    return [label for label in index.labels if label not in there]
+
+
 def _absolute(value: Any) -> Any:
     """A path of a file that is there, as it is from every folder; any other value."""
     return str(Path(value).resolve()) if isinstance(value, str | Path) and Path(value).is_file() else value
 
 
-def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping[str, Any]) -> keras.Model:
-    from zoo.contract import new_head
+def _network(
+    model: str | Path | keras.Model, index: ClipIndex, options: Mapping[str, Any], say: Callable[[str], object]
+) -> keras.Model:
+    from zoo.contract import labels, new_head, task
     from zoo.registry import create_model
     from zoo.saving import load_model
 
@@ -248,4 +266,9 @@ def _network(model: str | Path | keras.Model, index: ClipIndex, options: Mapping
     if given:
         what = f"{model}, which is built already" if isinstance(model, Path) else "a model that is built already"
         raise ClipzooError(f"{given}: does not go with {what}; leave it out, or train a model by its name")
-    return new_head(load_model(model), index.labels, index.task) if isinstance(model, Path) else model
+    if not isinstance(model, Path):
+        return model
+    loaded = load_model(model)
+    same = (labels(loaded), task(loaded)) == (tuple(index.labels), index.task)
+    say(f"head: {'goes on, for the labels are the same' if same else 'a new one, for other labels'}")
+    return loaded if same else new_head(loaded, index.labels, index.task)

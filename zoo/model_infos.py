@@ -54,7 +54,7 @@ def _recurrent(name: str, size: int, parameters: int, multiply_adds: int, what: 
     backbone, _, cell = name.rpartition("_")
     return ModelInfo(
         name=name,
-        summary=f"{what} on every frame, global max pooling, {cell.upper()}",
+        summary=f"{what} on every frame, {cell.upper()} over them",
         spec=ClipSpec(frames=5, height=size, width=size),
         builder="zoo.recurrent:recurrent",
         options={"backbone": backbone, "cell": cell},

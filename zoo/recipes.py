@@ -208,11 +208,15 @@ def _said(recipe: str, case: RecipeContext, options: Mapping[str, Any], made: Re
         rate = f"{begin:g}, {rate['class_name']}" if begin else rate["class_name"]
     trains = "all of it" if made.train_from == "all" else made.train_from
     on = f" on {made.draws} draws of each clip" if made.draws else ""
-    parts += [f"{fields['optimizer']['class_name']} at {rate}", f"{made.epochs} epochs of batches of {made.batch}"]
+    parts += [
+        f"{fields['optimizer']['class_name']} at {rate}",
+        f"{made.epochs} epoch{'s' if made.epochs > 1 else ''} of batches of {made.batch}",
+    ]
     parts += [f"trains {trains}{on}", *(["then once more on validation clips too"] if made.refit else [])]
     lines = [f"recipe {recipe}: {', '.join(parts)}"]
     if begins:
-        lines.append("others: --set backbone_weights=none begins from nothing; --set recipe.train_from=all trains all")
+        more = "; --set recipe.train_from=all trains all" if made.train_from != "all" else ""
+        lines.append(f"others: --set backbone_weights=none begins from nothing{more}")
     return tuple(lines)
 
 

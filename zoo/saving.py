@@ -30,6 +30,8 @@ def model_file(path: str | Path) -> Path:
         ClipzooError: there is no such file.
     """
     file = Run(Path(path)).model if Path(path).is_dir() else Path(path)
+    if file.suffix == ".onnx":
+        raise ClipzooError(f"{file}: an ONNX file can be run, not trained or exported; give the run that it is of")
     if not file.is_file():
         raise ClipzooError(f"{file}: no such model file")
     return file

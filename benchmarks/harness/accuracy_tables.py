@@ -207,10 +207,13 @@ def _right(parts: Rows) -> tuple[int, int]:
 def timeline(rows: Rows) -> Iterable[Cells]:
     """How well actions are found in long videos."""
     overlaps = list(rows[0].facts["mean_average_precision"]) if rows else []
-    yield "model", "clips", "seed", *(f"mAP at tIoU {overlap}" for overlap in overlaps)
+    names = ("clips", "seed", "windows", "thresholds")
+    yield "model", *names, "segments found, of", *(f"mAP at tIoU {overlap}" for overlap in overlaps)
     for row in rows:
-        found = row.facts["mean_average_precision"]
-        yield row.model, row.settings["clips"], row.settings["seed"], *(f"{found[each]:.1%}" for each in overlaps)
+        found, true = (sum(map(len, row.facts[name].values())) for name in ("found", "truth"))
+        precision = row.facts["mean_average_precision"]
+        told = (row.model, *(row.settings.get(name, "") for name in names), f"{found} of {true}")
+        yield *told, *(f"{precision[each]:.1%}" for each in overlaps)
 
 
 def devices(rows: Rows) -> Iterable[Cells]:
