@@ -292,6 +292,8 @@ def test_speed_and_the_command_to_do_it_again(wild: ClipIndex, tmp_path: Path) -
     assert "The model is none of the zoo" in text and "as it was typed" not in text
     onward = made(tmp_path / "onward", wild, model="mine", weights="/a/run")
     assert "--weights /a/run --out again" in Page(write_report(onward)).text
+    twice = made(tmp_path / "twice", wild, refit={"clips": 15, "epochs": 2, "validated": {"val_accuracy": 0.5}})
+    assert "was trained on 15 clips" in Page(write_report(twice)).text
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
