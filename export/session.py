@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loaders.errors import ClipzooError
-from loaders.processor import has
+from loaders.processor import cores, has
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bfloat16"]
 PROVIDERS: Mapping[str, str] = {
@@ -26,6 +26,7 @@ PROVIDERS: Mapping[str, str] = {
 }
 # OpenVINO left alone computes in bfloat16 where the processor has units for it.
 _OPENVINO = {"openvino": "f32", "openvino-bfloat16": "bf16"}
+FEW_CORES = 4
 ON_CPU = (PROVIDERS["cpu"], PROVIDERS["openvino"])
 # They all write the one folder `onnxruntime`.
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
@@ -120,6 +121,9 @@ def open_session(
     runtime.set_default_logger_severity(4)  # what it says is said again, in our error
     options = runtime.SessionOptions()
     options.log_severity_level = 4
+    if cores() <= FEW_CORES:
+        # Threads that wait for work spin, and take these cores from those that decode the next clips.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         if threads < 1:
             raise ClipzooError(f"threads ({threads}) must be >= 1")

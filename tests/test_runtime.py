@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,24 @@ def test_openvino_computes_in_the_precision_that_was_asked_for(file: Path, monke
     monkeypatch.setattr(session_module, "has", lambda *names: False)
     with pytest.raises(ClipzooError, match="this processor has no units for bfloat16"):
         open_session(file, provider="openvino-bfloat16")
+
+
+def test_threads_that_wait_leave_few_cores_to_those_that_decode(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Session:
+        def __init__(self, path: str, options: Any, **_: Any) -> None:
+            with suppress(RuntimeError):  # nothing was said of it
+                asked.append(options.get_session_config_entry("session.intra_op.allow_spinning"))
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(session_module.onnxruntime(), "InferenceSession", Session)
+    for count, wanted in ((2, ["0"]), (64, ["0"])):
+        monkeypatch.setattr(session_module, "cores", lambda count=count: count)
+        open_session(file)
+        assert asked == wanted
 
 
 def test_a_provider_that_does_not_come_up_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
