@@ -229,9 +229,10 @@ def _training(facts: CardFacts) -> list[str]:
     rows = [("clips", _text(facts.dataset))]
     if isinstance(record.get("clips"), dict):
         rows.append(("splits", ", ".join(f"{count} {split}" for split, count in record["clips"].items())))
-    if isinstance(record.get("refit"), dict) and isinstance(record.get("clips"), dict):
-        together = sum(record["clips"].get(split, 0) for split in ("train", "validation"))
-        rows.append(("trained once more", f"on {together} clips, those for validation too; that is this model"))
+    if isinstance(record.get("refit"), dict) and "clips" in record["refit"]:
+        rows.append(
+            ("trained once more", f"on {record['refit']['clips']} clips, those for validation too; that is this model")
+        )
     if isinstance(record.get("best"), dict) and "epoch" in record["best"]:
         rows.append(("best epoch", f"{record['best']['epoch'] + 1:g}"))
     used = [f"{name} {versions[name]}" for name in ("clipzoo", "keras") if name in versions]

@@ -157,9 +157,9 @@ class Run:
         """
         try:
             record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ClipzooError(f"{self.folder}: is no run of clipzoo's: no run.json ({error.strerror})") from None
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise ClipzooError(f"{self.record}: cannot be read as the record of a run ({error})") from None
         if not isinstance(record, dict) or not isinstance(record.get("videos"), str):
             raise ClipzooError(f"{self.record}: is not the record of a run: it does not say where the videos are")

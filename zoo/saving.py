@@ -99,7 +99,7 @@ def saved_specs(path: str | Path) -> dict[str, ClipSpec]:
     file = require_model(path)
     if isinstance(file, Preset):
         return input_specs(file.model)
-    return {_given(layer): ClipSpec.from_dict(layer["config"]["spec"]) for layer in _clip_inputs(file)}
+    return {name: spec for name, spec, _ in _clip_inputs(file)}
 
 
 def begins_from_weights(path: str | Path) -> bool:
@@ -109,17 +109,19 @@ def begins_from_weights(path: str | Path) -> bool:
         False for a model that a training made out of nothing.
     """
     file = require_model(path)
-    return isinstance(file, Preset) or any(layer["config"].get("origin") for layer in _clip_inputs(file))
+    return isinstance(file, Preset) or any(origin for _, _, origin in _clip_inputs(file))
 
 
-def _clip_inputs(file: Path) -> list[dict[str, Any]]:
-    """The layers of a `.keras` file that say what clips are."""
+def _clip_inputs(file: Path) -> list[tuple[str, ClipSpec, Any]]:
+    """Name, contract and, where it is known, the origin of each input of a `.keras` file."""
     try:
         with zipfile.ZipFile(file) as archive:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
-        found = [layer for layer in layers if layer["class_name"] == "ClipInput"]
-        for layer in found:
-            ClipSpec.from_dict(layer["config"]["spec"]), _given(layer)
+        found = [
+            (_given(layer), ClipSpec.from_dict(layer["config"]["spec"]), layer["config"].get("origin"))
+            for layer in layers
+            if layer["class_name"] == "ClipInput"
+        ]
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, ClipzooError):
             raise
