@@ -149,23 +149,26 @@ def learn(
     """
     from export.convert import to_onnx
     from export.parity import ParityError
+    from export.runtime import Classifier
+    from export.scoring import score
 
     with tempfile.TemporaryDirectory() as folder:
         run = train_by_plan(index, model, given, seed=seed, out=Path(folder), say=say)
         file, half, used = run.folder / "model.onnx", run.folder / "float16.onnx", clips_of(run, index)
         to_onnx(run.folder, file)
-        scores = score_file(file, used.only("test"))
+        classifier = Classifier(file)
+        scores = score(classifier, used.only("test"), workers=cores())
         facts = {**facts_of(run), **judge(scores, used)}
         if float16:
             try:
                 to_onnx(run.folder, half, precision="float16")
-                changed = answers_of(score_file(half, used.only("test"))) != answers_of(scores)
+                changed = answers_of(score(Classifier(half), used.only("test"), workers=cores())) != answers_of(scores)
                 facts["float16_changed"] = int(changed.sum())
             except ParityError as error:
                 facts["float16_refused"] = str(error)
                 say(f"float16: {error}")
         if training:
-            seen: Any = score_file(file, used.only("train")).evaluate()
+            seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate()
             facts["training_top1"] = seen.top1
     return facts
 
@@ -236,14 +239,6 @@ def judge(scores: Scores, used: ClipIndex) -> dict[str, Any]:
 def answers_of(scores: Scores) -> np.ndarray:
     """The class that each clip is taken for, whole numbers."""
     return scores.probabilities.argmax(axis=1)
-
-
-def score_file(file: Path, clips: ClipIndex) -> Scores:
-    """The scores of an ONNX file, on all cores."""
-    from export.runtime import Classifier
-    from export.scoring import score
-
-    return score(Classifier(file), clips, workers=cores())
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from rich.console import Console
 from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, figures
 from benchmarks.harness.script import ResultFile, measuring, run_group
-from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, score_file, train_by_plan
+from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, train_by_plan
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
 from loaders.index import Clip, ClipIndex
 from loaders.lists import index_csv
 from loaders.motion import draw_motion_clips
+from loaders.processor import cores
 from loaders.spec import FlowSpec
 from loaders.terminal import text_console
 from zoo.backend import start_backend
@@ -171,6 +172,8 @@ def real(
     The weight of the streams is chosen on the validation clips. Rows are beside those of `real_clips`.
     """
     from export.convert import to_onnx
+    from export.runtime import Classifier
+    from export.scoring import score
     from zoo.saving import load_model
     from zoo.two_stream import fuse
 
@@ -182,7 +185,10 @@ def real(
             file, used = run.folder / "model.onnx", clips_of(run, index)
             to_onnx(run.folder, file)
             models.append(load_model(run.model))
-            scores.append({split: score_file(file, used.only(split)) for split in ("validation", "test")})
+            classifier = Classifier(file)
+            scores.append(
+                {split: score(classifier, used.only(split), workers=cores()) for split in ("validation", "test")}
+            )
             facts = {**facts_of(run), **judge(scores[-1]["test"], used)}
             row = planned_row(clips.parent.name, name, given, seed=seed)
             results.add(replace(row, turns=[[facts["training_seconds"]]], facts=facts))
@@ -190,7 +196,7 @@ def real(
         weight = sweep((rgb["validation"], flow["validation"]), (rgb["test"], flow["test"])).chosen
         fused = Path(folder) / "dtpp.onnx"
         to_onnx(fuse(*models, weight=weight), fused)
-        facts = {**judge(score_file(fused, used.only("test")), used), "rgb_weight": weight}
+        facts = {**judge(score(Classifier(fused), used.only("test"), workers=cores()), used), "rgb_weight": weight}
         results.add(replace(planned_row(clips.parent.name, "dtpp", given, seed=seed), facts=facts))
 
 

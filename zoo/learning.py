@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loaders.cache import Cache
 from loaders.check import number
 from loaders.errors import ClipzooError
-from loaders.index import ClipIndex
+from loaders.index import ClipIndex, some
 from loaders.split import Split
 from loaders.tasks import TASKS
 from zoo.backend import versions
@@ -138,8 +138,7 @@ def _train(
     for split in parts:
         absent = _absent(index, split) if counts[split] else []
         if absent:
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            say(f"note: no {split} clip of {', '.join(absent[:5])}{more}; figures on these clips say nothing of them")
+            say(f"note: no {split} clip of {some(absent, 5)}; figures on these clips say nothing of them")
     keras.utils.set_random_seed(recipe.seed)  # of the first weights; `fit` sets it again
     network = _network(model, index, options, say)
     contract = specs(network)
