@@ -24,7 +24,7 @@ def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console
         options: of `export.predict_corpus`.
 
     Raises:
-        ClipzooError: as `export.predict_corpus`.
+        ClipzooError: as `export.predict_corpus`; or no clip has an answer, which the file says clip by clip.
     """
     from export.corpus import predict_corpus
     from loaders.lists import index_csv, index_files
@@ -44,5 +44,7 @@ def write_corpus(model: Path, files: Sequence[Path], out: Path, console: Console
     before = f", {done.before} of them before" if done.before else ""
     did = "wrote" if done.before < done.clips else "there already:"
     console.print(f"{did} {out}: {done.clips} clips{before}, {done.errors} with an error")
+    if 0 < done.errors == done.clips:
+        raise ClipzooError(f"{out}: no clip has an answer; the first error: {done.first_error}")
     if done.first_error:
         console.print(f"the first error: {done.first_error}")

@@ -22,6 +22,7 @@ from loaders.atomic import replacing, require_writable
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import existing_folder, index_files
+from loaders.printable import printable_name
 from loaders.spans import Span
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
@@ -71,7 +72,7 @@ def to_onnx(
 
     Args:
         model: a Keras model; a `.keras` file; the folder of a run; or the name of a preset.
-        out: the file to write.
+        out: the file to write, `.onnx`.
         spec: what the model takes, for one that is not of the zoo: a ClipSpec, or one for each input by its name. Of a
             single input the name is free; it is `video` if left out.
         labels: names of the classes or numbers, in the order of the outputs, for a model that is not of the zoo.
@@ -122,6 +123,10 @@ def to_onnx(
         raise ClipzooError(f"stream (--stream) excludes {what}: such a file is float32 and gives logits and states")
     described = describe(spec=spec, labels=labels, task=task, mean=mean, std=std)
     out = Path(out)
+    if out.suffix != ".onnx":
+        raise ClipzooError(
+            f"{printable_name(str(out))}: the name must end in .onnx, by which every command knows the file"
+        )
     require_writable(out)
     if isinstance(model, str | Path) and (chosen := as_preset(model)) is not None:
         start_backend()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 PREDICT = "/predict"
+_READ = ("/health", "/metrics")  # what is read, not sent to; whatever else LitServe has stays inside
 _JSON_BYTES = 2**14
 _GONE = 499  # the client broke off: the status that nginx logs, which nobody receives
 _NO_FILE = "there is no video file of this name in the folder that is served"
@@ -65,7 +66,7 @@ class Metrics:
 
 
 class Intake:
-    """Takes `POST /predict`: the bytes of a video, or `{"path": ...}` under the root; all else goes on if it is a GET.
+    """Takes `POST /predict`: the bytes of a video, or `{"path": ...}` under the root; health and metrics go on.
 
     A request becomes a file name in the spool, a private folder, and nothing else of it reaches the workers. An upload
     is written there as it comes; a file under the root is opened here, and a link to the open file lies there, so that
@@ -85,7 +86,7 @@ class Intake:
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop itself keeps none alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+        if scope["type"] != "http" or (scope["method"] in ("GET", "HEAD") and scope["path"] in _READ):
             await self._app(scope, receive, send)
             return
         try:

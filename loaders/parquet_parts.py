@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,14 +84,21 @@ class ParquetParts:
         else:
             self._require_same(held, f"{self.folder}: holds parts")
 
-    def held(self) -> AbstractContextManager[Any]:
-        """Keeps another command from writing the same parts.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps another command from writing the same parts; the folder goes again where none was written.
 
         Raises:
             ClipzooError: one writes them now.
             WriteError: the folder cannot be made.
         """
-        return folder_lock(self.folder, busy=f"{self.out}: another command writes it now; wait, or give another name")
+        busy = f"{self.out}: another command writes it now; wait, or give another name"
+        with folder_lock(self.folder, busy=busy):
+            try:
+                yield
+            finally:
+                if len(self.missing()) == len(self.ranges):
+                    self.remove()
 
     def missing(self) -> dict[int, range]:
         """Numbers of the parts that are not written, and the places of their rows."""

@@ -57,6 +57,13 @@ def test_the_rows_are_what_predict_answers(videos: Path, model: Path, tmp_path: 
     assert "there already" in invoke("predict", model, videos, "--out", out).stdout
 
 
+def test_where_no_clip_has_an_answer_the_command_fails(videos: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.parquet"
+    broken = next(videos.rglob("broken.mp4"))
+    refused(invoke("predict", model, broken, "--out", out), "no clip has an answer", "is not a video")
+    assert [row["error"] for row in rows(out)] == ["is not a video that OpenCV can open"]
+
+
 def test_a_list_of_spans_is_a_corpus(motion: ClipIndex, model: Path, tmp_path: Path) -> None:
     (motion.root / "spans.csv").write_text(f"file,start,end\n{motion[3].file},0,0.2\n{motion[1].file},,\n")
     done = invoke("predict", model, motion.root / "spans.csv", "--out", tmp_path / "a.parquet")
@@ -237,3 +244,4 @@ def test_the_error_of_the_model_is_no_clip_s(motion: ClipIndex, tmp_path: Path) 
     index = ClipIndex(motion.root, (Clip(motion[0].file),))
     with pytest.raises(ClipzooError, match="its 3 labels do not fit"):
         predict_corpus(wrong, index, tmp_path / "a.parquet")
+    assert not list(tmp_path.glob("*.parts"))

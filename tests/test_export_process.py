@@ -93,6 +93,12 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path: Path, monk
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
 
 
+def test_a_name_that_no_command_takes_for_an_onnx_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClipzooError, match=r"model\.txt: the name must end in \.onnx"):
+        to_onnx(RUN, tmp_path / "model.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit for the size of files")
 @pytest.mark.slow
 def test_a_disk_that_is_full_for_the_converter_is_a_sentence(tmp_path: Path) -> None:

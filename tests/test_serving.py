@@ -110,6 +110,8 @@ def test_what_is_no_video_is_said(server: Server, files: Path) -> None:
     refuses(server.ask(video, path="/predict%0A"), 404)  # routers take a line end for none
     refuses(server.ask(video, path="/health"), 404)
     refuses(server.ask(video, method="PUT"), 405)
+    refuses(server.ask(b"", path="/nothing", method="GET"), 404, "POST a video to /predict")
+    refuses(server.ask(b"", method="GET"), 405, "POST a video to /predict")
     assert server.ask_for("good/1.avi")[0] == 200
 
 
