@@ -44,7 +44,7 @@ def models() -> str:
 
 def zoo() -> str:
     """The models to start with: what each is, its accuracy and its speed."""
-    device, rates = tables.speeds()
+    device, rates = tables.speeds(CHOSEN)
     shares = accuracy_tables.shares("hmdb21", [row for results in newest("real") for row in results.rows])
     rows = [("model", "what it is", "top-1, HMDB21", f"clips/s on {device or 'a CPU'}")]
     for each in (card for card in MODEL_INFOS if card.name in CHOSEN):

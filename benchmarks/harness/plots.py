@@ -82,8 +82,10 @@ def _peers(rows: Sequence[Row]) -> Figure:
         for place, (name, peer) in enumerate(pairs):
             color, _ = STYLES[place % len(STYLES)]
             spots, speeds = [], []
-            for model, spot in zip(models, _spots(len(models), place, len(pairs)), strict=True):
+            for line, (model, spot) in enumerate(zip(models, _spots(len(models), place, len(pairs)), strict=True)):
                 own = next((r for r in rows if (r.model, r.name, r.batch) == (model, name, batch) and r.measured), None)
+                if own is None and not place:
+                    _say(axes, line, "not measured")
                 other = peer_of(own, rows, *peer) if own else None
                 if own is None or other is None:
                     continue
@@ -263,7 +265,10 @@ def _spots(models: int, place: int, of: int) -> list[float]:
 
 def _say(axes: Any, spot: float, status: str) -> None:
     """Writes at the left edge why there is no figure."""
-    axes.text(0.01, spot, status, transform=axes.get_yaxis_transform(), va="center", fontsize=6, style="italic")
+    axes.text(
+        0.01, spot, status, transform=axes.get_yaxis_transform(), va="center", fontsize=6, style="italic",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )  # fmt: skip
 
 
 def _label(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from benchmarks.harness.accuracy_tables import accuracy, devices, real, techniques, timeline, two_stream
@@ -265,13 +265,16 @@ KINDS: dict[Kind, Lines] = {
 }  # fmt: skip
 
 
-def speeds() -> tuple[str, dict[str, float]]:
-    """The processor with the most models, and for each its clips a second: our file, ONNX Runtime, batch 1."""
+def speeds(models: Collection[str]) -> tuple[str, dict[str, float]]:
+    """The processor on which most of these models were measured, and the clips a second of each.
+
+    They are those of our file in ONNX Runtime, batch 1.
+    """
     found: dict[str, dict[str, float]] = {}
     for results in newest("inference"):
         device = f"{results.setup.device}, {results.setup.cores} cores"
         for row in results.select(runner=OURS, batch=1, settings={"provider": "CPU"}):
-            if row.measured:
+            if row.measured and row.model in models:
                 found.setdefault(device, {})[row.model] = row.clips_per_second
     return max(found.items(), key=lambda item: len(item[1]), default=("", {}))
 
