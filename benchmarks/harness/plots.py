@@ -46,9 +46,10 @@ def draw(files: Sequence[Results]) -> list[Path]:
     elif setup.kind == "serving" and any("share" in row.facts for row in rows):
         figures["serving"] = _serving([row for row in rows if "share" in row.facts])
     elif setup.kind == "real":
-        for row in (row for row in every if "confusion" in row.facts):  # the newest
-            figures["confusion"] = _confusion(row)
-            titles["confusion"] = f"{row.model}, {row.name}"
+        confused = [row for row in every if "confusion" in row.facts]
+        if best := max(confused, key=lambda row: (len(row.facts["labels"]), row.facts["top1"]), default=None):
+            figures["confusion"] = _confusion(best)
+            titles["confusion"] = f"{best.model}, {best.name}"
         article = [row for row in every if row.settings.get("recipe") == "article"]
         # A history of before there was a best epoch has fewer columns.
         if learnt := [row for row in article if "best" in row.facts.get("history", [{}])[0]]:
