@@ -27,7 +27,8 @@ PAGES = (
     "CONTRIBUTING.md",
 )  # fmt: skip
 CHOSEN = (  # one of each kind, for the front page
-    "convnet_gru", "mobilenet_gru", "mobilenetv2_gru", "efficientnet_lite0_average", "tsm_mobilenetv2", "dtpp", "i3d",
+    "convnet_gru", "mobilenet_gru", "efficientnet_lite0_gru", "efficientnet_lite0_average", "tsm_mobilenetv2", "dtpp",
+    "i3d",
 )  # fmt: skip
 
 
