@@ -80,13 +80,15 @@ def _peers(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(5.2 * len(batches), 0.9 + 0.95 * len(models)), layout="constrained")
     panels: Any = figure.subplots(1, len(batches), sharey=True, squeeze=False)
     for axes, batch in zip(panels[0], batches, strict=True):
+        there = {row.model for row in rows if row.runner == OURS and row.measured and row.batch == batch}
+        for line, model in enumerate(models):
+            if model not in there:
+                _say(axes, line, "not measured")
         for place, (name, peer) in enumerate(pairs):
             color, _ = STYLES[place % len(STYLES)]
             spots, speeds = [], []
-            for line, (model, spot) in enumerate(zip(models, _spots(len(models), place, len(pairs)), strict=True)):
+            for model, spot in zip(models, _spots(len(models), place, len(pairs)), strict=True):
                 own = next((r for r in rows if (r.model, r.name, r.batch) == (model, name, batch) and r.measured), None)
-                if own is None and not place:
-                    _say(axes, line, "not measured")
                 other = peer_of(own, rows, *peer) if own else None
                 if own is None or other is None:
                     continue
