@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -319,6 +320,18 @@ def test_a_damaged_video_goes_as_far_as_it_can_be_decoded(file: Path, video: Pat
     assert found.seconds == pytest.approx(frames / FPS)
     assert [each.label for each in found.segments] == [DARK, BRIGHT]
     found.write(tmp_path / "t.png")
+
+
+def test_a_header_that_claims_ten_hours_is_not_believed(
+    file: Path, video: Path, found: Timeline, tmp_path: Path
+) -> None:
+    content, claimed = bytearray(video.read_bytes()), tmp_path / "claimed.avi"
+    for place in (content.index(b"avih") + 24, content.index(b"strh") + 40):  # its counts of frames
+        struct.pack_into("<I", content, place, 10 * 3600 * FPS)
+    claimed.write_bytes(content)
+    assert cv2.VideoCapture(str(claimed)).get(cv2.CAP_PROP_FRAME_COUNT) == 10 * 3600 * FPS
+    long = predict_timeline(Classifier(file), claimed, window=1, hop=0.5)
+    assert (long.seconds, long.segments) == (found.seconds, found.segments)
 
 
 def test_a_real_video_damaged_in_the_middle(file: Path, data: Path) -> None:
