@@ -13,7 +13,7 @@ from tests.reference.activations import HERE, LAYERS, SIZE, noise, sampled
 from tests.support.archives import published
 from zoo.backbones import backbone
 from zoo.backbones import efficientnet_lite as lite
-from zoo.backbones import mobilenetv2_torch as mobile
+from zoo.backbones import mobilenetv2 as mobile
 from zoo.backbones.inverted_residual import inverted_residual_network
 from zoo.layers import ClipInput
 from zoo.npz import read_npz
@@ -22,7 +22,7 @@ from zoo.weights import copy_weights
 pytestmark = pytest.mark.keras
 BUILT: dict[str, dict[str, Any]] = {
     "efficientnet_lite0": {"stages": lite.STAGES, "epsilon": 1e-3, "padding": "same"},
-    "mobilenetv2_torch": {"stages": mobile.STAGES, "epsilon": 1e-5, "padding": "both"},
+    "mobilenetv2": {"stages": mobile.STAGES, "epsilon": 1e-5, "padding": "both"},
 }
 
 
@@ -60,8 +60,8 @@ def test_activations_are_the_original_s(name: str) -> None:
     [
         ("efficientnet_lite0", {"epsilon": 1e-5}),
         ("efficientnet_lite0", {"padding": "both"}),
-        ("mobilenetv2_torch", {"epsilon": 1e-3}),
-        ("mobilenetv2_torch", {"padding": "same"}),
+        ("mobilenetv2", {"epsilon": 1e-3}),
+        ("mobilenetv2", {"padding": "same"}),
     ],
 )
 @pytest.mark.slow
@@ -99,3 +99,14 @@ def test_what_enters_a_residual_branch_can_be_changed(name: str) -> None:
 def test_weights_of_another_network_are_named(arrays: Any) -> None:
     with pytest.raises(ClipzooError, match=r"the weights have no '.*weight'; they are of another network"):
         arrays({"classifier.weight": np.zeros(3, np.float32)})
+
+
+@pytest.mark.parametrize("alpha", [0.35, 0.75, 1.0, 1.4])
+def test_alpha_gives_mobilenetv2_the_channels_that_keras_gives_its_own(alpha: float) -> None:
+    theirs = keras.applications.MobileNetV2((32, 32, 3), alpha=alpha, include_top=False, weights=None)
+    assert backbone("mobilenetv2").build((32, 32, 3), None, alpha=alpha).count_params() == theirs.count_params()
+
+
+def test_an_alpha_out_of_its_range_is_named() -> None:
+    with pytest.raises(ClipzooError, match=r"alpha \(0\) must be a number above 0 and at most 2"):
+        backbone("mobilenetv2").build((32, 32, 3), None, alpha=0)

@@ -24,7 +24,7 @@ from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for, lively
 from tests.support.torch_files import Tensor, zipped
 from zoo.backbones import backbone
-from zoo.backbones.mobilenetv2_torch import STAGES
+from zoo.backbones.mobilenetv2 import STAGES
 from zoo.features import FeatureDataset
 from zoo.frozen import cut, freeze
 from zoo.npz import write_npz
@@ -32,7 +32,7 @@ from zoo.tsm import TemporalShift, arrays
 from zoo.weights import arrays_of
 
 pytestmark = pytest.mark.keras
-NAMES = {"tsm_mobilenetv2": "mobilenetv2_torch", "tsm_efficientnet_lite0": "efficientnet_lite0"}
+NAMES = {"tsm_mobilenetv2": "mobilenetv2", "tsm_efficientnet_lite0": "efficientnet_lite0"}
 SHIFTS = {"tsm_mobilenetv2": 10, "tsm_efficientnet_lite0": 9}
 
 
@@ -257,7 +257,7 @@ def test_a_still_clip_has_the_features_of_the_plain_backbone_where_no_end_reache
 
 @pytest.mark.slow
 def test_a_file_of_the_plain_backbone_or_of_the_whole_is_taken_by_name(tmp_path: Path) -> None:
-    plain = randomize(backbone("mobilenetv2_torch").create((32, 32, 3), weights=None))
+    plain = randomize(backbone("mobilenetv2").create((32, 32, 3), weights=None))
     write_npz(arrays_of(plain), tmp_path / "plain.npz")
     plain.save(tmp_path / "plain.keras")
     for file in ("plain.npz", "plain.keras"):
@@ -368,7 +368,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(
 
 def test_a_checkpoint_is_of_mobilenetv2_alone(checkpoint: Callable[..., str]) -> None:
     file = checkpoint("x.pth", authors())
-    with pytest.raises(ClipzooError, match=r"x\.pth.*read for mobilenetv2_torch alone, not for efficientnet_lite0"):
+    with pytest.raises(ClipzooError, match=r"x\.pth.*read for mobilenetv2 alone, not for efficientnet_lite0"):
         model_of("tsm_efficientnet_lite0", backbone_weights=file)
 
 

@@ -38,7 +38,7 @@ def average(
         backbone: one of `zoo.backbones.list_backbones()`.
         dropout: share of the averaged features that is dropped, 0 <= dropout < 1.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
-        backbone_options: `width` of the ConvNet, `alpha` of the MobileNets.
+        backbone_options: `width` of the ConvNet, `alpha` of MobileNet and MobileNetV2.
 
     Raises:
         ClipzooError: no such option, or a value out of its range.

