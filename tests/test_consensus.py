@@ -34,7 +34,8 @@ def test_the_head_is_pooling_mean_dropout_and_one_dense_layer() -> None:
     ]  # fmt: skip
     assert isinstance(model.get_layer("frames").layer.layers[-1], keras.layers.GlobalAveragePooling2D)
     assert model.get_layer("dropout").rate == 0.3
-    assert zoo.model_info("mobilenet_average").spec.sampling == "segments"
+    spec = zoo.model_info("mobilenet_average").spec
+    assert (spec.sampling, spec.resize) == ("segments", "fit")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_behind_weights_the_head_trains_on_a_cpu_and_all_of_it_on_a_gpu(
     options = {**TINY, "backbone_weights": backbone}
     planned = plan("convnet_gru", motion, options=options)
     assert planned.options["head"] == "joined" and planned.options["frames"] == 6
-    assert planned.options["spec"] == {"sampling": "segments"}  # 6 frames were asked for
+    assert planned.options["spec"] == {"sampling": "segments", "resize": "fit"}  # 6 frames were asked for
     assert (planned.recipe.train_from, planned.recipe.draws) == ("head", 4)
     schedule = planned.recipe.make_optimizer().get_config()["learning_rate"]
     steps = -(-zoo_train_clips(motion) // planned.recipe.batch)
@@ -72,7 +72,7 @@ def test_what_is_given_goes_before_the_recipe(motion: ClipIndex, backbone: Path)
     options = {**TINY, "backbone_weights": backbone, "head": "article", "units": 8, "spec": {"sampling": "uniform"}}
     planned = plan("convnet_gru", motion, options=options, fields={"epochs": 7, "optimizer": "sgd", "batch": 8})
     assert (planned.options["head"], planned.options["units"]) == ("article", 8)
-    assert planned.options["spec"] == {"sampling": "uniform"}
+    assert planned.options["spec"] == {"sampling": "uniform", "resize": "fit"}
     assert (planned.recipe.epochs, planned.recipe.optimizer, planned.recipe.batch) == (7, "sgd", 8)
     assert plan("convnet_gru", motion, options=options, fields={"draws": 1}).recipe.train_from == "head"
     for fields in ({"train_from": "all"}, {"mixup": 0.2}, {"draws": 0}):

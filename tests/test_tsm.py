@@ -155,7 +155,7 @@ def test_the_head_is_the_average_s() -> None:
     assert model.get_layer("dropout").rate == 0.3
     assert model_of("tsm_mobilenetv2").get_layer("dropout").rate == 0.5
     spec = zoo.model_info("tsm_mobilenetv2").spec
-    assert (spec.frames, spec.height, spec.sampling) == (8, 224, "segments")
+    assert (spec.frames, spec.height, spec.sampling, spec.resize) == (8, 224, "segments", "fit")
 
 
 @pytest.mark.parametrize(

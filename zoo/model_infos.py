@@ -70,7 +70,7 @@ def _average(name: str, size: int, parameters: int, multiply_adds: int, what: st
     return ModelInfo(
         name=name,
         summary=f"{what} on every frame, averaged over frames",
-        spec=ClipSpec(frames=8, height=size, width=size, sampling="segments"),
+        spec=ClipSpec(frames=8, height=size, width=size, sampling="segments", resize="fit"),
         builder="zoo.consensus:average",
         options={"backbone": name.removesuffix("_average")},
         weights="imagenet",
@@ -82,9 +82,9 @@ def _average(name: str, size: int, parameters: int, multiply_adds: int, what: st
 
 def _shifted(backbone: str, parameters: int, multiply_adds: int, what: str) -> ModelInfo:
     return ModelInfo(
-        name=f"tsm_{backbone.removesuffix('_torch')}",
+        name=f"tsm_{backbone}",
         summary=f"{what} whose blocks see the frames before and after (temporal shift), averaged over frames",
-        spec=ClipSpec(frames=8, height=224, width=224, sampling="segments"),
+        spec=ClipSpec(frames=8, height=224, width=224, sampling="segments", resize="fit"),
         builder="zoo.tsm:tsm",
         options={"backbone": backbone},
         weights="imagenet",

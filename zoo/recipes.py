@@ -159,7 +159,9 @@ def _auto_model(case: RecipeContext) -> dict[str, Any]:
     assert case.card is not None
     if case.card.builder == RECURRENT and case.weights:
         return {
-            "pooling": "average", "head": "joined", "units": 128, "spec": {"frames": 8, "sampling": "segments"},
+            "pooling": "average", "head": "joined", "units": 128,
+            # ImageNet's pictures had their own shape: frames that are squeezed into a square tell the weights less.
+            "spec": {"frames": 8, "sampling": "segments", "resize": "fit"},
         }  # fmt: skip
     return {}
 
