@@ -57,7 +57,12 @@ TECHNIQUES: Mapping[str, Callable[[Recipe, int], Recipe]] = {
     "gradients cut to norm 1": lambda recipe, steps: replace(recipe, clip_norm=1.0),
     "one augmented draw": lambda recipe, steps: replace(recipe, draws=1),
 }
-DROPOUT: Mapping[str, float] = {"no dropout": 0.0, "dropout 0.8": 0.8}  # an option of the model; auto has 0.5
+# Name -> options of the model; auto has dropout 0.5 and frames that keep their shape.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "no dropout": {"dropout": 0.0},
+    "dropout 0.8": {"dropout": 0.8},
+    "frames squeezed into a square": {"spec": {"resize": "stretch"}},
+}
 
 
 def main(
@@ -73,7 +78,7 @@ def main(
 
     console = text_console()
     console.print(start_backend(training=True))
-    known = (*TECHNIQUES, *DROPOUT)
+    known = (*TECHNIQUES, *OPTIONS)
     names("--technique", technique or [], known, noun="technique")
     index, given = index_csv(clips, root=clips.parent), read_settings("auto", settings or [])
     found = side_by_side("techniques", json_file.parent) if json_file else newest("techniques")
@@ -104,7 +109,7 @@ def judge(
         index: the clips; those of its test split are left alone.
         model: a name in the zoo, that begins from weights.
         given: fields of the recipe and options of the model, of all techniques alike.
-        technique: of `TECHNIQUES` or `DROPOUT`.
+        technique: of `TECHNIQUES` or `OPTIONS`.
         seed: of the recipe.
         say: called with each line that a person should read.
 
@@ -117,9 +122,9 @@ def judge(
     from zoo.learning import train
     from zoo.run import figures_of
 
-    options = {**given.model, **({"spec": given.spec} if given.spec else {})}
-    if technique in DROPOUT:
-        options["dropout"] = DROPOUT[technique]
+    changed_options = OPTIONS.get(technique, {})
+    spec = {**given.spec, **changed_options.get("spec", {})}
+    options = {**given.model, **changed_options, **({"spec": spec} if spec else {})}
     planned = plan(model, index, options=options, fields={**given.recipe, "seed": seed})
     if not planned.recipe.draws:
         raise ClipzooError(

@@ -169,9 +169,11 @@ def test_techniques_are_judged_on_validation_clips(motion: ClipIndex, tmp_path: 
     frozen = ("draws=1", "train_from=head", "validation=0.2", "epochs=2")
     for field in frozen:
         command += ["--set", f"recipe.{field}"]
-    done = invoke_script(*command, "--technique", "classes balanced", "--technique", "no dropout")
+    done = invoke_script(*command, "--technique", "classes balanced", "--technique", "no dropout",
+                         "--technique", "frames squeezed into a square")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    one, other = Results.load(tmp_path / "techniques-1.jsonl").rows
+    one, other, third = Results.load(tmp_path / "techniques-1.jsonl").rows
+    assert third.facts["options"]["spec"] == {"resize": "stretch"} and "spec" not in other.facts["options"]
     assert one.facts["recipe"]["class_weights"] and not other.facts["recipe"]["class_weights"]
     assert other.facts["options"]["dropout"] == 0.0 and "dropout" not in one.facts["options"]
     assert 0 <= one.facts["validation_top1"] <= 1 and 0 < one.facts["validation_clips"] < 12
