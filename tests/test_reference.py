@@ -101,7 +101,7 @@ def test_weights_of_another_network_are_named(arrays: Any) -> None:
         arrays({"classifier.weight": np.zeros(3, np.float32)})
 
 
-@pytest.mark.parametrize("alpha", [0.35, 0.75, 1.0, 1.4])
+@pytest.mark.parametrize("alpha", [0.35, 1.4])
 def test_alpha_gives_mobilenetv2_the_channels_that_keras_gives_its_own(alpha: float) -> None:
     theirs = keras.applications.MobileNetV2((32, 32, 3), alpha=alpha, include_top=False, weights=None)
     assert backbone("mobilenetv2").build((32, 32, 3), None, alpha=alpha).count_params() == theirs.count_params()
