@@ -73,6 +73,7 @@ def test_the_card_tells_the_truth(name: str) -> None:
     assert next(iter(zoo.specs(model).values())) == card.spec
 
 
+@pytest.mark.either
 def test_the_article_s_numbers_are_the_defaults() -> None:
     model = zoo.create_model("convnet_gru", classes=4)
     backbone = model.get_layer("frames").layer.layers
@@ -279,6 +280,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
         zoo.load_model(tmp_path / "foreign.keras")
 
 
+@pytest.mark.either
 def test_a_file_of_a_newer_keras_says_so(tmp_path: Path) -> None:
     model = zoo.create_model("convnet_gru", classes=2, frames=2, size=8, width=1 / 64)
     file = tmp_path / "new.keras"

@@ -45,6 +45,7 @@ def test_a_terminal_shows_one_display_and_a_file_lines_alone(motion: ClipIndex, 
     assert lines[0].endswith("best")
 
 
+@pytest.mark.either
 def test_tensorboard_has_the_figures_of_the_history(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,12 +101,14 @@ def test_weights_of_another_network_are_named(arrays: Any) -> None:
         arrays({"classifier.weight": np.zeros(3, np.float32)})
 
 
+@pytest.mark.either
 @pytest.mark.parametrize("alpha", [0.35, 1.4])
 def test_alpha_gives_mobilenetv2_the_channels_that_keras_gives_its_own(alpha: float) -> None:
     theirs = keras.applications.MobileNetV2((32, 32, 3), alpha=alpha, include_top=False, weights=None)
     assert backbone("mobilenetv2").build((32, 32, 3), None, alpha=alpha).count_params() == theirs.count_params()
 
 
+@pytest.mark.either
 def test_an_alpha_out_of_its_range_is_named() -> None:
     with pytest.raises(ClipzooError, match=r"alpha \(0\) must be a number above 0 and at most 2"):
         backbone("mobilenetv2").build((32, 32, 3), None, alpha=0)

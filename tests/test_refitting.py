@@ -173,6 +173,7 @@ def test_a_mistake_leaves_no_folder_behind(motion: ClipIndex, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.either
 def test_the_command_takes_it_and_leaves_the_rate_to_auto(motion: ClipIndex, tmp_path: Path) -> None:
     """Without weights `auto` has no schedule, with them it has: that is known when the recipe is made, not before."""
     listed, _ = settle_splits(motion, zoo.Recipe())  # by the list's own validation clips, which `auto` would keep

@@ -134,6 +134,7 @@ def test_without_a_share_it_is_the_average_and_with_one_it_knows_of_order() -> N
 # === Where it stands ===
 
 
+@pytest.mark.either
 @pytest.mark.parametrize("name", NAMES)
 def test_it_stands_in_every_branch_beside_a_shortcut(name: str) -> None:
     network = model_of(name, share=1 / 4, shift="past").get_layer("frames").layer

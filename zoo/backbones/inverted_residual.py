@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from loaders.errors import ClipzooError
+from zoo.backbones.depthwise import DepthwiseConv2D
 from zoo.npz import Arrays
 
 Entry = Callable[[Any, str], Any]  # (feature maps (B, h, w, C), name of the block) -> the same shape
@@ -72,9 +73,7 @@ def inverted_residual_network(
         # Without strides, both ways of padding are one.
         kind = "valid" if strides > 1 and padding == "both" else "same"
         if filters is None:
-            x = keras.layers.DepthwiseConv2D(
-                kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv"
-            )(x)
+            x = DepthwiseConv2D(kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv")(x)
         else:
             x = keras.layers.Conv2D(
                 filters, kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv"

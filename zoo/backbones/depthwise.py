@@ -1,0 +1,62 @@
+"""Depthwise convolutions that are fast on JAX too, where it computes on a CPU."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import keras
+from keras import ops
+
+from zoo.layers import PACKAGE
+from zoo.skip_init import skip_init
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """Keras's `DepthwiseConv2D`; JAX on a CPU computes it as a sum of shifted maps, one for each place of the kernel.
+
+    XLA has fast code for few convolutions on a CPU, and this is none of them: the sum takes a fraction of the time, and
+    is the same to the last bit or nearly so. On GPUs, on TensorFlow, and in ONNX files it is a convolution as ever.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        plain = (self.data_format, self.depth_multiplier) == ("channels_last", 1) and set(self.dilation_rate) == {1}
+        if not (plain and _jax_on_cpu()):
+            return super().call(inputs)
+        # === Padding, as TensorFlow has it: what is odd goes to the end ===
+        if self.padding == "same":
+            sides = zip(inputs.shape[1:3], self.kernel_size, self.strides, strict=True)
+            lacking = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side, kernel, stride in sides]
+            inputs = ops.pad(inputs, [(0, 0), *((each // 2, each - each // 2) for each in lacking), (0, 0)])
+        # === One product for each place ===
+        (high, wide), (down, right) = self.kernel_size, self.strides
+        bottom, end = inputs.shape[1] - high + 1, inputs.shape[2] - wide + 1
+        products = [
+            inputs[:, i : i + bottom : down, j : j + end : right] * self.kernel[i, j, :, 0]
+            for i, j in product(range(high), range(wide))
+        ]
+        found = sum(products[1:], start=products[0])
+        found = found + self.bias if self.use_bias else found
+        return found if self.activation is None else self.activation(found)
+
+
+def with_depthwise(network: keras.Model) -> keras.Model:
+    """A copy of a network, weights included, whose depthwise convolutions are this module's."""
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind = DepthwiseConv2D if type(layer) is keras.layers.DepthwiseConv2D else type(layer)
+        return kind.from_config(layer.get_config())
+
+    with skip_init():  # all weights are set next
+        copied = keras.models.clone_model(network, clone_function=copy)
+    copied.set_weights(network.get_weights())
+    return copied
+
+
+def _jax_on_cpu() -> bool:
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
