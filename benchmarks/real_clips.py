@@ -186,8 +186,7 @@ def train_by_plan(
     from zoo.learning import train
     from zoo.recipes import plan
 
-    options = {**given.model, **({"spec": given.spec} if given.spec else {})}
-    planned = plan(model, index, recipe=given.named, options=options, fields={**given.recipe, "seed": seed})
+    planned = plan(model, index, recipe=given.named, options=given.options, fields={**given.recipe, "seed": seed})
     return train(index, model, planned.recipe, out=out, options=planned.options, workers=cores(), say=say)
 
 

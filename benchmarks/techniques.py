@@ -57,11 +57,11 @@ TECHNIQUES: Mapping[str, Callable[[Recipe, int], Recipe]] = {
     "gradients cut to norm 1": lambda recipe, steps: replace(recipe, clip_norm=1.0),
     "one augmented draw": lambda recipe, steps: replace(recipe, draws=1),
 }
-# Name -> options of the model; auto has dropout 0.5 and frames that keep their shape.
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "no dropout": {"dropout": 0.0},
-    "dropout 0.8": {"dropout": 0.8},
-    "frames squeezed into a square": {"spec": {"resize": "stretch"}},
+# Name -> what the model is made with; auto has dropout 0.5 and frames that keep their shape.
+OPTIONS: Mapping[str, Overrides] = {
+    "no dropout": Overrides(model={"dropout": 0.0}),
+    "dropout 0.8": Overrides(model={"dropout": 0.8}),
+    "frames squeezed into a square": Overrides(spec={"resize": "stretch"}),
 }
 
 
@@ -122,10 +122,9 @@ def judge(
     from zoo.learning import train
     from zoo.run import figures_of
 
-    changed_options = OPTIONS.get(technique, {})
-    spec = {**given.spec, **changed_options.get("spec", {})}
-    options = {**given.model, **changed_options, **({"spec": spec} if spec else {})}
-    planned = plan(model, index, options=options, fields={**given.recipe, "seed": seed})
+    change = OPTIONS.get(technique, Overrides())
+    given = replace(given, model={**given.model, **change.model}, spec={**given.spec, **change.spec})
+    planned = plan(model, index, options=given.options, fields={**given.recipe, "seed": seed})
     if not planned.recipe.draws:
         raise ClipzooError(
             f"{model}: begins from no weights, or trains whole; this is for what keeps features of a frozen part"

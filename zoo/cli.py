@@ -141,15 +141,13 @@ def train(
                 f"{option} {wanted} and --set {key}={value} say two things of one; leave one of them out"
             )
     settings = read_settings(recipe, [*set_, *([f"recipe.epochs={epochs}"] if epochs else [])])
-    options: dict[str, Any] = dict(settings.model)
+    options = settings.options
     name = options.pop("name", None)
     name = model or (None if weights else name)
     if name is None and weights is None:
         raise ClipzooError("give --model NAME (see `clipzoo models`), or --weights RUN to go on from a run")
     if name is not None and weights is not None:
         raise ClipzooError(f"--model {name} does not go with --weights {weights}, which is a model already")
-    if settings.spec:
-        options["spec"] = settings.spec
     # A slip is said before clips are looked at; what these two go with, the recipe decides when they are known.
     Recipe.from_dict({field: value for field, value in settings.recipe.items() if field not in ("draws", "refit")})
     options = model_options(name, recipe=settings.named, options=options)

@@ -32,6 +32,11 @@ class Overrides:
     spec: dict[str, Any] = field(default_factory=dict)
     named: str = "auto"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `create_model` takes of it: `model`, and `spec` where it says something."""
+        return {**self.model, **({"spec": self.spec} if self.spec else {})}
+
 
 TABLES = ("model", "recipe", "spec")
 
