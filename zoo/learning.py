@@ -68,7 +68,8 @@ def train(
     Returns:
         The run: `model.keras` is its best epoch by the recipe's `monitor` (the last, without validation clips; that of
         the second training, where the recipe has `refit`), `last.keras` the last. Both, history and curves are written
-        after each epoch, each file whole or not at all.
+        after each epoch, each file whole or not at all; with `draws`, where an epoch takes less than its files, every
+        10 seconds and at the end.
         What ends before its last epoch leaves a checkpoint, from which `resume` goes on. Ctrl-C and SIGTERM end it
         after the step that is under way, with a checkpoint of just that, as KeyboardInterrupt and SystemExit(143); a
         second one at once.
@@ -198,16 +199,16 @@ def learn(
     from zoo.stopping import stopped, stops
     from zoo.training import fit
     from zoo.training_sets import training_sets
-    from zoo.writing import Checkpoints, Writer
+    from zoo.writing import BETWEEN, Checkpoints, Writer
 
     recipe = state.recipe
     frozen = freeze(network, recipe.train_from)
     name = str(cache if cache == "memory" else Path(cache).resolve()) if isinstance(cache, str | Path) else None
     state = dataclasses.replace(state, cache=name)
     checkpoints = Checkpoints(run, state, packed, whole=network, frozen=frozen, minutes=minutes, again_for=again_for)
-    writer = Writer(run, index, checkpoints)
-    weights = index.only("train").class_weights() if recipe.class_weights else None
     host, hosts = host_rank()
+    writer = Writer(run, index, checkpoints, every=BETWEEN if recipe.draws and hosts == 1 else 0.0)
+    weights = index.only("train").class_weights() if recipe.class_weights else None
     if hosts > 1:
         require_alike({"clips": packed, "recipe": recipe.to_dict(), "model": (network.name, network.count_params())})
 
@@ -217,11 +218,15 @@ def learn(
     try:
         learner, trained, checked = training_sets(network, index, recipe, cache=cache, workers=workers, say=say)
         with stops() as checkpoints.asked:
-            # The writer goes first: what a callback of the user does then finds the files of the epoch.
-            fit(
-                learner, trained, checked, recipe=recipe, class_weight=weights,
-                callbacks=[*([] if host else [writer, checkpoints]), *callbacks], state=state if state.arrays else None,
-            )  # fmt: skip
+            try:
+                # The writer goes first: what a callback of the user does then finds the files of the epoch.
+                fit(
+                    learner, trained, checked, recipe=recipe, class_weight=weights,
+                    callbacks=[*([] if host else [writer, checkpoints]), *callbacks],
+                    state=state if state.arrays else None,
+                )  # fmt: skip
+            finally:
+                writer.flush(ended=True)
     except (KeyboardInterrupt, SystemExit):
         say(f"interrupted; {kept()}")
         raise

@@ -8,7 +8,7 @@ import io
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -26,7 +26,7 @@ from zoo.saving import save_model
 from zoo.stopping import stopped
 from zoo.training import seeds
 
-BETWEEN = 10.0  # seconds between two pictures: an epoch behind a frozen network takes less than its picture
+BETWEEN = 10.0  # seconds between two pictures, and behind a frozen part, whose epochs take less than a file, of all
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -58,6 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         self.again_for = again_for
         self.run, self.state, self.packed, self.whole, self.frozen = run, state, packed, whole, frozen
         self.asked: Sequence[int] = ()  # signals that came
+        self.before_save: Callable[[], object] = lambda: None  # called before one within an epoch
         self.history: list[dict[str, float]] = list(state.history)
         self.written = bool(state.arrays)  # whether the checkpoint that is there is of this training
         self._pause = 60 * minutes
@@ -93,14 +94,14 @@ class Checkpoints(keras.callbacks.Callback):
     def _look(self, batch: int) -> None:
         if self.asked or time.monotonic() - self._saved >= self._pause:
             if self._logs is not None or (self._epoch, batch) != self._at:
+                self.before_save()
                 self.save(self._epoch, batch, seconds=self._before + time.perf_counter() - self._began)
             if self.asked:
                 raise stopped(self.asked[0])
 
-    def end_epoch(self, epoch: int, history: Sequence[dict[str, float]], saved: Path) -> None:
-        """Called when an epoch is over and its model is in a file."""
+    def end_epoch(self, history: Sequence[dict[str, float]]) -> None:
+        """Called when an epoch is over, with the figures of all."""
         self.history, self._logs, self._before = list(history), None, 0.0
-        self.save(epoch + 1, saved=saved)
 
     def save(self, epoch: int, batch: int = 0, *, seconds: float = 0.0, saved: Path | None = None) -> None:
         """Writes the checkpoint, whole or not at all; what holds values that are no numbers is never kept."""
@@ -131,7 +132,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class Writer(keras.callbacks.Callback):
-    """Keeps a run's folder after each epoch: best and last model and figures, each file whole or not at all; and the
+    """Keeps a run's folder: best and last model and figures after each epoch, each file whole or not at all; and the
     curves, every few seconds and at the end.
 
     The files of the first epoch are made in a folder beside and take their places together, so that what was there
@@ -141,16 +142,21 @@ class Writer(keras.callbacks.Callback):
         run: where.
         index: the clips, with splits.
         checkpoints: of the same training.
+        every: seconds, >= 0, between two times that files are written, the first and the last epoch apart. What the
+            epochs between them trained is in memory meanwhile, and `flush` writes it. 0: they are written each epoch.
     """
 
-    def __init__(self, run: Run, index: ClipIndex, checkpoints: Checkpoints) -> None:
+    def __init__(self, run: Run, index: ClipIndex, checkpoints: Checkpoints, *, every: float = 0.0) -> None:
         super().__init__()
-        self.run, self.index, self.checkpoints = run, index, checkpoints
+        self.run, self.index, self.checkpoints, self.every = run, index, checkpoints, every
         state = checkpoints.state
         self.record = state.record
         self.history: list[dict[str, float]] = list(state.history)
         self.written = len(self.history)  # epochs whose files are there
-        self._drawn = -BETWEEN
+        self._drawn = self._wrote = -BETWEEN
+        self._last: list[np.ndarray] = []  # weights of the last epoch, where no file has them
+        self._best: list[np.ndarray] = []  # likewise of the best
+        checkpoints.before_save = self.flush
 
     @property
     def kept(self) -> str:
@@ -169,25 +175,58 @@ class Writer(keras.callbacks.Callback):
             self._write_epoch(kept=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.history.append({"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}})
-        self._write_epoch()
-        self.written = len(self.history)
+        row = {"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}}
+        self.history.append(row)
+        self.checkpoints.end_epoch(self.history)
+        ends = len(self.history) == 1 or epoch + 1 == self.params["epochs"]
+        if ends or time.monotonic() - self._wrote >= self.every:
+            self._write_epoch()
+            return
+        self._last = self._weights()
+        if row["best"]:
+            self._best, self.record["best"] = self._last, row
+
+    def flush(self, *, ended: bool = False) -> None:
+        """Writes what epochs left in memory. The model has other weights behind this only where training has `ended`:
+        those of its last epoch."""
+        if not self._last:
+            return
+        last = self._last
+        now = last if ended else self._weights()
+        self._put(last)
+        self._write_epoch(kept=True)
+        self._put(now)
+
+    def _weights(self) -> list[np.ndarray]:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        return [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
+
+    def _put(self, values: Sequence[np.ndarray]) -> None:
+        for weight, value in zip(self.model.weights, values, strict=True):
+            weight.assign(value)
 
     def _write_epoch(self, *, kept: bool = False) -> None:
+        best = bool(self.history[-1]["best"])
         with outside_layout():
+            if self._best and not best:  # before the checkpoint: behind that, a kill would lose them
+                now = self._last if kept else self._weights()
+                self._put(self._best)
+                self._save(self.run.model)
+                self._put(now)
             if len(self.history) > 1:
-                self._write(self.run, best=bool(self.history[-1]["best"]), kept=kept)
+                self._write(self.run, best=best, kept=kept)
             else:
                 with self.run.replacing_all() as new:
                     write_csv(self.index, new.clips)
                     write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
                     self._write(new, best=True, kept=kept)
+        self._last, self._best, self.written, self._wrote = [], [], len(self.history), time.monotonic()
 
     def _write(self, run: Run, *, best: bool, kept: bool) -> None:
-        with thawed(self.checkpoints.frozen):
-            save_model(self.checkpoints.whole, run.last)
+        self._save(run.last)
         if not kept:  # before the rest: what a kill leaves out of that, `resume` writes
-            self.checkpoints.end_epoch(int(self.history[-1]["epoch"]), self.history, run.last)
+            self.checkpoints.save(int(self.history[-1]["epoch"]) + 1, saved=run.last)
         if best:
             with replacing(run.model) as partial:
                 shutil.copyfile(run.last, partial)
@@ -202,7 +241,12 @@ class Writer(keras.callbacks.Callback):
         self.record["seconds"] = sum(row["seconds"] for row in self.history)
         run.write_record(self.record)
 
+    def _save(self, file: Path) -> None:
+        with thawed(self.checkpoints.frozen):
+            save_model(self.checkpoints.whole, file)
+
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.flush(ended=True)
         if self.history:
             self._draw(self.run)
 
