@@ -92,6 +92,7 @@ def test_features_are_those_of_the_frozen_part_in_order(motion: ClipIndex, tmp_p
         np.testing.assert_array_equal(labels, targets)
 
 
+@pytest.mark.either
 def test_each_draw_is_computed_once_and_epochs_take_turns(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the open files of Linux")
 @pytest.mark.parametrize("room", [features.MEMORY_BYTES, 1000])
+@pytest.mark.either
 def test_kept_features_hold_no_file_open_in_memory_and_beyond(
     motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
@@ -145,6 +147,7 @@ def test_kept_features_hold_no_file_open_in_memory_and_beyond(
         np.testing.assert_array_equal(again[0][0], dataset[0][0])
 
 
+@pytest.mark.either
 def test_features_of_other_weights_are_not_taken(motion: ClipIndex, tmp_path: Path) -> None:
     cache = DiskCache(tmp_path)
     dataset, frozen, model = made(motion, cache)

@@ -69,6 +69,7 @@ def whole(motion: ClipIndex, tmp_path_factory: pytest.TempPathFactory, stripes: 
     return train(motion, out, callbacks=[RunTensorBoard(out)])
 
 
+@pytest.mark.either
 def test_it_is_the_training_on_all_clips_for_as_many_steps(motion: ClipIndex, tmp_path: Path) -> None:
     index, _ = settle_splits(motion, recipe())
     run = train(index, tmp_path / "run", dropout=0.0)
@@ -82,6 +83,7 @@ def test_it_is_the_training_on_all_clips_for_as_many_steps(motion: ClipIndex, tm
     assert epochs * -(-after // 8) == pytest.approx(3 * -(-before // 8), abs=-(-after // 8) / 2)
 
 
+@pytest.mark.either
 def test_the_run_says_what_its_model_was_trained_on(whole: Run) -> None:
     record, rows = whole.read_record(), whole.read_history()
     assert whole.index().counts()["validation"] == 0  # nothing can score it on clips that it was trained on
@@ -125,6 +127,7 @@ def test_the_second_training_goes_on_where_it_was_stopped(
     assert not list(run.folder.glob(".refit-*"))
 
 
+@pytest.mark.either
 def test_a_kill_while_the_model_takes_its_place_leaves_one_to_go_on_from(
     motion: ClipIndex, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +145,7 @@ def test_a_kill_while_the_model_takes_its_place_leaves_one_to_go_on_from(
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.either
 def test_a_kill_at_the_very_end_leaves_a_run_that_is_finished(
     motion: ClipIndex, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def test_only_this_thread_draws_nothing_and_only_inside() -> None:
     assert min(spread(kind()) for kind in kinds) > 0
 
 
+@pytest.mark.either
 def test_what_is_loaded_is_not_drawn_and_the_head_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     with skip_init():  # JAX is slow at drawing kernels of many shapes

@@ -175,6 +175,7 @@ def test_the_head_is_the_average_s() -> None:
         ({"weights": __file__}, "must be a .keras or .npz file"),
     ],
 )
+@pytest.mark.either
 def test_a_bad_option_is_named(options: dict[str, object], said: str) -> None:
     with pytest.raises(ClipzooError) as error:
         model_of("tsm_mobilenetv2", **options)
@@ -359,6 +360,7 @@ def test_the_authors_network_for_streams_is_that_of_the_past(checkpoint: Callabl
         ({"module.base_model.conv1.weight": np.zeros(3, "<f4")}, {"backbone_weights": "x.pth"}, "have no 'features.0"),
     ],
 )
+@pytest.mark.either
 def test_a_checkpoint_that_does_not_fit_is_one_sentence(
     state: dict[str, np.ndarray], options: dict[str, Any], said: str, checkpoint: Callable[..., str]
 ) -> None:
@@ -368,6 +370,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.either
 def test_a_checkpoint_is_of_mobilenetv2_alone(checkpoint: Callable[..., str]) -> None:
     file = checkpoint("x.pth", authors())
     with pytest.raises(ClipzooError, match=r"x\.pth.*read for mobilenetv2 alone, not for efficientnet_lite0"):

@@ -178,6 +178,7 @@ def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> 
         assert [layer.trainable for layer in norms] == wanted
 
 
+@pytest.mark.either
 def test_weights_by_name_come_from_npz_too_and_bad_ones_are_named(tmp_path: Path) -> None:
     from zoo.weights import arrays_of
 
@@ -229,6 +230,7 @@ def test_the_authors_caffe_arrays_become_keras_s() -> None:
         from_caffe({"fc": [rng.normal(size=(3, 15)), bias]})
 
 
+@pytest.mark.either
 def test_a_whole_stream_is_loaded_from_converted_arrays(tmp_path: Path) -> None:
     from zoo.weights import arrays_of
 
@@ -424,6 +426,7 @@ def test_one_dataset_feeds_both_streams_with_one_crop_and_one_mirror(motion: Cli
         np.testing.assert_array_equal(found[..., 0], 255 - seen if draw.mirrored else seen)
 
 
+@pytest.mark.either
 def test_weights_of_two_backbones_are_not_mistaken_for_one(tmp_path: Path) -> None:
     both = zoo.create_model("dtpp", classes=3, **SMALL)
     both.save(tmp_path / "dtpp.keras")
@@ -465,6 +468,7 @@ def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
 
 
 @not_the_backend_s
+@pytest.mark.either
 def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
     from zoo.scores import Scores
 
