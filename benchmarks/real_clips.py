@@ -42,6 +42,7 @@ def main(
     limit: Annotated[
         int, typer.Option(min=0, help="Train on so many of the training clips, of every class alike; 0: on all.")
     ] = 0,
+    crops: Annotated[int, typer.Option(help="Of each test clip, as of `clipzoo evaluate`.")] = 1,
     training: Annotated[bool, typer.Option(help="Score the training clips too.")] = True,
     float16: Annotated[bool, typer.Option("--float16", help="Score the float16 file too.")] = False,
     out: Annotated[
@@ -66,12 +67,14 @@ def main(
         for name, each in product(model, seed):
             for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
-                row = planned_row(name_of, name, given, seed=each, fold=fold, limit=limit)
+                row = planned_row(name_of, name, given, seed=each, fold=fold, limit=limit, crops=crops)
                 if row.key in done:
                     console.print(f"{row.model}, {row.name}: is there")
                     continue
                 part = fewer(part, limit, seed=each) if limit else part
-                facts = learn(part, name, given, seed=each, training=training, float16=float16, say=console.print)
+                facts = learn(
+                    part, name, given, seed=each, crops=crops, training=training, float16=float16, say=console.print
+                )
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
 
 
@@ -100,7 +103,9 @@ def fewer(index: ClipIndex, limit: int, *, seed: int) -> ClipIndex:
     return replace(index, clips=tuple(clips))
 
 
-def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: str = "", limit: int = 0) -> Row:
+def planned_row(
+    clips: str, model: str, given: Overrides, *, seed: int, fold: str = "", limit: int = 0, crops: int = 1
+) -> Row:
     """What is known of a training before it, and tells it from those that are done.
 
     Args:
@@ -110,6 +115,7 @@ def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: st
         seed: of the recipe.
         fold: such as `1 of 5`; empty for the dataset's own split.
         limit: training clips; 0: all of them.
+        crops: of each test clip; see `export.scoring.score`.
     """
     import keras
 
@@ -117,7 +123,10 @@ def planned_row(clips: str, model: str, given: Overrides, *, seed: int, fold: st
     fields = [f"{name} {value}" for name, value in given.recipe.items()]
     recipe = ", ".join([given.named, *fields] if fields or given.named != "auto" else [])
     of = f"{limit} training clips" if limit else ""
-    settings = {"clips": clips, "options": said, "recipe": recipe, "seed": str(seed), "fold": fold, "limit": of}
+    seen = f"{crops} crops" if crops > 1 else ""
+    settings = {
+        "clips": clips, "options": said, "recipe": recipe, "seed": str(seed), "fold": fold, "limit": of, "crops": seen,
+    }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value}
     return Row(model=model, runner=BACKENDS[keras.backend.backend()], settings=settings, batch=0)
 
@@ -128,6 +137,7 @@ def learn(
     given: Overrides,
     *,
     seed: int,
+    crops: int = 1,
     training: bool = True,
     float16: bool = False,
     say: Callable[[str], object] = print,
@@ -139,6 +149,7 @@ def learn(
         model: a name in the zoo.
         given: recipe by name, its fields, and options of the model.
         seed: of the recipe.
+        crops: of each test clip; see `export.scoring.score`.
         training: whether the training clips are scored too.
         float16: whether the float16 file is scored too, and its answers counted that differ.
         say: called with each line that a person should read.
@@ -157,12 +168,13 @@ def learn(
         file, half, used = run.folder / "model.onnx", run.folder / "float16.onnx", clips_of(run, index)
         to_onnx(run.folder, file)
         classifier = Classifier(file)
-        scores = score(classifier, used.only("test"), workers=cores())
+        scores = score(classifier, used.only("test"), workers=cores(), crops=crops)
         facts = {**facts_of(run), **judge(scores, used)}
         if float16:
             try:
                 to_onnx(run.folder, half, precision="float16")
-                changed = answers_of(score(Classifier(half), used.only("test"), workers=cores())) != answers_of(scores)
+                halves = score(Classifier(half), used.only("test"), workers=cores(), crops=crops)
+                changed = answers_of(halves) != answers_of(scores)
                 facts["float16_changed"] = int(changed.sum())
             except ParityError as error:
                 facts["float16_refused"] = str(error)

@@ -60,7 +60,9 @@ def evaluate(
     picture: Annotated[
         Path | None, typer.Option(help="The confusion matrix, PNG; left out, into the run, if MODEL is one.")
     ] = None,
-    crops: Annotated[int, typer.Option(help="1: the centre; 10: corners, centre and mirrors, averaged.")] = 1,
+    crops: Annotated[
+        int, typer.Option(help="1: the centre; 3: the whole frame; 10: corners, centre, mirrors; averaged.")
+    ] = 1,
     views: Annotated[int, typer.Option(min=1, help="Places in time, averaged; dense or segment sampling.")] = 1,
     scores_file: Annotated[Path | None, typer.Option("--scores", help="Write logits here, .npz, for `sweep`.")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 8,

@@ -107,7 +107,7 @@ def score(
         index: the clips; with labels that the model knows, in any order.
         batch: clips that go through the network together, >= 1.
         workers: threads that read clips.
-        crops: 1: the centre; 10: corners, centre and mirrors, averaged.
+        crops: 1: the centre; 3: both ends and the centre of the longer side, averaged; 10: corners, centre and mirrors.
         views: places in time, averaged; for dense and segment sampling.
         provider: of ONNX Runtime, for an `.onnx` file; see `Classifier`.
         on_error: `skip` leaves out clips that cannot be read, and names them in `Scores.left_out`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -200,6 +200,25 @@ def cut(canvas: np.ndarray, box: Box, spec: ClipSpec) -> np.ndarray:
     return _affine(np.ascontiguousarray(clip), matrix, spec)
 
 
+def three_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
+    """The crops of tests that see the whole frame: both ends and the centre of its longer side (arXiv 1812.03982,
+    section 4).
+
+    Args:
+        canvas: uint8 (frames, H, W, channels).
+        spec: what to make.
+
+    Returns:
+        uint8 (3, frames, spec.height, spec.width, channels).
+    """
+    down, right = canvas.shape[1] - spec.height, canvas.shape[2] - spec.width
+    if right >= down:
+        places = [(down // 2, left) for left in (0, right // 2, right)]
+    else:
+        places = [(top, right // 2) for top in (0, down // 2, down)]
+    return np.stack([cut(canvas, (top, left, spec.height, spec.width), spec) for top, left in places])
+
+
 def ten_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """The crops of tests: four corners and the centre, then each of them mirrored.
 
@@ -216,6 +235,13 @@ def ten_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
     vectors = spec.modality in ("flow", "flow_hsv")
     turned = [np.stack([mirror(frame) for frame in crop]) if vectors else crop[:, :, ::-1] for crop in crops]
     return np.stack(crops + turned)
+
+
+CROPS: Mapping[int, Callable[[np.ndarray, ClipSpec], np.ndarray]] = {
+    1: lambda canvas, spec: centre_crop(canvas, spec)[None],
+    3: three_crops,
+    10: ten_crops,
+}  # how many a test looks at -> canvas, spec -> the crops
 
 
 def _affine(canvas: np.ndarray, matrix: np.ndarray, spec: ClipSpec) -> np.ndarray:

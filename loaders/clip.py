@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from loaders.ahead import read_side_by_side
-from loaders.augment import Augmentation, AugmentationParams, centre_crop, ten_crops
+from loaders.augment import CROPS, Augmentation, AugmentationParams, centre_crop
 from loaders.cache import Cache
 from loaders.canvas import InputBuilder, frames_of, read_canvases
 from loaders.check import choice, whole
@@ -126,7 +126,8 @@ def read_crops(
         path: the video file.
         specs: input name -> what to read for it.
         span: part of the file, seconds.
-        crops: 1 from the centre; or 10: four corners and the centre, then each mirrored.
+        crops: 1 from the centre; 3: both ends and the centre of the longer side; 10: four corners and the centre, then
+            each mirrored.
         views: places in time, for dense and segment sampling: spread evenly over where training may draw them. One is
             the sampling of the test split.
 
@@ -137,8 +138,8 @@ def read_crops(
         VideoError: no clip can be read; the message names the file.
         ClipzooError: several views of a sampling that has one, or an argument out of range.
     """
-    if crops not in (1, 10):
-        raise ClipzooError(f"crops ({crops!r}) must be 1 or 10")
+    if crops not in CROPS:
+        raise ClipzooError(f"crops ({crops!r}) must be 1, 3 or 10")
     whole("views", views)
     if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
         raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
@@ -149,8 +150,7 @@ def read_crops(
             path, list(specs.values()), span=span, split="test" if draws is None else "train", draws=draws
         )
         for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
-            cuts = ten_crops(canvas, spec) if crops == 10 else centre_crop(canvas, spec)[None]
-            found[name] += [finish(clip, spec) for clip in cuts]
+            found[name] += [finish(clip, spec) for clip in CROPS[crops](canvas, spec)]
     return {name: np.stack(clips) for name, clips in found.items()}
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from loaders import Augmentation, ClipSpec, ClipzooError, FlowSpec, clip_from_frames, read_clip, read_crops, read_inputs
-from loaders.augment import crop_places
+from loaders.augment import crop_places, three_crops
+from loaders.canvas import read_canvases
 from loaders.flow import color_wheel, dequantise, mirror, optical_flow, quantise
 
 RNG = np.random.default_rng(0)
@@ -193,6 +194,20 @@ def test_ten_crops_are_corners_centre_and_their_mirrors(data: Path) -> None:
     assert len({crop.tobytes() for crop in crops}) == 10
     moved = read_crops(path, {"": wanted.replace(modality="flow")})[""]
     np.testing.assert_array_equal(moved[5], np.stack([mirror(step) for step in moved[0]]))
+
+
+def test_three_crops_are_ends_and_centre_of_the_longer_side(data: Path) -> None:
+    path = data / "clips" / "v_Basketball_g01_c01.avi"
+    wanted = ClipSpec(frames=2, height=56, width=56, resize="fit", resize_to=64)
+    (canvas,) = read_canvases(path, [wanted])
+    wide = canvas[:, 4:60]  # all that the three see
+    assert wide.shape[2] == 85
+    crops = read_crops(path, {"": wanted}, crops=3)[""]
+    for crop, left in zip(crops, (0, 14, 29), strict=True):
+        np.testing.assert_array_equal(crop, wide[:, :, left : left + 56])
+    np.testing.assert_array_equal(crops[1], read_clip(path, wanted))
+    tall = three_crops(np.swapaxes(canvas, 1, 2), wanted)
+    np.testing.assert_array_equal(tall, np.swapaxes(crops, 2, 3))
 
 
 def test_brightness_contrast_and_a_function_of_ones_own() -> None:

@@ -36,14 +36,16 @@ def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
         trained(clips="hmdb21", top1=0.0),
         trained(clips="hmdb21", top1=0.25, fold="1 of 1", runner="Keras TensorFlow"),  # another backend is another row
         replace(article, facts={"top1": 0.5, "test_clips": 4}),  # of before more was kept
+        trained(crops="3 crops", top1=1.0),
     ]
     low, high = wilson(3, 4)
     heads, *lines = accuracy_tables.real(rows)
     assert ("fights", "i3d", "0", "90.0%", "80.0%", "75.0% of 4", f"{low:.1%} to {high:.1%}", "10.0%") == lines[2]
     assert lines[0][:6] == ("fights", "dtpp, alpha 0.5", "0", "90.0%", "80.0%", "75.0% of 4")
     assert lines[1][:6] == ("fights", "gru, recipe article, JAX", "0", "", "", "50.0% of 4")
-    assert [line[:3] for line in lines[3:]] == [("fights", "i3d", "1"), *[("hmdb21", "i3d", "0")] * 2]
-    assert len(lines) == 6 and all(len(line) == len(heads) for line in lines)
+    assert lines[4][:6] == ("fights", "i3d, 3 crops", "0", "90.0%", "80.0%", "100.0% of 4")
+    assert [line[:3] for line in (lines[3], *lines[5:])] == [("fights", "i3d", "1"), *[("hmdb21", "i3d", "0")] * 2]
+    assert len(lines) == 7 and all(len(line) == len(heads) for line in lines)
     assert accuracy_tables.shares("fights", rows) == {"i3d": 0.5, "dtpp": 0.75}
     assert accuracy_tables.shares("ucf", rows) == {} and list(accuracy_tables.real([])) == [heads]
 
@@ -189,7 +191,7 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--out", tmp_path / "out"]
     limit = len(index) - len(index.only("test")) - 10
     small = [word for each in ("frames=3", "filters=8", "recipe.learning_rate=0.05") for word in ("--set", each)]
-    small += ["--limit", str(limit), "--float16"]
+    small += ["--limit", str(limit), "--float16", "--crops", "3"]
     done = invoke_script(*command, *small)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").iterdir()
@@ -199,7 +201,7 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert facts["top1"] == pytest.approx(facts["right"].count("1") / len(facts["right"]))
     assert sum(map(sum, facts["confusion"])) == facts["test_clips"]
     assert len(index.only("train")) - 10 <= facts["training_clips"] < limit
-    assert row.settings["limit"] == f"{limit} training clips"
+    assert row.settings["limit"] == f"{limit} training clips" and row.settings["crops"] == "3 crops"
     assert 0 <= facts["float16_changed"] <= facts["test_clips"]
     assert row.settings["options"] == "frames 3, filters 8" and row.settings["recipe"] == "auto, learning_rate 0.05"
     assert "is there" in invoke_script(*command, *small).stdout

@@ -102,7 +102,7 @@ def test_weights_of_another_network_are_named(arrays: Any) -> None:
 
 
 @pytest.mark.either
-@pytest.mark.parametrize("alpha", [0.35, 1.4])
+@pytest.mark.parametrize("alpha", [pytest.param(0.35, marks=pytest.mark.slow), 1.4])
 def test_alpha_gives_mobilenetv2_the_channels_that_keras_gives_its_own(alpha: float) -> None:
     theirs = keras.applications.MobileNetV2((32, 32, 3), alpha=alpha, include_top=False, weights=None)
     assert backbone("mobilenetv2").build((32, 32, 3), None, alpha=alpha).count_params() == theirs.count_params()

@@ -145,7 +145,7 @@ def test_a_kill_while_the_model_takes_its_place_leaves_one_to_go_on_from(
         np.testing.assert_array_equal(mine, other)
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_a_kill_at_the_very_end_leaves_a_run_that_is_finished(
     motion: ClipIndex, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

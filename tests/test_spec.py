@@ -124,7 +124,7 @@ def test_json_gives_the_same_spec(frames: int, height: int, width: int, modality
         (lambda: scan(INDEX, time_limit=0), "scan time_limit (0) must be a number above 0 seconds"),
         (lambda: INDEX.split(validation="x"), "split share validation ('x') must be a number >= 0 and below 1"),
         (lambda: INDEX.folds(1), "folds (1) must be a whole number from 2"),
-        (lambda: read_crops("x", {"": SPEC}, crops=5), "crops (5) must be 1 or 10"),
+        (lambda: read_crops("x", {"": SPEC}, crops=5), "crops (5) must be 1, 3 or 10"),
         (lambda: read_crops("x", {"": SPEC}, views=0), "views (0) must be a whole number >= 1"),
         (lambda: uniform(0, 3), "sampling count (0) must be a whole number >= 1"),
     ],

@@ -38,7 +38,7 @@ def small(index: ClipIndex) -> Any:
 
 @pytest.mark.keras
 @pytest.mark.usefixtures("stripes")
-@pytest.mark.parametrize("task", ["multilabel", "regression"])
+@pytest.mark.parametrize("task", ["multilabel", pytest.param("regression", marks=pytest.mark.slow)])
 def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     index = relabelled(motion, task).split(validation=0.25, test=0, seed=0)
     model = small(index)

@@ -61,6 +61,7 @@ def train(motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return made
 
 
+@pytest.mark.either
 def test_files_that_are_written_rarely_are_those_that_are_written_each_epoch(
     train: Callable[..., Run], saves: list[Path]
 ) -> None:
