@@ -341,6 +341,7 @@ def test_the_authors_checkpoint_fills_the_trunk_or_all_of_it(checkpoint: Callabl
     np.testing.assert_allclose(stem, arrays_of(whole)["stem_conv"][0].mean(axis=2, keepdims=True), atol=1e-7)
 
 
+@pytest.mark.either
 def test_the_authors_network_for_streams_is_that_of_the_past(checkpoint: Callable[..., str]) -> None:
     state = authors(online=True)
     file = checkpoint("mobilenetv2_jester_online.pth.tar", state)
