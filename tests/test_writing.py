@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import zoo
 import zoo.writing
 from loaders import ClipIndex
 from tests.test_resuming import OPTIONS, assert_same, weights
+from zoo.checkpoint import read_state
 from zoo.run import Run
 from zoo.saving import save_model
 
@@ -71,7 +73,7 @@ def test_files_that_are_written_rarely_are_those_that_are_written_each_epoch(
     saves.clear()
     rarely = train("rarely", 1e9, Spoils())
     assert_same(rarely, often)
-    assert [file.name for file in saves] == ["last.keras", "model.keras", "last.keras"]  # the first, the best, the last
+    assert [file.name for file in saves] == ["last.keras", "last.keras", "model.keras"]  # the first, the last, the best
 
 
 @pytest.mark.slow
@@ -85,4 +87,36 @@ def test_a_stop_writes_what_is_in_memory_and_resumes(train: Callable[..., Run], 
     assert rarely.read_record()["best"]["epoch"] == often.read_record()["best"]["epoch"] in (1, 2)
     for mine, other in ((rarely.model, often.model), (rarely.last, often.last)):
         assert all((a == b).all() for a, b in zip(weights(mine), weights(other), strict=True))
+    assert read_state(rarely).epoch == read_state(often).epoch == 4  # nothing of four epochs is trained again
     assert_same(zoo.resume(rarely.folder, callbacks=[Spoils()]), whole)
+
+
+@pytest.mark.slow
+def test_a_kill_before_the_best_is_in_its_file_loses_nothing(
+    train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(model: keras.Model, file: Path) -> None:
+        if file.name == "model.keras":
+            raise KeyboardInterrupt
+        save_model(model, file)
+
+    whole = train("whole", 0.0, Spoils())
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(zoo.writing, "save_model", killed)
+        train("run", 1e9, Spoils())
+    assert_same(zoo.resume(tmp_path / "run", callbacks=[Spoils()]), whole)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_too_hides_no_error(train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                monkeypatch.setattr(zoo.writing, "save_model", fails)
+                raise ValueError("of the callback")
+
+    with pytest.raises(ValueError, match="of the callback"):
+        train("run", 1e9, Breaks())

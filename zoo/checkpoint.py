@@ -22,7 +22,7 @@ from zoo.run import Run
 FORMAT = 1
 _STATE, _CLIPS, _ARRAYS = "state.json", "clips.json", "state.npz"
 _PLAIN = ("record", "cache", "epoch", "batch", "logs", "seconds", "history")
-_GROUPS = ("optimizer", "seeds", "metrics")
+_GROUPS = ("optimizer", "seeds", "metrics", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,8 @@ class State:
         logs: figures of its training, where all batches were and its validation was under way; else None.
         seconds: that it had taken.
         history: a row of figures for each epoch before.
-        arrays: `optimizer`, `seeds` and `metrics`: the values of these variables, in Keras's order.
+        arrays: `optimizer`, `seeds` and `metrics`: the values of these variables, in Keras's order; `best`: the weights
+            of the best epoch, where it is not the last and a kill may have come before they were in `model.keras`.
     """
 
     record: dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -219,14 +219,16 @@ def learn(
         learner, trained, checked = training_sets(network, index, recipe, cache=cache, workers=workers, say=say)
         with stops() as checkpoints.asked:
             try:
-                # The writer goes first: what a callback of the user does then finds the files of the epoch.
+                # The writer goes first: without `draws`, a callback of the user finds the files of the epoch.
                 fit(
                     learner, trained, checked, recipe=recipe, class_weight=weights,
                     callbacks=[*([] if host else [writer, checkpoints]), *callbacks],
                     state=state if state.arrays else None,
                 )  # fmt: skip
-            finally:
-                writer.flush(ended=True)
+            except BaseException:
+                with suppress(Exception):  # the first error is the one to tell of
+                    writer.flush(ended=True)
+                raise
     except (KeyboardInterrupt, SystemExit):
         say(f"interrupted; {kept()}")
         raise

@@ -95,7 +95,8 @@ class Checkpoints(keras.callbacks.Callback):
         if self.asked or time.monotonic() - self._saved >= self._pause:
             if self._logs is not None or (self._epoch, batch) != self._at:
                 self.before_save()
-                self.save(self._epoch, batch, seconds=self._before + time.perf_counter() - self._began)
+                seconds = self._before + time.perf_counter() - self._began
+                self.save(self._epoch, batch, logs=self._logs, seconds=seconds)
             if self.asked:
                 raise stopped(self.asked[0])
 
@@ -103,8 +104,26 @@ class Checkpoints(keras.callbacks.Callback):
         """Called when an epoch is over, with the figures of all."""
         self.history, self._logs, self._before = list(history), None, 0.0
 
-    def save(self, epoch: int, batch: int = 0, *, seconds: float = 0.0, saved: Path | None = None) -> None:
-        """Writes the checkpoint, whole or not at all; what holds values that are no numbers is never kept."""
+    def save(
+        self,
+        epoch: int,
+        batch: int = 0,
+        *,
+        logs: dict[str, float] | None = None,
+        seconds: float = 0.0,
+        saved: Path | None = None,
+        best: Sequence[np.ndarray] = (),
+    ) -> None:
+        """Writes the checkpoint, whole or not at all; what holds values that are no numbers is never kept.
+
+        Args:
+            epoch: to go on with.
+            batch: of it, likewise.
+            logs: figures of its training, where that is over.
+            seconds: that it took so far.
+            saved: a file of the model as it is now.
+            best: weights of the best epoch, where no file has them yet.
+        """
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         values = [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
@@ -112,10 +131,11 @@ class Checkpoints(keras.callbacks.Callback):
         if not all(np.isfinite(value).all() for value in (*values, *optimizer)):
             return
         with outside_layout():  # host 0 alone writes: nothing here may wait for the others
-            within = self._logs is None and batch
+            within = logs is None and batch
             state = dataclasses.replace(
-                self.state, epoch=epoch, batch=batch, logs=self._logs, seconds=seconds, history=self.history,
+                self.state, epoch=epoch, batch=batch, logs=logs, seconds=seconds, history=self.history,
                 arrays={
+                    "best": best,
                     "optimizer": optimizer,
                     "seeds": [keras.ops.convert_to_numpy(seed) for seed in seeds(self.model)],
                     "metrics": [keras.ops.convert_to_numpy(v) for v in self.model.metrics_variables] if within else [],
@@ -154,8 +174,9 @@ class Writer(keras.callbacks.Callback):
         self.history: list[dict[str, float]] = list(state.history)
         self.written = len(self.history)  # epochs whose files are there
         self._drawn = self._wrote = -BETWEEN
-        self._last: list[np.ndarray] = []  # weights of the last epoch, where no file has them
-        self._best: list[np.ndarray] = []  # likewise of the best
+        # Of epochs that are in no file: all values behind the last, and the weights of the best.
+        self._last: list[np.ndarray] = []
+        self._best: Sequence[np.ndarray] = state.arrays.get("best", ())
         checkpoints.before_save = self.flush
 
     @property
@@ -176,61 +197,74 @@ class Writer(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         row = {"epoch": float(epoch), **{name: float(value) for name, value in (logs or {}).items()}}
+        last = self._values() if self.every and self.history else []
         self.history.append(row)
         self.checkpoints.end_epoch(self.history)
-        ends = len(self.history) == 1 or epoch + 1 == self.params["epochs"]
-        if ends or time.monotonic() - self._wrote >= self.every:
-            self._write_epoch()
-            return
-        self._last = self._weights()
+        self._last = last
         if row["best"]:
-            self._best, self.record["best"] = self._last, row
+            self._best, self.record["best"] = last[: len(self.model.weights)], row
+        if not last:
+            self._write_epoch()
+        elif epoch + 1 == self.params["epochs"] or time.monotonic() - self._wrote >= self.every:
+            self.flush()
 
     def flush(self, *, ended: bool = False) -> None:
-        """Writes what epochs left in memory. The model has other weights behind this only where training has `ended`:
-        those of its last epoch."""
+        """Writes what epochs left in memory, as if it were the end of the last of them.
+
+        The model goes on with what it has now, or, where training has `ended`, has what it had then.
+        """
         if not self._last:
             return
-        last = self._last
-        now = last if ended else self._weights()
+        last, now = self._last, [] if ended else self._values()
+        if ended:
+            self._sync()
         self._put(last)
-        self._write_epoch(kept=True)
+        self._write_epoch()
         self._put(now)
 
-    def _weights(self) -> list[np.ndarray]:
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-        return [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
+    def _variables(self) -> list[keras.Variable]:
+        """Weights first."""
+        return [*self.model.weights, *self.model.optimizer.variables, *seeds(self.model)]
+
+    def _values(self) -> list[np.ndarray]:
+        self._sync()
+        return [keras.ops.convert_to_numpy(variable) for variable in self._variables()]
 
     def _put(self, values: Sequence[np.ndarray]) -> None:
-        for weight, value in zip(self.model.weights, values, strict=True):
-            weight.assign(value)
+        """Gives as many variables their values."""
+        for variable, value in zip(self._variables(), values, strict=False):
+            variable.assign(value)
+
+    def _sync(self) -> None:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
 
     def _write_epoch(self, *, kept: bool = False) -> None:
-        best = bool(self.history[-1]["best"])
         with outside_layout():
-            if self._best and not best:  # before the checkpoint: behind that, a kill would lose them
-                now = self._last if kept else self._weights()
-                self._put(self._best)
-                self._save(self.run.model)
-                self._put(now)
             if len(self.history) > 1:
-                self._write(self.run, best=best, kept=kept)
+                self._write(self.run, kept=kept)
             else:
                 with self.run.replacing_all() as new:
                     write_csv(self.index, new.clips)
                     write_text(new.labels, "".join(f"{label}\n" for label in self.index.labels))
-                    self._write(new, best=True, kept=kept)
-        self._last, self._best, self.written, self._wrote = [], [], len(self.history), time.monotonic()
+                    self._write(new, kept=kept)
+        self._last, self._best, self.written, self._wrote = [], (), len(self.history), time.monotonic()
 
-    def _write(self, run: Run, *, best: bool, kept: bool) -> None:
+    def _write(self, run: Run, *, kept: bool) -> None:
+        best = bool(self.history[-1]["best"]) or len(self.history) == 1
+        before = () if best else self._best
         self._save(run.last)
         if not kept:  # before the rest: what a kill leaves out of that, `resume` writes
-            self.checkpoints.save(int(self.history[-1]["epoch"]) + 1, saved=run.last)
+            self.checkpoints.save(int(self.history[-1]["epoch"]) + 1, saved=run.last, best=before)
         if best:
             with replacing(run.model) as partial:
                 shutil.copyfile(run.last, partial)
             self.record["best"] = self.history[-1]
+        elif before:
+            now = [keras.ops.convert_to_numpy(weight) for weight in self.model.weights]
+            self._put(before)
+            self._save(run.model)
+            self._put(now)
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(self.history[0]), lineterminator="\n")
         writer.writeheader()
