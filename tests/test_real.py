@@ -73,6 +73,12 @@ def test_trainings_are_compared_on_the_same_clips_film_by_film() -> None:
     recipes = [answered("i3d", "1" * 100, recipe="article"), *rows]
     named = [line[1:3] for line in list(accuracy_tables.pairs(recipes))[1:] if "article" in line[1] + line[2]]
     assert named == [("i3d, recipe article", "i3d")]  # another model's recipe is another question
+    crops = [
+        answered("gru", "1" * 100),
+        answered("gru", "0" * 100, seed="1"),
+        answered("gru", "1" * 100, crops="3 crops"),
+    ]
+    assert [line[3] for line in list(accuracy_tables.pairs(crops))[1:]] == ["0.0 points"]  # of the seed that both have
     apart = [rows[0], replace(grouped, facts={**grouped.facts, "groups": files})]
     ((*_, interval, _),) = list(accuracy_tables.pairs(apart))[1:]
     assert float(interval.split(" to ")[0]) > low  # of clips that have nothing to do with one another

@@ -127,7 +127,7 @@ def halves(rows: Rows) -> Iterable[Cells]:
 
 def pairs(rows: Rows) -> Iterable[Cells]:
     """Which models are better than which by the same recipe, on the same test clips, and which recipes of one model; of
-    several seeds, the mean of each clip.
+    several seeds, the mean of each clip; of one model, the seeds that both have.
     """
     yield "dataset", "model", "better than", "by", "95 % interval", "p"
     found: dict[str, dict[str, list[Row]]] = {}
@@ -135,12 +135,17 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         if all("right" in part.facts for part in parts):
             found.setdefault(clips, {}).setdefault(_name(parts[0]), []).extend(parts)
     for clips, models in found.items():
-        means = {name: _means(parts) for name, parts in models.items()}
         groups = {file: group for parts in models.values() for part in parts for file, group in _groups(part).items()}
         lines = []
-        for one, other in combinations(means, 2):
-            shared = sorted(means[one].keys() & means[other].keys())
+        for one, other in combinations(models, 2):
             kinds = {models[name][0].model for name in (one, other)}
+            seeds = [{row.settings["seed"] for row in models[name]} for name in (one, other)]
+            both = seeds[0] & seeds[1] if len(kinds) == 1 else set()
+            means = {
+                name: _means([row for row in models[name] if not both or row.settings["seed"] in both])
+                for name in (one, other)
+            }
+            shared = sorted(means[one].keys() & means[other].keys())
             ways = {tuple(models[name][0].settings.get(each) for each in ("recipe", "crops")) for name in (one, other)}
             if not shared or (len(kinds) > 1 and len(ways) > 1):
                 continue
