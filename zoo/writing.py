@@ -203,10 +203,8 @@ class Writer(keras.callbacks.Callback):
         self._last = last
         if row["best"]:
             self._best, self.record["best"] = last[: len(self.model.weights)], row
-        if not last:
+        if not last or epoch + 1 == self.params["epochs"] or time.monotonic() - self._wrote >= self.every:
             self._write_epoch()
-        elif epoch + 1 == self.params["epochs"] or time.monotonic() - self._wrote >= self.every:
-            self.flush()
 
     def flush(self, *, ended: bool = False) -> None:
         """Writes what epochs left in memory, as if it were the end of the last of them.
@@ -215,10 +213,9 @@ class Writer(keras.callbacks.Callback):
         """
         if not self._last:
             return
-        last, now = self._last, [] if ended else self._values()
-        if ended:
-            self._sync()
-        self._put(last)
+        self._sync()
+        now = [] if ended else self._values()
+        self._put(self._last)
         self._write_epoch()
         self._put(now)
 

@@ -139,6 +139,9 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         lines = []
         for one, other in combinations(models, 2):
             kinds = {models[name][0].model for name in (one, other)}
+            ways = {tuple(models[name][0].settings.get(each) for each in ("recipe", "crops")) for name in (one, other)}
+            if len(kinds) > 1 and len(ways) > 1:
+                continue
             seeds = [{row.settings["seed"] for row in models[name]} for name in (one, other)]
             both = seeds[0] & seeds[1] if len(kinds) == 1 else set()
             means = {
@@ -146,8 +149,7 @@ def pairs(rows: Rows) -> Iterable[Cells]:
                 for name in (one, other)
             }
             shared = sorted(means[one].keys() & means[other].keys())
-            ways = {tuple(models[name][0].settings.get(each) for each in ("recipe", "crops")) for name in (one, other)}
-            if not shared or (len(kinds) > 1 and len(ways) > 1):
+            if not shared:
                 continue
             worse, better = sorted((one, other), key=lambda name: fmean(means[name][file] for file in shared))
             less, more = ([means[name][file] for file in shared] for name in (worse, better))
