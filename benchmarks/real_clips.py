@@ -17,6 +17,7 @@ from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
 from loaders import check
+from loaders.augment import cropper
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.lists import index_csv
@@ -53,6 +54,7 @@ def main(
     from zoo.backend import start_backend
 
     console = text_console()
+    cropper(crops)  # a slip is said before the training
     console.print(start_backend(training=True))
     index, given = index_csv(clips, root=clips.parent), read_settings(recipe, settings or [])
     chosen = classes.split(",") if classes else []

@@ -244,6 +244,13 @@ CROPS: Mapping[int, Callable[[np.ndarray, ClipSpec], np.ndarray]] = {
 }  # how many a test looks at -> canvas, spec -> the crops
 
 
+def cropper(crops: int) -> Callable[[np.ndarray, ClipSpec], np.ndarray]:
+    """Of `CROPS`; raises ClipzooError for another number."""
+    if crops not in CROPS:
+        raise ClipzooError(f"crops ({crops!r}) must be 1, 3 or 10")
+    return CROPS[crops]
+
+
 def _affine(canvas: np.ndarray, matrix: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """Source to target pixels, bilinear."""
     out = np.empty((len(canvas), spec.height, spec.width, canvas.shape[3]), np.uint8)

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from loaders.ahead import read_side_by_side
-from loaders.augment import CROPS, Augmentation, AugmentationParams, centre_crop
+from loaders.augment import Augmentation, AugmentationParams, centre_crop, cropper
 from loaders.cache import Cache
 from loaders.canvas import InputBuilder, frames_of, read_canvases
 from loaders.check import choice, whole
@@ -138,8 +138,7 @@ def read_crops(
         VideoError: no clip can be read; the message names the file.
         ClipzooError: several views of a sampling that has one, or an argument out of range.
     """
-    if crops not in CROPS:
-        raise ClipzooError(f"crops ({crops!r}) must be 1, 3 or 10")
+    take = cropper(crops)
     whole("views", views)
     if views > 1 and any(spec.sampling == "uniform" for spec in specs.values()):
         raise ClipzooError(f"views ({views}): uniform sampling has one, dense and segments have several")
@@ -150,7 +149,7 @@ def read_crops(
             path, list(specs.values()), span=span, split="test" if draws is None else "train", draws=draws
         )
         for (name, spec), canvas in zip(specs.items(), canvases, strict=True):
-            found[name] += [finish(clip, spec) for clip in CROPS[crops](canvas, spec)]
+            found[name] += [finish(clip, spec) for clip in take(canvas, spec)]
     return {name: np.stack(clips) for name, clips in found.items()}
 
 

@@ -211,6 +211,7 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert 0 <= facts["float16_changed"] <= facts["test_clips"]
     assert row.settings["options"] == "frames 3, filters 8" and row.settings["recipe"] == "auto, learning_rate 0.05"
     assert "is there" in invoke_script(*command, *small).stdout
+    assert "crops (5) must be 1, 3 or 10" in invoke_script(*command, "--crops", "5").stderr
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
