@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice, product, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ import typer
 from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS
 from benchmarks.harness.script import measuring, run_script
+from benchmarks.probe import linear_probe
 from loaders import check
 from loaders.augment import cropper
 from loaders.errors import ClipzooError
@@ -46,6 +48,9 @@ def main(
     crops: Annotated[int, typer.Option(help="Of each test clip, as of `clipzoo evaluate`.")] = 1,
     training: Annotated[bool, typer.Option(help="Score the training clips too.")] = True,
     float16: Annotated[bool, typer.Option("--float16", help="Score the float16 file too.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="In place of the training, a linear probe of what its head begins with.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the result files; that of this machine, if left out.")
     ] = None,
@@ -70,13 +75,13 @@ def main(
             for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
                 row = planned_row(name_of, name, given, seed=each, fold=fold, limit=limit, crops=crops)
+                row = replace(row, settings={**row.settings, "probe": "linear probe"}) if probe else row
                 if row.key in done:
                     console.print(f"{row.model}, {row.name}: is there")
                     continue
                 part = fewer(part, limit, seed=each) if limit else part
-                facts = learn(
-                    part, name, given, seed=each, crops=crops, training=training, float16=float16, say=console.print
-                )
+                way = partial(learn, crops=crops, training=training, float16=float16) if not probe else probed
+                facts = way(part, name, given, seed=each, say=console.print)
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
 
 
@@ -185,6 +190,22 @@ def learn(
             seen: Any = score(classifier, used.only("train"), workers=cores()).evaluate()
             facts["training_top1"] = seen.top1
     return facts
+
+
+def probed(
+    index: ClipIndex, model: str, given: Overrides, *, seed: int, say: Callable[[str], object] = print
+) -> dict[str, Any]:
+    """What a linear probe knows of the test clips, and of those that it was fitted to; arguments as of `learn`."""
+    import keras
+
+    from zoo.backend import versions
+
+    test, known, chosen = linear_probe(index, model, given, seed=seed, say=say)
+    seen: Any = known.evaluate()
+    return {
+        "model": model, "seed": seed, "backend": keras.backend.backend(), "training_seconds": chosen["seconds"],
+        "strength": chosen["strength"], "training_top1": seen.top1, **judge(test, index), "versions": versions(),
+    }  # fmt: skip
 
 
 def train_by_plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,27 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
     assert "is there" in invoke_script(*command, *small).stdout
     assert "crops (5) must be 1, 3 or 10" in invoke_script(*command, "--crops", "5").stderr
     assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+@pytest.mark.usefixtures("stripes")
+def test_a_probe_is_fitted_to_the_training_clips_alone(motion: ClipIndex, tmp_path: Path) -> None:
+    index = motion.split(validation=0, test=0.3, seed=0)
+    shutil.copytree(motion.root, tmp_path / "set")
+    write_csv(index, tmp_path / "set" / "list.csv")
+    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--set", "frames=3"]
+    command += ["--probe", "--out", tmp_path / "out"]
+    refused(invoke_script(*command), "stripes_average: begins from no weights")
+    frozen = [word for each in ("draws=1", "train_from=head") for word in ("--set", f"recipe.{each}")]
+    done = invoke_script(*command, *frozen)
+    assert done.returncode == 0, done.stderr
+    (row,) = Results.load(max((tmp_path / "out").iterdir())).rows
+    assert row.facts["files"] == [clip.file for clip in index.only("test")]
+    assert row.facts["training_clips"] == len(index.only("train")) and row.facts["strength"] > 0
+    assert row.facts["training_top1"] > 1 / len(index.labels)
+    assert "linear probe of stripes_average" in next(islice(accuracy_tables.real([row]), 1, None))[1]
+    assert accuracy_tables.shares("set", [row]) == {}  # it is no model
 
 
 @pytest.mark.keras

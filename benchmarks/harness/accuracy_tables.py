@@ -64,7 +64,7 @@ def two_stream(rows: Rows) -> Iterable[Cells]:
 def real(rows: Rows) -> Iterable[Cells]:
     """Models on real clips: a row for each dataset, model, backend and seed; of folds, all clips together."""
     yield "dataset", "model", "seed", "training top-1", "validation top-1", "test top-1", "95 % interval", "ECE"
-    found = sorted(_trainings(rows).items(), key=lambda each: (each[0][:2], each[0][4:7], each[0][2], each[0][3]))
+    found = sorted(_trainings(rows).items(), key=lambda each: (each[0][:2], each[0][4:8], each[0][2], each[0][3]))
     for (clips, _, runner, seed, _, recipe, *_), parts in found:
         right, clips_in_all = _right(parts)
         low, high = wilson(right, clips_in_all)
@@ -139,7 +139,10 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         lines = []
         for one, other in combinations(models, 2):
             kinds = {models[name][0].model for name in (one, other)}
-            ways = {tuple(models[name][0].settings.get(each) for each in ("recipe", "crops")) for name in (one, other)}
+            ways = {
+                tuple(models[name][0].settings.get(each) for each in ("recipe", "crops", "probe"))
+                for name in (one, other)
+            }
             if len(kinds) > 1 and len(ways) > 1:
                 continue
             seeds = [{row.settings["seed"] for row in models[name]} for name in (one, other)]
@@ -161,10 +164,11 @@ def pairs(rows: Rows) -> Iterable[Cells]:
 
 
 def _name(row: Row) -> str:
-    """The model, its options, the recipe and the crops, where they are not the defaults."""
+    """The model or what of it, its options, the recipe and the crops, where they are not the defaults."""
     of = row.settings
     recipe = of.get("recipe")
-    return ", ".join(filter(None, (row.model, of.get("options"), recipe and f"recipe {recipe}", of.get("crops"))))
+    model = f"{of['probe']} of {row.model}" if "probe" in of else row.model
+    return ", ".join(filter(None, (model, of.get("options"), recipe and f"recipe {recipe}", of.get("crops"))))
 
 
 def _means(parts: Sequence[Row]) -> dict[str, float]:
@@ -185,8 +189,8 @@ def _groups(part: Row) -> dict[str, str]:
 def shares(clips: str, rows: Rows) -> dict[str, float]:
     """Model -> top-1 on the test clips of a dataset by the recipe `auto`, one crop of each, the mean of its seeds."""
     found: dict[str, list[float]] = {}
-    for (dataset, model, _, _, _, recipe, crops, _), parts in _trainings(rows).items():
-        if dataset == clips and not recipe and not crops:
+    for (dataset, model, _, _, _, recipe, crops, probe, _), parts in _trainings(rows).items():
+        if dataset == clips and not recipe and not crops and not probe:
             right, clips_in_all = _right(parts)
             found.setdefault(model, []).append(right / clips_in_all)
     return {model: fmean(values) for model, values in found.items()}
@@ -201,7 +205,7 @@ def _trainings(rows: Rows) -> dict[tuple[str, ...], list[Row]]:
     for row in (each for each in rows if "limit" not in each.settings):
         settings = row.settings
         folds = settings.get("fold", "1 of 1").partition(" of ")[2]
-        more = (settings["seed"], *(settings.get(name, "") for name in ("options", "recipe", "crops")), folds)
+        more = (settings["seed"], *(settings.get(name, "") for name in ("options", "recipe", "crops", "probe")), folds)
         found.setdefault((settings["clips"], row.model, row.runner, *more), []).append(row)
     return {key: parts for key, parts in found.items() if len(parts) == int(key[-1])}
 
