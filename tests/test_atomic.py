@@ -15,7 +15,6 @@ from loaders import ClipIndex, ClipzooError
 from loaders.atomic import replacing, write_text
 from loaders.errors import WriteError
 from tests.support.commands import HANG
-from tests.support.marks import not_the_backend_s
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_a_full_disk_is_one_sentence_of_lists_and_scans(tmp_path: Path, what: st
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_where_keras_saves(tmp_path: Path) -> None:
     paths = [tmp_path / "model.keras", tmp_path / "model.h5"]

@@ -25,7 +25,6 @@ from export import Classifier, Metadata, write_card
 from loaders import ClipIndex, ClipzooError
 from loaders.tasks import task_kind
 from tests.support.commands import ROOT, invoke, refused
-from tests.support.marks import not_the_backend_s
 from tests.support.onnx_files import LABELS, SPEC, write_model
 from zoo.evaluation import wilson
 from zoo.scores import Scores
@@ -319,7 +318,7 @@ def test_a_missing_library_is_one_sentence(lamps: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 def test_a_run_of_the_command_is_carded_with_the_figures_of_evaluate(
     run: Path, onnx_file: Path, videos: Path, tmp_path: Path
 ) -> None:

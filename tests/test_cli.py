@@ -19,7 +19,6 @@ from loaders import ClipIndex
 from loaders.terminal import text_console
 from tests.support.commands import ROOT, clipzoo, invoke, refused
 from tests.support.converter import BROKEN_CONVERTER
-from tests.support.marks import not_the_backend_s
 
 
 @pytest.mark.keras
@@ -86,7 +85,7 @@ def test_predict_prints_a_table_or_json_and_bench_a_table(onnx_file: Path, video
 
 @pytest.mark.slow
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path: Path) -> None:
     for label in ("down", "right", "turning"):
         shutil.copytree(motion.root / label, tmp_path / "videos" / label)
@@ -101,7 +100,7 @@ def test_a_run_goes_on_with_other_classes(run: Path, motion: ClipIndex, tmp_path
     )
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Path, tmp_path: Path) -> None:
     small = ("--model", "convnet_gru", "--set", "size=16")
@@ -129,7 +128,7 @@ def test_a_run_is_not_overwritten_and_not_made_of_nothing(run: Path, videos: Pat
     assert not (tmp_path / "r").exists()
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 @pytest.mark.slow
 def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_path: Path) -> None:
@@ -143,13 +142,13 @@ def test_an_export_without_parity_ends_with_status_1_and_no_file(run: Path, tmp_
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 def test_labels_that_do_not_fit_are_an_error(run: Path, onnx_file: Path, motion: ClipIndex) -> None:
     for model in (run, onnx_file):
         refused(invoke("evaluate", model, motion.root), "does not know down", "it knows left, up")
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 def test_other_files_are_named(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
     clip = next((videos / "left").iterdir())
@@ -199,7 +198,7 @@ def test_help_names_every_command() -> None:
     assert invoke("--version").stdout.startswith("clipzoo 0.")
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
@@ -216,7 +215,7 @@ def test_predict_imports_no_keras(onnx_file: Path, videos: Path, tmp_path: Path)
     assert json.loads(done.stdout)[0]["label"] in ("left", "up")
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 @pytest.mark.slow
 def test_the_demo_does_the_whole_job_also_where_no_weights_can_be_had(tmp_path: Path) -> None:
@@ -231,7 +230,7 @@ def test_the_demo_does_the_whole_job_also_where_no_weights_can_be_had(tmp_path: 
     assert "right (top-1)" in done.stdout and "clips/s" in done.stdout
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 @pytest.mark.slow
 def test_the_demo_names_an_action_where_the_weights_are(i3d_weights: Path, data: Path, tmp_path: Path) -> None:
@@ -253,7 +252,7 @@ def test_a_video_that_cannot_be_read_is_said_before_the_demo_begins(videos: Path
     assert not (tmp_path / "demo").exists()
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 @pytest.mark.slow
 def test_one_seed_of_the_demo_is_one_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,7 @@ def colored(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return clips[kept], classes[kept], there[kept]
 
 
+@pytest.mark.either
 def test_a_trained_model_looks_at_the_square_that_it_was_trained_on(trained: keras.Model) -> None:
     clips, classes, there = colored(96)
     answer = keras.ops.convert_to_numpy(trained(clips))

@@ -22,7 +22,6 @@ from export.synthetic import synthetic_clips
 from loaders import ClipSpec, ClipzooError
 from loaders.tasks import TASKS
 from tests.support.converter import BROKEN_CONVERTER
-from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for, lively
 from tests.support.onnx_files import turned
 
@@ -86,7 +85,7 @@ def test_the_graph_is_native_and_the_answers_are_keras_s(name: str, options: dic
     np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-4 * np.ptp(expected["logits"]))
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_openvino_reads_the_file(tmp_path: Path) -> None:
     import openvino
 
@@ -98,7 +97,7 @@ def test_openvino_reads_the_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, model.predict(clips, verbose=0), atol=1e-4)
 
 
-@not_the_backend_s
+@pytest.mark.slow
 def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
     """Users stack recurrent layers; each must become one node."""
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
@@ -113,7 +112,7 @@ def test_sequences_and_backward_layers_convert_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path) -> None:
     base = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
     odd = keras.layers.GRU(3, activation="elu", name="odd_gru")(base.get_layer("frames").output)
@@ -125,7 +124,7 @@ def test_a_layer_without_a_native_operator_is_named_in_a_warning(tmp_path: Path)
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_a_model_whose_answers_hardly_vary_is_exported_only_by_force(tmp_path: Path) -> None:
     model = zoo.create_model("convnet_gru", classes=LABELS, **SMALL["convnet_gru"])
     with pytest.raises(
@@ -142,7 +141,7 @@ def test_a_model_whose_answers_hardly_vary_is_exported_only_by_force(tmp_path: P
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_a_model_made_for_mixed_precision_is_exported_in_float32(tmp_path: Path) -> None:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -169,7 +168,7 @@ def test_given_clips_are_the_gate_s(tmp_path: Path) -> None:
         to_onnx(model, tmp_path / "n.onnx", clips=np.zeros((2, 1, 1, 1, 3), np.uint8))
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_a_broken_converter_leaves_the_file_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "path" / "tf2onnx").mkdir(parents=True)
@@ -227,7 +226,7 @@ def test_answers_that_tell_nothing_of_the_clip_do_not_pass() -> None:
         assert compare(numbers, numbers, source="", task="regression").telling == telling
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_clips_are_fair_to_a_network_that_looks_at_brightness_or_its_change() -> None:
     """Noise of one kind gives every clip one mean, one maximum and one change: what pools over frames sees no more."""
     specs = {
@@ -252,7 +251,7 @@ def test_clips_are_fair_to_a_network_that_looks_at_brightness_or_its_change() ->
             assert np.ptp(measure(share)) > max(0.1, 2 * np.ptp(measure(noise))), what
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.keras").write_bytes(b"garbage")
     with pytest.raises(ClipzooError, match=r"bad\.keras"):
@@ -262,7 +261,7 @@ def test_a_model_file_that_is_none_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out.onnx").exists()
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_a_gpu_is_never_seen_by_the_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, str] = {}
@@ -305,7 +304,7 @@ def _pooled(scales: np.ndarray, pool: str) -> onnx.ModelProto:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
 def test_pooling_before_normalising_changes_no_bit(pool: str) -> None:
     def run(proto: onnx.ModelProto) -> np.ndarray:
@@ -328,7 +327,7 @@ def test_pooling_before_normalising_changes_no_bit(pool: str) -> None:
     assert [node.op_type for node in turned.graph.node] == ["Relu", "BatchNormalization", pool]
 
 
-@not_the_backend_s
+@pytest.mark.slow
 def test_the_convnet_pools_before_it_normalises(tmp_path: Path) -> None:
     to_onnx(lively("convnet_gru"), tmp_path / "model.onnx")
     names = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
@@ -337,7 +336,7 @@ def test_the_convnet_pools_before_it_normalises(tmp_path: Path) -> None:
     assert all(names[i + 1] == "BatchNormalization" and names[i - 1] == "Relu" for i in pools)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
     to_onnx(lively("dtpp_rgb", backbone="bn_inception", size=32, width=0.0625), tmp_path / "model.onnx")
@@ -346,7 +345,7 @@ def test_channels_are_turned_while_they_are_bytes(tmp_path: Path) -> None:
     assert not {"ReverseSequence", "Gather", "Shape"} & set(names)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.parametrize(
     "name",
     ["convnet_gru", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mobilenet_average", "dtpp", "i3d"))],

@@ -19,7 +19,6 @@ from export.corpus import ClipWorker
 from export.features import open_extractor
 from loaders import ClipIndex, ClipzooError, index_files
 from tests.support.commands import invoke, refused
-from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, clips_for, lively
 from tests.support.onnx_files import write_model
 
@@ -90,7 +89,7 @@ def test_the_onnx_file_gives_the_same_features_and_answers(name: str, layer: str
     assert [output.name for output in classifier.session.get_outputs()] == ["logits", "probabilities", "features"]
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_a_float16_file_has_features_in_float32(tmp_path: Path) -> None:
     model, file = lively("mobilenet_average"), tmp_path / "model.onnx"
@@ -258,7 +257,7 @@ def test_a_value_that_is_no_number_is_named(motion: ClipIndex) -> None:
         extract_features(model, few)
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_what_cannot_be_done_is_said_before_clips_are_read(
     file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +283,7 @@ def test_what_cannot_be_done_is_said_before_clips_are_read(
     assert not read and sorted(each.name for each in tmp_path.iterdir()) == ["empty", "folder.npz", "plain.onnx"]
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_files_that_say_wrong_things_of_their_features_are_refused(tmp_path: Path) -> None:
     for text, said in (('"average"', "says that it gives features"), ("5", "names no layer for its features")):
         file = write_model(tmp_path / "model.onnx", props={"clipzoo.features": text})
@@ -293,7 +292,7 @@ def test_files_that_say_wrong_things_of_their_features_are_refused(tmp_path: Pat
     assert Classifier(write_model(tmp_path / "model.onnx")).metadata.features == ""
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_a_model_that_is_none_of_the_zoo_s_has_no_features_to_export(tmp_path: Path) -> None:
     clip = keras.Input((2, 8, 8, 3))
     model = keras.Model(clip, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling3D()(clip)), name="mine")

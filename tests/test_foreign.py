@@ -25,7 +25,6 @@ from export.final_activation import final_activation, without_final_activation
 from export.synthetic import synthetic_clips
 from loaders import ClipSpec, ClipzooError
 from tests.support.commands import clipzoo
-from tests.support.marks import not_the_backend_s
 from tests.support.models import SMALL
 
 pytestmark = [pytest.mark.keras, pytest.mark.either]
@@ -98,12 +97,10 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }
 # The converter is the same on both backends; what differs is who made and saved the model.
-RARE = [pytest.mark.slow] if keras.config.backend() == "jax" else []
+OTHERS = [pytest.param(name, marks=pytest.mark.either) for name in ("article", "conv3d", "regression")]
 
 
-@pytest.mark.parametrize(
-    "name", ["attention", *(pytest.param(n, marks=RARE) for n in ("article", "conv3d", "regression"))]
-)
+@pytest.mark.parametrize("name", ["attention", *OTHERS])
 def test_the_file_answers_as_the_model_does(name: str, tmp_path: Path) -> None:
     make, said = MODELS[name]
     model, file = randomize(make()), tmp_path / "model.onnx"
@@ -278,7 +275,7 @@ def test_a_model_that_is_a_class_is_asked_what_it_gives() -> None:
         subject(model, labels=("a", "b")).ask(clips)
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
     model = keras.Sequential([layers.GlobalAveragePooling3D(), layers.Dense(3)], name="unbuilt")
     with pytest.raises(ClipzooError, match="'unbuilt' has no weights yet"):
@@ -310,7 +307,7 @@ def test_a_model_of_another_task_is_refused() -> None:
         ({"modules": ["nowhere.py"]}, "nowhere.py: no such file"),
     ],
 )
-@not_the_backend_s
+@pytest.mark.either
 def test_a_bad_description_is_refused_before_the_work(tmp_path: Path, said: dict[str, Any], words: str) -> None:
     with pytest.raises(ClipzooError) as error:
         to_onnx("none.keras", tmp_path / "out.onnx", **{"spec": SPEC, "labels": LABELS, **said})
@@ -348,7 +345,7 @@ def own(scale: Any, activation: Any) -> keras.Model:
     return randomize(keras.Model(inputs, layers.Dense(3, activation="softmax")(x), name="own"))
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_layers_of_one_s_own_are_found_where_they_are_registered(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_layers.py").write_text(REGISTERED)
@@ -379,7 +376,7 @@ def test_layers_of_one_s_own_are_found_where_they_are_registered(tmp_path: Path,
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_layers_that_nobody_registered_are_named(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_bare_layers.py").write_text(MINE)
@@ -397,7 +394,7 @@ def test_layers_that_nobody_registered_are_named(tmp_path: Path, monkeypatch: An
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_the_command_describes_a_model_too(tmp_path: Path) -> None:
     """A file of one's own, its layers in a `.py` file, whose name is one of ours too, its labels in another."""
     (tmp_path / "export.py").write_text(REGISTERED)

@@ -16,7 +16,6 @@ import zoo
 from benchmarks.harness.models import leaves
 from export import Classifier, to_onnx
 from loaders import ClipSpec, ClipzooError, read_clip
-from tests.support.marks import not_the_backend_s
 from tests.support.models import SMALL, clips_for, lively
 from zoo import i3d
 from zoo.npz import read_npz, write_npz
@@ -150,7 +149,7 @@ def test_another_epsilon_or_padding_would_show(
     assert (off < 1e-4) == fits, off
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_it_is_as_large_as_the_authors_say() -> None:
     model = zoo.create_model("i3d", classes=400)
     assert model.count_params() == 12_704_544  # statistics included; 12.7 M
@@ -198,7 +197,7 @@ def tree() -> dict[str, Any]:
     return found
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_the_authors_names_become_our_layers() -> None:
     found = i3d.arrays(tree())
     model = zoo.create_model("i3d", classes=400)
@@ -207,7 +206,7 @@ def test_the_authors_names_become_our_layers() -> None:
     }
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.parametrize(
     ("kind", "place", "given", "said"),
     [
@@ -322,7 +321,7 @@ def test_its_graph_is_convolutions_of_clips_and_nothing_turns_them_round(tmp_pat
     )
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_the_card_reads_as_kinetics_is_read() -> None:
     spec = zoo.model_info("i3d").spec
     assert spec == ClipSpec(frames=32, height=224, width=224, sampling="dense", stride=2, resize="fit", resize_to=256)

@@ -17,7 +17,6 @@ import pytest
 import zoo
 from loaders import ClipIndex, ClipzooError
 from tests.support.commands import ROOT, clipzoo, invoke, refused
-from tests.support.marks import not_the_backend_s
 from zoo.run import Run
 
 pytestmark = [pytest.mark.keras, pytest.mark.either]
@@ -40,7 +39,7 @@ def train(index: ClipIndex, out: Path, **more: Any) -> Run:
     return zoo.train(index, "convnet_gru", QUICK, out=out, options=SMALL, **more)
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_the_demo_replaces_its_own_run_and_no_other(tmp_path: Path) -> None:
     record = tmp_path / "run.json"
     for videos, files in (("elsewhere", ("run.json", "model.keras")), (None, ("model.keras",))):

@@ -19,7 +19,6 @@ import zoo
 from benchmarks.harness.models import randomize
 from export import to_onnx
 from loaders import ClipSpec, ClipzooError
-from tests.support.marks import not_the_backend_s
 from tests.support.models import KINDS, LABELS, SMALL, clips_for, lively
 from zoo.layers import ClipInput, FrameWise
 from zoo.skip_init import skip_init
@@ -62,7 +61,7 @@ def test_a_model_gives_probabilities_and_keeps_its_contract(name: str, tmp_path:
     np.testing.assert_allclose(zoo.with_logits(loaded).predict(clips, verbose=0)["probabilities"], answer, atol=1e-6)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.parametrize(  # the streams: test_two_stream.py
     "name", [quick(name) for name in SMALL if "dtpp_" not in name]
 )
@@ -216,7 +215,7 @@ def test_a_file_of_one_backend_gives_the_same_on_the_other(elsewhere: Path) -> N
         np.testing.assert_allclose(answers[name], probabilities, atol=1e-4)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_both_backends_give_the_same_operators_in_the_same_order(elsewhere: Path, tmp_path: Path) -> None:
     zoo.create_model("convnet_gru", classes=3, **SMALL["convnet_gru"]).save(tmp_path / "here.keras")

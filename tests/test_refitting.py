@@ -104,6 +104,7 @@ def test_the_run_says_what_its_model_was_trained_on(whole: Run) -> None:
     assert "trained once more" in str(unscored(record, whole.index().kind, record["clips"]["validation"]))
 
 
+@pytest.mark.either
 @pytest.mark.parametrize("moment", [(0, 2), pytest.param((1, 0), marks=pytest.mark.slow)])
 def test_the_second_training_goes_on_where_it_was_stopped(
     motion: ClipIndex, tmp_path: Path, whole: Run, moment: tuple[int, int]
@@ -127,7 +128,7 @@ def test_the_second_training_goes_on_where_it_was_stopped(
     assert not list(run.folder.glob(".refit-*"))
 
 
-@pytest.mark.either
+@pytest.mark.slow
 def test_a_kill_while_the_model_takes_its_place_leaves_one_to_go_on_from(
     motion: ClipIndex, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_predict_leaves_out_what_cannot_be_read_with_a_warning(model: Path, inde
 
 
 @pytest.mark.keras
+@pytest.mark.either
 def test_keras_is_scored_the_same_way(motion: ClipIndex) -> None:
     import zoo
 

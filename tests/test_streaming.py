@@ -17,7 +17,6 @@ from export.card import _exported
 from loaders import ClipSpec, ClipzooError
 from loaders.tasks import task_kind
 from tests.support.commands import invoke, refused
-from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, lively
 from tests.support.triton import parse
 from tests.test_timeline import write_video
@@ -26,7 +25,7 @@ from zoo.layers import ClipInput, FrameWise
 from zoo.run import Run
 from zoo.tsm import TemporalShift
 
-pytestmark = [pytest.mark.keras, not_the_backend_s]
+pytestmark = [pytest.mark.keras, pytest.mark.either]
 FRAMES = 3
 
 

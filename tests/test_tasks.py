@@ -15,7 +15,6 @@ from benchmarks.harness.models import randomize
 from loaders import ClipDataset, ClipIndex, ClipzooError, write_csv
 from loaders.tasks import Task
 from tests.support.commands import invoke
-from tests.support.marks import not_the_backend_s
 from zoo.evaluation import LabelEvaluation, NumberEvaluation, average_precision, evaluate_task
 from zoo.recipe import Recipe
 from zoo.training import fit
@@ -91,7 +90,7 @@ def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task
     assert len(windows) > 1 and windows[0].start == 0
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.keras
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 @pytest.mark.slow
@@ -168,6 +167,7 @@ def test_a_wrong_task_is_named() -> None:
 
 
 @pytest.mark.keras
+@pytest.mark.either
 def test_other_modalities_go_through_a_model(motion: ClipIndex) -> None:
     for fields in (
         {"modality": "flow", "stack": 3},

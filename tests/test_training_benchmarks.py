@@ -23,7 +23,6 @@ from benchmarks.training import training
 from loaders import ClipIndex
 from tests.support.clock import WorkerHere
 from tests.support.commands import invoke_script, refused
-from tests.support.marks import not_the_backend_s
 
 pytestmark = [pytest.mark.keras, pytest.mark.either]
 SMALL: dict[str, Any] = {"frames": 3, "size": 16, "width": 0.125, "units": 4}
@@ -79,7 +78,7 @@ def test_the_command_prints_and_records(motion: ClipIndex, tmp_path: Path, monke
     refused(invoke_script("training", *to, tmp_path / "u.jsonl", "--set", "nosuch=3"), "no option 'nosuch'")
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_how_good_models_become_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(OPTIONS, "convnet_gru", SMALL)

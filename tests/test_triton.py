@@ -15,7 +15,6 @@ from onnx import TensorProto, helper
 from export import Classifier, Metadata, TritonOptions, write_triton_model
 from loaders import ClipIndex, ClipSpec, ClipzooError, read_inputs
 from tests.support.commands import ROOT, invoke, refused
-from tests.support.marks import not_the_backend_s
 from tests.support.onnx_files import LABELS, SPEC, write_model
 from tests.support.triton import parse, serving
 
@@ -189,7 +188,7 @@ def test_the_client_has_about_20_lines() -> None:
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 def test_an_exported_model_of_the_zoo_is_served(onnx_file: Path, videos: Path, tmp_path: Path) -> None:
     file = write_triton_model(onnx_file, tmp_path, TritonOptions(max_batch_size=4), name="run")
     holds_together(onnx_file, file)

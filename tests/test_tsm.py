@@ -20,7 +20,6 @@ from export import Classifier, to_onnx
 from loaders import ClipIndex, ClipzooError
 from loaders.cache import MemoryCache
 from tests.support.archives import published
-from tests.support.marks import not_the_backend_s
 from tests.support.models import LABELS, SMALL, clips_for, lively
 from tests.support.torch_files import Tensor, zipped
 from zoo.backbones import backbone
@@ -147,7 +146,7 @@ def test_it_stands_in_every_branch_beside_a_shortcut(name: str) -> None:
         assert (shift.frames, shift.share, shift.shift) == (3, 1 / 4, "past")
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_the_head_is_the_average_s() -> None:
     model = model_of("tsm_mobilenetv2", dropout=0.3)
     assert [layer.name for layer in model.layers] == [
@@ -203,7 +202,7 @@ def test_the_two_parts_give_what_the_whole_gives(train_from: str) -> None:
     assert {id(w) for w in parts.rest.trainable_weights} == {id(w) for w in model.trainable_weights}
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_a_cut_between_shift_and_branch_is_named() -> None:
     with pytest.raises(ClipzooError, match="other layers stand beside it"):
         cut(model_of("tsm_mobilenetv2"), "block15_expand_conv")
@@ -233,7 +232,7 @@ def test_all_of_it_trains(motion: ClipIndex, tmp_path: Path) -> None:
     assert all(not np.array_equal(np.array(a), np.array(b)) for a, b in pairs if a.name == "kernel")
 
 
-@not_the_backend_s
+@pytest.mark.either
 def test_its_frames_do_not_go_through_the_network_one_by_one() -> None:
     with pytest.raises(ClipzooError, match="TimeDistributed shows them one by one"):
         with_time_distributed(model_of("tsm_mobilenetv2"))
@@ -415,7 +414,7 @@ def test_in_the_file_a_shift_takes_channels_and_nothing_is_turned_round(
         np.testing.assert_allclose(classifier.scores(clips[:count])["probabilities"], expected[:count], atol=1e-4)
 
 
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.slow
 def test_a_float16_file_answers_as_keras_does(tmp_path: Path) -> None:
     model, file = lively("tsm_mobilenetv2"), tmp_path / "half.onnx"

@@ -17,7 +17,6 @@ import zoo
 from benchmarks.harness.models import randomize
 from loaders import Augmentation, ClipDataset, ClipIndex, ClipSpec, ClipzooError, FlowSpec, read_inputs
 from tests.support.commands import clipzoo, invoke, refused
-from tests.support.marks import not_the_backend_s
 from tests.support.models import lively
 from zoo.backbones import backbone
 from zoo.backbones.bn_inception import BLOCKS, _block, _shrink
@@ -93,7 +92,7 @@ def test_pooling_is_level_by_level_and_bin_by_bin(mode: Any) -> None:
 
 
 @pytest.mark.slow
-@not_the_backend_s
+@pytest.mark.either
 def test_bn_inception_is_the_table_of_the_specification() -> None:
     network = backbone("bn_inception").build((224, 224, 3), None)
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
@@ -129,14 +128,8 @@ def test_pools_pad_as_caffe_does() -> None:
 # === Streams ===
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("dtpp_rgb", marks=pytest.mark.either),
-        "dtpp_flow",
-        pytest.param("dtpp_diff", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.either
+@pytest.mark.parametrize("name", ["dtpp_rgb", "dtpp_flow", pytest.param("dtpp_diff", marks=pytest.mark.slow)])
 def test_a_stream_is_what_the_specification_says(name: str) -> None:
     card = zoo.model_info(name)
     assert card.spec.frames == 25 and card.spec.sampling == "segments" and card.spec.resize_to == 256
@@ -332,6 +325,7 @@ def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
 # === Two streams ===
 
 
+@pytest.mark.either
 def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
     rgb, flow = (lively(f"dtpp_{m}", classes=("a", "b", "c")) for m in ("rgb", "flow"))
     model = fuse(rgb, flow, weight=0.3)
@@ -467,7 +461,6 @@ def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
         assert not keras.ops.convert_to_numpy(layer(clip)).any()
 
 
-@not_the_backend_s
 @pytest.mark.either
 def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
     from zoo.scores import Scores
@@ -499,7 +492,6 @@ def test_sweeps_choose_on_validation_and_report_on_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.either
-@not_the_backend_s
 @pytest.mark.slow
 def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> None:
     common = [

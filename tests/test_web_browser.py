@@ -13,7 +13,6 @@ import pytest
 from export import Classifier, to_onnx, write_web_page
 from loaders import read_clip
 from tests.support.h264 import remux, write_h264
-from tests.support.marks import not_the_backend_s
 from tests.support.onnx_files import write_model
 from tests.support.web import CHROMIUM, in_browser
 
@@ -69,7 +68,7 @@ def test_a_file_that_is_no_video_is_said(runtime: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 @pytest.mark.parametrize(
     "name", ["convnet_gru", "mobilenet_gru", "mobilenetv2_average", "tsm_mobilenetv2", "i3d", "dtpp_rgb"]
 )
@@ -90,7 +89,7 @@ def test_given_frames_get_the_answer_of_the_runtime(name: str, runtime: Path, tm
 
 
 @pytest.mark.keras
-@not_the_backend_s
+@pytest.mark.either
 def test_files_get_the_answer_of_the_runtime(runtime: Path, forty: list[Path], tmp_path: Path) -> None:
     import zoo
     from tests.support.models import lively
