@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from operator import ne
 from statistics import fmean
 
 from benchmarks.harness.records import Row
@@ -14,6 +15,7 @@ from zoo.evaluation import wilson
 
 Rows = Sequence[Row]
 AUTO = "auto"  # the technique that the others are compared with
+WAYS = ("recipe", "crops", "probe")  # of two models on the same clips one thing may differ: the model, or one of these
 
 
 def accuracy(rows: Rows) -> Iterable[Cells]:
@@ -139,11 +141,8 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         lines = []
         for one, other in combinations(models, 2):
             kinds = {models[name][0].model for name in (one, other)}
-            ways = {
-                tuple(models[name][0].settings.get(each) for each in ("recipe", "crops", "probe"))
-                for name in (one, other)
-            }
-            if len(kinds) > 1 and len(ways) > 1:
+            ways = [[models[name][0].settings.get(each) for each in WAYS] for name in (one, other)]
+            if len(kinds) - 1 + sum(map(ne, *ways)) > 1:
                 continue
             seeds = [{row.settings["seed"] for row in models[name]} for name in (one, other)]
             both = seeds[0] & seeds[1] if len(kinds) == 1 else set()
