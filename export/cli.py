@@ -58,7 +58,7 @@ def evaluate(
     split: Annotated[Split | None, typer.Option(help="Which clips; test, where a list has splits.")] = None,
     json_file: JsonFile = None,
     picture: Annotated[
-        Path | None, typer.Option(help="The confusion matrix, PNG; left out, into the run, if MODEL is one.")
+        Path | None, typer.Option(help="The confusion matrix, PNG; left out, into the run, of its test clips.")
     ] = None,
     crops: Annotated[
         int, typer.Option(help="1: the centre; 3: the whole frame; 10: corners, centre, mirrors; averaged.")
@@ -77,9 +77,6 @@ def evaluate(
     from zoo.run_scores import keep
 
     console, stderr = text_console(), text_console(stderr=True)
-    picture = picture or (Run(model).confusion if model.is_dir() else None)
-    if picture is not None:  # before the work: an installation that only runs files has no matplotlib
-        from zoo.pictures import draw_result
     if model.suffix != ".onnx":
         from zoo.backend import start_backend
         from zoo.saving import require_model
@@ -90,6 +87,10 @@ def evaluate(
     index, chosen, own = _choose(
         model, videos, list_file, split, console, label=label or None, labels=scored.labels, task=scored.task
     )
+    kept = own is not None and chosen == "test" and crops * views == 1  # the figures of the run, which it has once
+    picture = picture or (Run(model).confusion if kept else None)
+    if picture is not None:  # before the work: an installation that only runs files has no matplotlib
+        from zoo.pictures import draw_result
     with bar(stderr, "classifying", len(index)) as advance:
         scores = score(
             scored, index, batch=batch, workers=workers, crops=crops, views=views, on_error=on_error.value,
@@ -101,7 +102,7 @@ def evaluate(
     if scores_file:
         scores.save(scores_file)
         console.print(f"wrote {scores_file}")
-    if own is not None and chosen == "test" and crops * views == 1:
+    if kept:
         with suppress(WriteError):  # for `clipzoo report`; a run on a disk that is read-only is measured all the same
             keep(Run(model), scores)
             console.print(f"wrote {Run(model).scores}")
@@ -264,7 +265,7 @@ def choose_clips(
 
     run, own = Run(model), None
     recorded = list_file is None and run.record.is_file() and run.clips.is_file()
-    if recorded and Path(run.read_record()["videos"]) == videos.resolve():
+    if recorded and run.lies_in(videos):
         list_file = own = run.clips
         label = label or run.label_columns
     kind = task_kind(task)

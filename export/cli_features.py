@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from loaders.terminal import (
     RayWorkers,
     bar,
     check_ray,
+    index_videos,
     text_console,
 )
 
@@ -69,6 +71,12 @@ def features(
     )
     if own is not None:
         console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
+    if own is not None and split is None:  # and what has come into the folder since
+        known = {clip.file for clip in index}
+        others = tuple(clip for clip in index_videos(videos, None, labelled=False) if clip.file not in known)
+        if others:
+            console.print(f"clips: {len(others)} more of {videos}, which are of no split")
+            index = replace(index, clips=(*index, *others))
     index = of_split(index, split, model) if split else index
     # What a file has answered is kept and found again; to stop at a broken clip is to keep nothing.
     onward = model.suffix == ".onnx" and on_error == OnErrorChoice.SKIP and find_spec("pyarrow") is not None

@@ -12,6 +12,8 @@ import numpy as np
 from export.runtime import Classifier
 from export.session import Provider
 from loaders.ahead import ReadAhead
+from loaders.augment import cropper
+from loaders.check import whole
 from loaders.clip import read_batches, read_crops
 from loaders.errors import ClipzooError, VideoError
 from loaders.index import ClipIndex, OnError
@@ -123,6 +125,8 @@ def score(
     scored = model if isinstance(model, ScorableModel) else open_model(model, provider=provider)
     if index.task != scored.task:
         raise ClipzooError(f"{index.root}: the clips are labelled for {index.task}, the model is for {scored.task}")
+    cropper(crops)  # of one crop and view nothing else looks at these two
+    whole("views", views)
     index = index.with_labels(scored.labels)
     name = scored.kind.outputs[0]
     if crops * views > 1:

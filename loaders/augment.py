@@ -84,6 +84,7 @@ class Augmentation:
             raise ClipzooError(f"Augmentation scales ({self.scales!r}) must be numbers, one or more")
         for scale in self.scales:
             number("Augmentation scales", scale, above=0, most=1)
+        object.__setattr__(self, "scales", tuple(self.scales))  # of a file it is a list, and no other augmentation
 
     @classmethod
     def multiscale(cls, scales: Sequence[float] = RGB_SCALES) -> Augmentation:

@@ -77,7 +77,7 @@ def near(name: str, names: Iterable[str]) -> str:
     if found:
         return f"did you mean {' or '.join(found)}?"
     more = f" and {len(known) - _MANY} more" if len(known) > _MANY else ""
-    return f"there are {', '.join(known[:_MANY])}{more}"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known[:_MANY])}{more}"
 
 
 def names(what: str, given: Iterable[str], known: Iterable[str], *, noun: str = "field") -> None:

@@ -25,17 +25,25 @@ VIDEO_SUFFIXES = frozenset(
 def index_folder(path: str | Path) -> ClipIndex:
     """Indexes a folder with one sub-folder a class: `path/<label>/**/<clip>`, files with the suffix of a video.
 
+    Where all sub-folders are named as splits (`train`, `val`, `test` and the like) and hold nothing but folders, they
+    are the splits, and the classes stand in them: `path/<split>/<label>/**/<clip>`.
+
     Raises:
         ClipzooError: no such folder, no sub-folder, or a sub-folder without a video file.
     """
     root = existing_folder(path)
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = _folders(root)
     if not folders:
         raise ClipzooError(
             f"{root}: no sub-folder; put the clips of each class into a folder with the name of the class"
         )
+    splits = [SPLIT_NAMES.get(folder.name.lower()) for folder in folders]
+    if all(split and _holds_folders_alone(folder) for split, folder in zip(splits, folders, strict=True)):
+        found = [(split, each) for split, folder in zip(splits, folders, strict=True) for each in _folders(folder)]
+    else:
+        found = [(None, folder) for folder in folders]
     clips: list[Clip] = []
-    for folder in folders:
+    for split, folder in found:
         if folder.name != folder.name.strip():
             raise ClipzooError(f"{root}: class {folder.name!r} begins or ends with a space; rename the folder")
         files = sorted(_videos(folder))
@@ -43,8 +51,17 @@ def index_folder(path: str | Path) -> ClipIndex:
             raise ClipzooError(
                 f"{folder}: class {folder.name!r} has no video file ({' '.join(sorted(VIDEO_SUFFIXES))})"
             )
-        clips += [Clip(file=file.relative_to(root).as_posix(), label=folder.name) for file in files]
+        clips += [Clip(file=file.relative_to(root).as_posix(), label=folder.name, split=split) for file in files]
     return ClipIndex(root, tuple(clips))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _holds_folders_alone(folder: Path) -> bool:
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return bool(entries) and all(entry.is_dir() for entry in entries)
 
 
 def index_pattern(pattern: str | Path) -> ClipIndex:

@@ -13,6 +13,8 @@ from loaders.errors import VideoError
 # of playlists (hls, concat, dash), of picture sequences and of session descriptions open what a file names.
 _READERS = "asf avi flv gif h264 hevc m4v matroska mov mpeg mpegts mpegvideo ogg".split()
 
+_PICTURES = frozenset(".bmp .jpeg .jpg .png .tif .tiff .webp".split())
+
 NO_FRAME = "it opens and yields no frame: damaged, or a codec (%s) that this OpenCV cannot decode"
 
 
@@ -31,6 +33,8 @@ def require_file(path: str | Path) -> os.stat_result:
         raise VideoError(path, f"cannot be read ({error.strerror})") from None
     if not Path(path).is_file():
         raise VideoError(path, "is a folder, not a file" if Path(path).is_dir() else "is not a file")
+    if Path(path).suffix.lower() in _PICTURES:  # FFmpeg takes one for a video of one frame
+        raise VideoError(path, "is a picture, not a video")
     if stat.st_size == 0:
         raise VideoError(path, "is empty (0 bytes)")
     if not os.access(path, os.R_OK):

@@ -92,11 +92,13 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     spec = ClipSpec(frames=2, height=8, width=8)
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "empty.mp4").touch()
+    (tmp_path / "still.PNG").write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
     (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     for name, said in (
         ("missing.mp4", "No such file"),
         ("folder.mp4", "is a folder"),
         ("empty.mp4", "is empty"),
+        ("still.PNG", "is a picture, not a video"),
         ("garbage.mp4", "is not a video"),
     ):
         with pytest.raises(VideoError) as error:

@@ -174,6 +174,11 @@ def test_the_command_writes_what_keras_and_the_file_give(run: Path, file: Path, 
         assert Classifier(file).predict(videos / name).label == ("left", "up")[int(row.argmax())]
     done = invoke("features", run, videos, "--split", "test", "--out", tmp_path / "test.npz")
     assert done.returncode == 0 and ": 2 clips" in done.stdout, done.stderr
+    moved = shutil.copytree(videos, tmp_path / "moved")
+    shutil.copy(next((moved / "left").iterdir()), moved / "left" / "new.avi")
+    done = invoke("features", run, moved, "--out", tmp_path / "more.npz")
+    assert done.returncode == 0 and ": 17 clips" in done.stdout, done.stderr
+    assert "of no split" in done.stdout
 
 
 def test_a_command_on_a_file_goes_on_where_it_was_interrupted(

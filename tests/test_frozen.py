@@ -108,7 +108,9 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
     dataset.on_epoch_end()
     assert not np.array_equal(first[0], dataset[0][0])
     again, _, _ = made(motion, DiskCache(tmp_path), **options)
-    assert len(reads) == 3 * len(motion)  # from the disk
+    of_a_file = Augmentation(scales=list(Augmentation().scales))
+    made(motion, DiskCache(tmp_path), **{**options, "augmentation": of_a_file})
+    assert len(reads) == 3 * len(motion)  # from the disk, whether the training begins or goes on
     np.testing.assert_array_equal(again[0][0], first[0])
     more, _, _ = made(motion, DiskCache(tmp_path), **{**options, "draws": 4})
     assert len(reads) == 4 * len(motion) and more.draws == 4

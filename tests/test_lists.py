@@ -61,6 +61,17 @@ def test_a_pattern_that_finds_nothing_says_why(tree: Path, pattern: str, said: s
     assert said in str(error.value)
 
 
+def test_folders_named_as_splits_hold_the_classes(tmp_path: Path, motion: ClipIndex) -> None:
+    for name in ("Train/run/a.avi", "Train/walk/b.avi", "val/run/c.avi", "test/walk/deep/d.avi"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(motion.path(0), tmp_path / name)
+    index = index_folder(tmp_path)
+    assert index.labels == ("run", "walk") and index.counts() == {"train": 2, "validation": 1, "test": 1}
+    shutil.copy(motion.path(0), tmp_path / "test/e.avi")  # then they are classes as any others
+    index = index_folder(tmp_path)
+    assert index.labels == ("Train", "test", "val") and not index.is_split and len(index) == 5
+
+
 def test_links_are_followed_and_circles_end(tree: Path) -> None:
     (tree / "linked").symlink_to(tree / "run", target_is_directory=True)
     (tree / "run" / "circle").symlink_to(tree, target_is_directory=True)

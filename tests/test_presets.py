@@ -164,7 +164,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
         fetch(source, arrays)
 
 
-def test_what_an_option_means() -> None:
+def test_what_an_option_means(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_weights("mobilenet", None) == find_weights("mobilenet", "none") == (None, None)
     given, origin = find_weights("vgg16", "imagenet")
     assert given == "imagenet" and origin is not None and origin["license"] == "CC-BY-4.0"
@@ -173,6 +173,10 @@ def test_what_an_option_means() -> None:
             find_weights("i3d", value)  # type: ignore[arg-type]
     with pytest.raises(ClipzooError, match=r"or begin from nothing, with backbone_weights=none"):
         find_weights("i3d", "kinetics400")
+    monkeypatch.setattr("zoo.presets.weights_file", lambda source: Path(source.file_sha256))
+    assert find_weights("i3d", "i3d_kinetics400") == find_weights("i3d", "kinetics400")
+    with pytest.raises(ClipzooError, match="'i3d_kinetics400': no such file"):
+        find_weights("mobilenet", "i3d_kinetics400")
 
 
 def test_what_is_not_there_has_its_near_names(videos: Path, tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ def test_the_command_says_what_was_chosen_and_tells_learning_from_luck(motion: C
     for right, said in ((0.0, "knows its training clips (100%)"), (1.0, "None")):
         run.write_record({**record, "best": {**record["best"], "val_accuracy": right}})
         assert said in str(learnt_nothing(run))
+    few = {**record["best"], "val_accuracy": 0.8}
+    run.write_record({**record, "best": few, "refit": {"validation_labels": {"a": 2, "b": 2, "c": 1}}})
+    assert "80% of 5 validation clips may be luck" in str(learnt_nothing(run))
+    assert "So few clips cannot tell" in str(learnt_nothing(run))
 
 
 @pytest.mark.slow

@@ -128,6 +128,24 @@ def test_the_second_training_goes_on_where_it_was_stopped(
     assert not list(run.folder.glob(".refit-*"))
 
 
+@pytest.mark.either
+def test_a_stop_between_the_two_trainings_is_told_of(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("zoo.refitting.epochs_again", stop)
+        train(motion, tmp_path / "run", say=said.append)
+    assert said[-1].startswith("interrupted; the best of ")
+    assert said[-1].endswith(f"clipzoo train --resume {tmp_path / 'run'}")
+    zoo.resume(tmp_path / "run", say=said.append)
+    assert any(line.endswith("goes on at the second training") for line in said)
+    assert "refit" in Run(tmp_path / "run").read_record()
+
+
 @pytest.mark.slow
 def test_a_kill_while_the_model_takes_its_place_leaves_one_to_go_on_from(
     motion: ClipIndex, tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ def test_one_function_makes_a_run_that_can_be_done_again(motion: ClipIndex, tmp_
         "may stand in two splits)"
     )
     assert run.labels.read_text().split() == list(motion.labels)
+    copied = shutil.copytree(motion.root, tmp_path / "copied")
+    assert run.lies_in(motion.root) and run.lies_in(copied)
+    (copied / motion[0].file).unlink()
+    assert not run.lies_in(copied) and not run.lies_in(tmp_path)
     with run.clips.open() as file:
         assert {row["split"] for row in csv.DictReader(file)} == {"train", "validation", "test"}
     record = run.read_record()

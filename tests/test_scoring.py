@@ -68,6 +68,9 @@ def test_what_does_not_fit_is_refused(model: Path, index: ClipIndex, motion: Cli
     numbers = ClipIndex(motion.root, (Clip("a.avi", (1.0,)),), ("x",), "regression")
     with pytest.raises(ClipzooError, match="labelled for regression, the model is for classification"):
         score(model, numbers)
+    for option, said in (({"crops": 0}, r"crops \(0\) must be 1, 3 or 10"), ({"views": 0}, r"views \(0\)")):
+        with pytest.raises(ClipzooError, match=said):
+            score(model, index, **option)
     with pytest.raises(ClipzooError, match=r"provider 'cuda' is for \.onnx files"):
         open_model("run", provider="cuda")
     with pytest.raises(ClipzooError, match="provider 'cuda'"):

@@ -30,12 +30,20 @@ def learnt_nothing(run: Run) -> str | None:
     if wilson(round(right * clips), clips)[0] > chance:
         return None
     said = f"{right:.0%} of {clips} validation clips may be luck: the most frequent class alone gives {chance:.0%}"
+    if right >= (chance + last["accuracy"]) / 2 > chance:
+        return f"{said}. So few clips cannot tell; more of them would (--set recipe.validation=0.3), or a test"
     if last["accuracy"] <= 1.5 * chance:
         return f"{said}, and of the training clips it answers {last['accuracy']:.0%}. It has not learnt yet: " + (
             f"train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or {_more(record)}"
         )
-    return f"{said}. It knows its training clips ({last['accuracy']:.0%}) and no others: " + (
-        "more clips, or a model that begins from weights of videos (--model i3d), would help; are the labels right?"
+    other = (
+        ""
+        if record["model"] in ("i3d", "i3d_flow")
+        else ", or a model that begins from weights of videos (--model i3d),"
+    )
+    return (
+        f"{said}. It knows its training clips ({last['accuracy']:.0%}) and no others: more clips{other} would help; "
+        "are the labels right?"
     )
 
 

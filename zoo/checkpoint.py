@@ -55,6 +55,8 @@ class State:
     @property
     def place(self) -> str:
         """Where it stands, for people."""
+        if self.epoch >= self.recipe.epochs:
+            return "the second training" if self.recipe.refit else "its end"
         done = "the validation of" if self.logs is not None else f"step {self.batch + 1} of" if self.batch else ""
         return f"{done} epoch {self.epoch + 1} of {self.recipe.epochs}".strip()
 

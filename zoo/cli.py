@@ -247,7 +247,9 @@ def _finish(
     boards = [RunTensorBoard(board, onward=onward)] if board is not None else []
     try:
         run = trained([progress, *boards])
-    except KeyboardInterrupt:  # said already, with what is kept
+    except KeyboardInterrupt as error:
+        if not hasattr(error, "__notes__"):  # else it is said already, with what is kept
+            console.print("interrupted before anything was trained")
         raise typer.Exit(130) from None
     finally:
         progress.stop()

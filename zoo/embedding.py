@@ -87,7 +87,8 @@ def _named(model: keras.Model, name: str) -> list[Any]:
             apart = FrameWise(before, name=before.name) if isinstance(wrapper, FrameWise) else before
             found.append(apart(call_of(wrapper).input_tensors[0]))
     if not found:
-        there = [layer.name for layer in (*model.layers, *(each for held in networks.values() for each in held.layers))]
+        layers = [*model.layers, *(layer for network in networks.values() for layer in network.layers)]
+        there = [layer.name for layer in reversed(layers) if not isinstance(layer, keras.layers.InputLayer)]
         raise ClipzooError(f"model {model.name!r} has no layer {name!r}; {near(name, there)}")
     return found
 

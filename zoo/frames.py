@@ -10,8 +10,8 @@ import keras
 
 from loaders.check import names
 from loaders.spec import ClipSpec
+from zoo.backbones.backbone import COMMON, options_of
 from zoo.backbones.backbone import backbone as backbone_named
-from zoo.backbones.backbone import options_of
 from zoo.backbones.inverted_residual import Entry
 from zoo.layers import ClipInput, FrameWise
 
@@ -49,7 +49,7 @@ def frame_features(
     """
     network = backbone_named(backbone)
     own = set(options_of(builder)) - _SETTLED
-    names(name, backbone_options, own | set(network.options), noun="option")
+    names(name, backbone_options, COMMON | own | set(network.options), noun="option")
     frame_network = network.create(
         spec.shape[1:],
         weights=backbone_weights,

@@ -135,9 +135,11 @@ def _wrappers(model: keras.Model, train_from: str) -> list[Any]:
     if train_from != HEAD:
         names = [layer.name for wrapper in found for layer in network_of(wrapper).layers]
         if train_from not in names:
+            # The last are the first to be trained; what has no weights is no help.
+            known = [layer.name for wrapper in found for layer in reversed(network_of(wrapper).layers) if layer.weights]
             raise ClipzooError(
                 f"train_from {train_from!r}: must be 'head', 'all' or a layer of the backbone; "
-                f"{near(train_from, [HEAD, ALL, *names])}"
+                f"{near(train_from, [HEAD, ALL, *known])}"
             )
     return found
 

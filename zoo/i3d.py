@@ -14,7 +14,7 @@ from loaders.check import names, number
 from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task
-from zoo.backbones.backbone import options_of
+from zoo.backbones.backbone import COMMON, options_of
 from zoo.contract import SMALL, head
 from zoo.layers import ClipInput
 from zoo.npz import Arrays
@@ -79,7 +79,7 @@ def i3d(
     Raises:
         ClipzooError: an option out of its range, too few or too small frames, or weights that do not fit.
     """
-    names(name, others, set(options_of(i3d)) - {"name", "task"}, noun="option")
+    names(name, others, COMMON | set(options_of(i3d)) - {"name", "task"}, noun="option")
     number("dropout", dropout, least=0, below=1)
     for what, given in (("backbone_weights", backbone_weights), ("weights", weights)):
         if not isinstance(given, str | Path | None):

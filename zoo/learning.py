@@ -215,6 +215,11 @@ def learn(
     def kept() -> str:
         return "host 0 keeps the run" if host else f"{writer.kept}{checkpoints.onward}"
 
+    def tell(error: BaseException) -> None:
+        if not hasattr(error, "__notes__"):  # else the second training has
+            error.add_note(f"interrupted; {kept()}")
+            say(error.__notes__[0])
+
     try:
         learner, trained, checked = training_sets(network, index, recipe, cache=cache, workers=workers, say=say)
         with stops() as checkpoints.asked:
@@ -229,8 +234,8 @@ def learn(
                 with suppress(Exception):  # the first error is the one to tell of
                     writer.flush(ended=True)
                 raise
-    except (KeyboardInterrupt, SystemExit):
-        say(f"interrupted; {kept()}")
+    except (KeyboardInterrupt, SystemExit) as error:
+        tell(error)
         raise
     except ClipzooError as error:
         if host and checkpoints.asked and isinstance(error, LostHostError):
@@ -240,7 +245,11 @@ def learn(
         raise
     if recipe.refit and index.counts()["validation"]:
         how = {"callbacks": callbacks, "say": say, "cache": cache, "workers": workers, "minutes": minutes}
-        refit(run, index, state, packed, learn=partial(learn, again_for=run, **how), say=say)
+        try:
+            refit(run, index, state, packed, learn=partial(learn, again_for=run, **how), say=say)
+        except (KeyboardInterrupt, SystemExit) as error:
+            tell(error)
+            raise
     if host == 0:
         run.forget_training()
     return run

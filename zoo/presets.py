@@ -135,7 +135,7 @@ def preset(name: str) -> Preset:
     for each in PRESETS:
         if each.name == name:
             return each
-    raise ClipzooError(f"no preset {name!r}; {near(name, list_presets())}")
+    raise ClipzooError(f"no preset {name!r}; {near(str(name), list_presets())}")
 
 
 def as_preset(given: str | Path) -> Preset | None:
@@ -174,12 +174,14 @@ def find_weights(
         return None, None
     if not isinstance(given, str | Path):
         raise ClipzooError(f"{option} ({given!r}) must be none, {_either(network)}")
-    chosen = source(network, str(given))
+    whole = next((each for each in PRESETS if each.name == str(given) and each.source.network == network), None)
+    chosen = whole.source if whole is not None else source(network, str(given))
     if chosen is None and given == "imagenet":  # a stranger's backbone may have them; it says so if not
         return given, {"weights": f"{network} imagenet"}
     if chosen is None:
         if not Path(given).is_file():
-            raise ClipzooError(f"{option} {str(given)!r}: no such file; it must be none, {_either(network)}")
+            what = "is a folder" if Path(given).is_dir() else "no such file"
+            raise ClipzooError(f"{option} {str(given)!r}: {what}; it must be none, {_either(network)}")
         return given, {"weights": Path(given).name}
     if chosen.package == "keras":
         return chosen.name, chosen.origin()

@@ -199,6 +199,12 @@ class Run:
             self.clips, root=root or record["videos"], label=columns if columns != ["label"] else "label", task=task
         )
 
+    def lies_in(self, folder: Path) -> bool:
+        """Whether the clips of the run are these: the folder that it trained on, or one with all of its files."""
+        if Path(self.read_record()["videos"]) == folder.resolve():
+            return True
+        return folder.is_dir() and all((folder / clip.file).is_file() for clip in self.index(root=folder))
+
     @property
     def label_columns(self) -> list[str]:
         """The columns of `split.csv` that hold the labels."""

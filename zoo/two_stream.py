@@ -13,7 +13,7 @@ from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec
 from loaders.tasks import Task, task_kind
 from zoo.backbones import backbone as backbone_named
-from zoo.backbones.backbone import options_of
+from zoo.backbones.backbone import COMMON, options_of
 from zoo.contract import SMALL, answer_layer, head, labels, specs, task
 from zoo.layers import PACKAGE, ClipInput, FrameWise, Fusion, OutputActivation, TemporalPyramidPooling, pyramid_bins
 from zoo.weights import load_whole
@@ -67,7 +67,7 @@ def stream(
     """
     network = backbone_named(backbone)
     own = set(options_of(stream)) - {"name", "task"}
-    names(name, backbone_options, own | set(network.options), noun="option")
+    names(name, backbone_options, COMMON | own | set(network.options), noun="option")
     number("dropout", dropout, least=0, below=1)
     if partial_bn is not None:
         choice("partial_bn", partial_bn, get_args(PartialBN))

@@ -27,7 +27,8 @@ def load_weights(network: keras.Model, file: str | Path, *, rgb: Callable[[], ke
     """
     file = Path(file)
     if not file.is_file():
-        raise ClipzooError(f"backbone_weights {str(file)!r}: no such file; it must be None, 'imagenet' or a file")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise ClipzooError(f"backbone_weights {str(file)!r}: {what}; it must be None, 'imagenet' or a file")
     if file.suffix == ".npz":
         copy_weights(read_npz(file), network, str(file))
     elif file.suffix == ".keras":
@@ -37,6 +38,10 @@ def load_weights(network: keras.Model, file: str | Path, *, rgb: Callable[[], ke
         try:
             source.load_weights(file)
         except Exception as error:  # h5py and Keras raise what they like
+            if file.suffix not in (".h5", ".hdf5"):
+                raise ClipzooError(
+                    f"backbone_weights {str(file)!r}: must be a .keras, .npz, .h5 or .weights.h5 file"
+                ) from None
             raise _misfit(file, str(error).strip().splitlines()[0]) from error
         copy_weights(arrays_of(source), network, str(file))
 

@@ -98,13 +98,18 @@ class Backbone:
             source = self.build((*shape[:2], 3), "imagenet", **options)
         except Exception as error:
             raise ClipzooError(
-                f"backbone_weights 'imagenet' cannot be had ({error}); give the path of a weights file instead"
+                f"backbone_weights 'imagenet': Keras cannot download them ({error}); give the path of a weights "
+                "file, or take a model whose weights come by pip (clipzoo models --presets), such as mobilenetv2_gru"
             ) from error
         if shape[2] == 3:
             return source
         network = self.build(shape, None, **options)
         copy_weights(arrays_of(source), network, "imagenet")
         return network
+
+
+# Of `create_model` itself, for every model.
+COMMON = frozenset({"frames", "size"})
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Any]:
