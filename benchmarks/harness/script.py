@@ -112,6 +112,6 @@ def recording(path: Path, setup: Setup, console: Console) -> Iterator[Results]:
     finally:
         kept = Results.load(path).rows  # the file decides: Ctrl-C may come between a line and its row
         if kept:
-            console.print(f"wrote {path}: {len(kept)} rows")
+            console.print(f"wrote {path}: {len(kept)} row{'s' if len(kept) != 1 else ''}")
         else:
             path.unlink(missing_ok=True)
