@@ -78,6 +78,10 @@ def test_one_function_makes_a_run_that_can_be_done_again(motion: ClipIndex, tmp_
     assert run.labels.read_text().split() == list(motion.labels)
     copied = shutil.copytree(motion.root, tmp_path / "copied")
     assert run.lies_in(motion.root) and run.lies_in(copied)
+    listed = run.clips.read_text()
+    run.clips.write_text(listed.replace(motion[0].file, str(motion.path(0))))
+    assert not run.lies_in(copied)
+    run.clips.write_text(listed)
     (copied / motion[0].file).unlink()
     assert not run.lies_in(copied) and not run.lies_in(tmp_path)
     with run.clips.open() as file:

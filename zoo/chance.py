@@ -36,11 +36,8 @@ def learnt_nothing(run: Run) -> str | None:
         return f"{said}, and of the training clips it answers {last['accuracy']:.0%}. It has not learnt yet: " + (
             f"train longer (--epochs), at another rate (--set recipe.learning_rate=1e-4), or {_more(record)}"
         )
-    other = (
-        ""
-        if record["model"] in ("i3d", "i3d_flow")
-        else ", or a model that begins from weights of videos (--model i3d),"
-    )
+    of_videos = record["model"] in ("i3d", "i3d_flow")
+    other = "" if of_videos else ", or a model that begins from weights of videos (--model i3d),"
     return (
         f"{said}. It knows its training clips ({last['accuracy']:.0%}) and no others: more clips{other} would help; "
         "are the labels right?"

@@ -203,7 +203,11 @@ class Run:
         """Whether the clips of the run are these: the folder that it trained on, or one with all of its files."""
         if Path(self.read_record()["videos"]) == folder.resolve():
             return True
-        return folder.is_dir() and all((folder / clip.file).is_file() for clip in self.index(root=folder))
+        if not folder.is_dir():
+            return False
+        files = [Path(clip.file) for clip in self.index(root=folder)]
+        # A path of its own lies nowhere else.
+        return all(not file.is_absolute() and (folder / file).is_file() for file in files)
 
     @property
     def label_columns(self) -> list[str]:
