@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from loaders.cache import DiskCache
 from loaders.errors import ClipzooError
 from loaders.index import ClipIndex
 from loaders.processor import cores
@@ -75,23 +74,24 @@ def features_of(
     """Of each index float32 (clips, channels): computed once and kept on disk, as those of a training are."""
     from zoo.contract import specs
     from zoo.features import FeatureDataset
-    from zoo.fetching import kept_in
     from zoo.frozen import HEAD, cut, freeze
     from zoo.recipes import plan
     from zoo.registry import create_model
+    from zoo.training_sets import kept_features
 
     planned = plan(model, parts[0], recipe=given.named, options=given.options, fields={**given.recipe, "seed": seed})
     if not planned.recipe.draws:
         raise ClipzooError(f"{model}: begins from no weights, or trains whole; a probe is of frozen features")
     network = create_model(model, classes=parts[0].labels, **planned.options)
     freeze(network, HEAD)
-    frozen, cache = cut(network, HEAD).frozen, DiskCache(kept_in() / "features")
+    frozen, cache = cut(network, HEAD).frozen, kept_features(None, say)
     found = []
     for part in parts:
         clips = FeatureDataset(
             frozen, specs(network), part, cache=cache, batch_size=len(part), workers=cores(), say=say
         )
         features, _ = clips[0]
-        assert isinstance(features, np.ndarray)  # of two streams it is a list, and neither is the model's
+        if not isinstance(features, np.ndarray):
+            raise ClipzooError(f"{model}: has a backbone for each stream; a probe is of one")
         found.append(features.mean(axis=tuple(range(1, features.ndim - 1))))
     return found

@@ -60,6 +60,8 @@ def main(
 
     console = text_console()
     cropper(crops)  # a slip is said before the training
+    if probe and (crops > 1 or float16):
+        raise ClipzooError("--probe is of one crop, and has no file: leave out --crops and --float16")
     console.print(start_backend(training=True))
     index, given = index_csv(clips, root=clips.parent), read_settings(recipe, settings or [])
     chosen = classes.split(",") if classes else []

@@ -37,13 +37,13 @@ def index_folder(path: str | Path) -> ClipIndex:
         raise ClipzooError(
             f"{root}: no sub-folder; put the clips of each class into a folder with the name of the class"
         )
-    splits = [SPLIT_NAMES.get(folder.name.lower()) for folder in folders]
-    if all(split and _holds_folders_alone(folder) for split, folder in zip(splits, folders, strict=True)):
-        found = [(split, each) for split, folder in zip(splits, folders, strict=True) for each in _folders(folder)]
+    splits = {folder: SPLIT_NAMES.get(folder.name.lower()) for folder in folders}
+    if all(split and _holds_folders_alone(folder) for folder, split in splits.items()):
+        splits = {inner: split for folder, split in splits.items() for inner in _folders(folder)}
     else:
-        found = [(None, folder) for folder in folders]
+        splits = dict.fromkeys(folders)
     clips: list[Clip] = []
-    for split, folder in found:
+    for folder, split in splits.items():
         if folder.name != folder.name.strip():
             raise ClipzooError(f"{root}: class {folder.name!r} begins or ends with a space; rename the folder")
         files = sorted(_videos(folder))

@@ -26,6 +26,13 @@ def trained(*, model: str = "i3d", runner: str = "Keras JAX", top1: float = 0.75
     return Row(model=model, runner=runner, settings=settings, batch=0, turns=[[60.0]], facts=facts)
 
 
+def listed(index: ClipIndex, folder: Path) -> Path:
+    """A list of these clips, copied into a folder."""
+    shutil.copytree(index.root, folder)
+    write_csv(index, folder / "list.csv")
+    return folder / "list.csv"
+
+
 def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
     article = trained(model="gru", recipe="article")
     rows = [
@@ -170,10 +177,9 @@ def test_what_helps_is_told_from_noise_by_seeds() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("stripes")
 def test_techniques_are_judged_on_validation_clips(motion: ClipIndex, tmp_path: Path) -> None:
-    shutil.copytree(motion.root, tmp_path / "set")
-    write_csv(motion.split(validation=0, test=0.3, seed=0), tmp_path / "set" / "list.csv")
+    clips = listed(motion.split(validation=0, test=0.3, seed=0), tmp_path / "set")
     out = ("--json", tmp_path / "techniques-1.jsonl", "--seed", "0")
-    command = ["techniques", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--set", "frames=3", *out]
+    command = ["techniques", clips, "--model", "stripes_average", "--set", "frames=3", *out]
     refused(invoke_script(*command), "stripes_average: begins from no weights")
     frozen = ("draws=1", "train_from=head", "validation=0.2", "epochs=2")
     for field in frozen:
@@ -193,9 +199,8 @@ def test_techniques_are_judged_on_validation_clips(motion: ClipIndex, tmp_path: 
 @pytest.mark.usefixtures("stripes")
 def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -> None:
     index = motion.split(validation=0.2, test=0.3, seed=0)
-    shutil.copytree(motion.root, tmp_path / "set")
-    write_csv(index, tmp_path / "set" / "list.csv")
-    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--out", tmp_path / "out"]
+    clips = listed(index, tmp_path / "set")
+    command = ["real_clips", clips, "--model", "stripes_average", "--out", tmp_path / "out"]
     limit = len(index) - len(index.only("test")) - 10
     small = [word for each in ("frames=3", "filters=8", "recipe.learning_rate=0.05") for word in ("--set", each)]
     small += ["--limit", str(limit), "--float16", "--crops", "3"]
@@ -221,11 +226,11 @@ def test_a_training_leaves_its_figures_once(motion: ClipIndex, tmp_path: Path) -
 @pytest.mark.usefixtures("stripes")
 def test_a_probe_is_fitted_to_the_training_clips_alone(motion: ClipIndex, tmp_path: Path) -> None:
     index = motion.split(validation=0, test=0.3, seed=0)
-    shutil.copytree(motion.root, tmp_path / "set")
-    write_csv(index, tmp_path / "set" / "list.csv")
-    command = ["real_clips", tmp_path / "set" / "list.csv", "--model", "stripes_average", "--set", "frames=3"]
+    clips = listed(index, tmp_path / "set")
+    command = ["real_clips", clips, "--model", "stripes_average", "--set", "frames=3"]
     command += ["--probe", "--out", tmp_path / "out"]
     refused(invoke_script(*command), "stripes_average: begins from no weights")
+    refused(invoke_script(*command, "--crops", "3"), "--probe is of one crop")
     frozen = [word for each in ("draws=1", "train_from=head") for word in ("--set", f"recipe.{each}")]
     done = invoke_script(*command, *frozen)
     assert done.returncode == 0, done.stderr
@@ -240,12 +245,11 @@ def test_a_probe_is_fitted_to_the_training_clips_alone(motion: ClipIndex, tmp_pa
 @pytest.mark.keras
 @pytest.mark.slow
 def test_both_streams_and_their_fusion_answer_the_same_clips(motion: ClipIndex, tmp_path: Path) -> None:
-    shutil.copytree(motion.root, tmp_path / "set")
-    write_csv(motion.split(validation=0.2, test=0.3, seed=0), tmp_path / "set" / "list.csv")
+    clips = listed(motion.split(validation=0.2, test=0.3, seed=0), tmp_path / "set")
     small = ("backbone=convnet", "width=0.25", "frames=4", "size=48", "recipe.epochs=1", "recipe.batch=4")
     settings = [word for each in small for word in ("--set", each)]
     out = ("--json", tmp_path / "real-1.jsonl")
-    done = invoke_script("two_stream", "real", tmp_path / "set" / "list.csv", *settings, *out)
+    done = invoke_script("two_stream", "real", clips, *settings, *out)
     assert done.returncode == 0, done.stderr
     rgb, flow, fused = rows = Results.load(tmp_path / "real-1.jsonl").rows
     assert [row.model for row in rows] == ["dtpp_rgb", "dtpp_flow", "dtpp"]

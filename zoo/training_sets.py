@@ -67,7 +67,7 @@ def training_sets(
         checked: Any = ClipDataset(validation, contract, **common) if validation else None
         return model, _share(trained, over), _share(checked, over)
     parts = cut(model, recipe.train_from)
-    common |= {"cache": _features(cache, say), "say": say}
+    common |= {"cache": kept_features(cache, say), "say": say}
     frozen = copy_on_one_device(parts.frozen)
     with outside_layout():
         drawn = FeatureDataset(
@@ -82,7 +82,8 @@ def _share(dataset: Any, over: DeviceLayout | None) -> Any:
     return dataset if dataset is None or over is None or over.hosts == 1 else dataset.shard(over.host, over.hosts)
 
 
-def _features(cache: Any, say: Callable[[str], object]) -> Cache:
+def kept_features(cache: Any, say: Callable[[str], object]) -> Cache:
+    """Where features are kept: `cache` as `training_sets` takes it; in memory alone where no folder can be written."""
     if cache == "memory":
         return MemoryCache()
     if cache is not None:

@@ -33,15 +33,13 @@ def load_weights(network: keras.Model, file: str | Path, *, rgb: Callable[[], ke
         copy_weights(read_npz(file), network, str(file))
     elif file.suffix == ".keras":
         copy_weights(_read_keras(file), network, str(file))
+    elif file.suffix not in (".h5", ".hdf5"):
+        raise ClipzooError(f"backbone_weights {str(file)!r}: must be a .keras, .npz, .h5 or .weights.h5 file")
     else:
         source = network if network.input_shape[-1] == 3 else rgb()
         try:
             source.load_weights(file)
         except Exception as error:  # h5py and Keras raise what they like
-            if file.suffix not in (".h5", ".hdf5"):
-                raise ClipzooError(
-                    f"backbone_weights {str(file)!r}: must be a .keras, .npz, .h5 or .weights.h5 file"
-                ) from None
             raise _misfit(file, str(error).strip().splitlines()[0]) from error
         copy_weights(arrays_of(source), network, str(file))
 
