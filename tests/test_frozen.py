@@ -126,6 +126,25 @@ def test_each_draw_is_computed_once_and_epochs_take_turns(
     assert len(reads) == 4 * len(motion) + 3  # three draws of what is another file
 
 
+@pytest.mark.either
+def test_what_is_interrupted_says_what_is_kept(
+    motion: ClipIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, lines = features.read_inputs, list[str]()
+
+    def interrupted(path: Path, *given: Any, **options: Any) -> Any:
+        if path == motion.path(10):
+            raise KeyboardInterrupt
+        return original(path, *given, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(features, "read_inputs", interrupted)
+        made(motion, DiskCache(tmp_path), say=lines.append)
+    assert lines[-1] == "features: 8 of 48 are kept on disk; the same command goes on from there"
+    made(motion, DiskCache(tmp_path), say=lines.append)
+    assert lines[-1] == "features: 40 of 48 to compute, once: 48 clips, 1 draw(s) of each"
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts the open files of Linux")
 @pytest.mark.parametrize("room", [features.MEMORY_BYTES, 1000])
 @pytest.mark.either

@@ -13,7 +13,7 @@ import numpy as np
 
 from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
-from loaders.cache import MEMORY_BYTES, Cache, Entry, entry_key
+from loaders.cache import MEMORY_BYTES, Cache, DiskCache, Entry, entry_key
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
@@ -192,22 +192,29 @@ def _compute(
             index.root / clip.file, specs, span=clip.span, split=split, rng=rng, augmentation=augmentation
         )
 
-    ahead, began, told = ReadAhead(read, workers), 0.0, 0.0
-    for start in range(0, len(missing), _TOGETHER):
-        places = range(start, min(start + _TOGETHER, len(missing)))
-        clips = [ahead.get(0, place, len(missing)) for place in places]
-        batch = {name: np.stack([clip[name] for clip in clips]) for name in specs}
-        outputs = keras.tree.flatten(frozen.predict_on_batch(batch if len(batch) > 1 else next(iter(batch.values()))))
-        for row, place in enumerate(places):
-            values = np.concatenate([np.asarray(output[row], np.float32).ravel() for output in outputs])
-            kept.add(missing[place].key, values)
-        done, now = places[-1] + 1, time.monotonic()
-        if start == 0:
-            began = told = now  # the first ones waited for the backend to compile
-        elif now - told > _TELL and done < len(missing):
-            told = now
-            left = (now - began) / (done - _TOGETHER) * (len(missing) - done)
-            say(f"features: {done} of {len(missing)}, {left / 60:.1f} min left")
+    ahead, began, told, done = ReadAhead(read, workers), 0.0, 0.0, 0
+    try:
+        for start in range(0, len(missing), _TOGETHER):
+            places = range(start, min(start + _TOGETHER, len(missing)))
+            clips = [ahead.get(0, place, len(missing)) for place in places]
+            batch = {name: np.stack([clip[name] for clip in clips]) for name in specs}
+            outputs = keras.tree.flatten(
+                frozen.predict_on_batch(batch if len(batch) > 1 else next(iter(batch.values())))
+            )
+            for row, place in enumerate(places):
+                values = np.concatenate([np.asarray(output[row], np.float32).ravel() for output in outputs])
+                kept.add(missing[place].key, values)
+            done, now = places[-1] + 1, time.monotonic()
+            if start == 0:
+                began = told = now  # the first ones waited for the backend to compile
+            elif now - told > _TELL and done < len(missing):
+                told = now
+                left = (now - began) / (done - _TOGETHER) * (len(missing) - done)
+                say(f"features: {done} of {len(missing)}, {left / 60:.1f} min left")
+    except KeyboardInterrupt:
+        if isinstance(cache, DiskCache):
+            say(f"features: {done} of {len(missing)} are kept on disk; the same command goes on from there")
+        raise
     keys = [each.key for each in wanted]
     return [keys[draw * len(index) : (draw + 1) * len(index)] for draw in range(draws)], kept
 
