@@ -1,5 +1,5 @@
 # make demo: the main job on made clips; a preset names the action in VIDEO=FILE at its end.
-# make test: each behaviour once, models on both backends; XLA compiles with less effort, in half of the time. make test-all: everything on both, and what is long.
+# make test: each behavior once, models on both backends; XLA compiles with less effort, in half of the time. make test-all: everything on both, and what is long.
 # All set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin

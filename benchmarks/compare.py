@@ -40,7 +40,7 @@ def compare(first: Results, second: Results) -> list[Difference]:
 
     The intervals hold for all rows together (Bonferroni): in a comparison of two runs of the same thing, the chance
     that any row is said to differ is 5 %, as far as the runs themselves were alike. Two runs were not measured side by
-    side: whatever slowed one whole run down, such as a busy neighbour, slows all its rows, and is in the ratios.
+    side: whatever slowed one whole run down, such as a busy neighbor, slows all its rows, and is in the ratios.
 
     Args:
         first: the older, as a rule.

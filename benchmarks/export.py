@@ -122,7 +122,7 @@ def export(
     Args:
         prepared: the model's files, of which the `.keras` file is used.
         folder: where the files are written.
-        precisions: one that the gate refuses is a labelled row.
+        precisions: one that the gate refuses is a labeled row.
         calibrate: a folder of videos, for int8.
         limits: how often.
         backends: of Keras, to be held against; those that are not installed are left out.

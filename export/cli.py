@@ -61,7 +61,7 @@ def evaluate(
         Path | None, typer.Option(help="The confusion matrix, PNG; left out, into the run, of its test clips.")
     ] = None,
     crops: Annotated[
-        int, typer.Option(help="1: the centre; 3: the whole frame; 10: corners, centre, mirrors; averaged.")
+        int, typer.Option(help="1: the center; 3: the whole frame; 10: corners, center, mirrors; averaged.")
     ] = 1,
     views: Annotated[int, typer.Option(min=1, help="Places in time, averaged; dense or segment sampling.")] = 1,
     scores_file: Annotated[Path | None, typer.Option("--scores", help="Write logits here, .npz, for `sweep`.")] = None,
@@ -71,7 +71,7 @@ def evaluate(
     on_error: Annotated[OnErrorChoice, typer.Option(help="Broken files: leave out, or stop.")] = OnErrorChoice.SKIP,
     verify: Verify = True,
 ) -> None:
-    """Measure a model on labelled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
+    """Measure a model on labeled clips: top-1, mean per-class accuracy, 95 % interval, confusion matrix."""
     from export.scoring import open_model, score
     from zoo.run import Run
     from zoo.run_scores import keep
@@ -254,9 +254,9 @@ def choose_clips(
     label: list[str] | None,
     labels: tuple[str, ...],
     task: Task,
-    labelled: bool = True,
+    labeled: bool = True,
 ) -> tuple[ClipIndex, Path | None]:
-    """The clips under a folder, as a model names their labels; see `index_videos` for `labelled`.
+    """The clips under a folder, as a model names their labels; see `index_videos` for `labeled`.
 
     Returns:
         The clips; and the list that a run has of its own clips, where they are these and no other list was given.
@@ -271,6 +271,6 @@ def choose_clips(
     kind = task_kind(task)
     if not label and list_file is not None and kind.columns(labels) != ("label",):
         label = list(kind.columns(labels))  # a list has a column for each unless told otherwise
-    if not labelled and list_file is None and not label:
+    if not labeled and list_file is None and not label:
         task = "classification"  # of a folder, whatever the model answers
-    return index_videos(videos, list_file, label=label, task=task, labelled=labelled), own
+    return index_videos(videos, list_file, label=label, task=task, labeled=labeled), own

@@ -67,13 +67,13 @@ def features(
         console.print(start_backend())
     opened = open_extractor(model, layer=layer, provider=provider, verify=verify)
     index, own = choose_clips(
-        model, videos, list_file, label=label or None, labels=opened.labels, task=opened.task, labelled=False
+        model, videos, list_file, label=label or None, labels=opened.labels, task=opened.task, labeled=False
     )
     if own is not None:
         console.print(f"clips: {f'the split {split}' if split else 'all'} of {own}")
     if own is not None and split is None:  # and what has come into the folder since
         known = {clip.file for clip in index}
-        others = tuple(clip for clip in index_videos(videos, None, labelled=False) if clip.file not in known)
+        others = tuple(clip for clip in index_videos(videos, None, labeled=False) if clip.file not in known)
         if others:
             console.print(f"clips: {len(others)} more of {videos}, which are of no split")
             index = replace(index, clips=(*index, *others))

@@ -1,9 +1,9 @@
 """Keras layers traced so that the converter finds one native ONNX operator for each.
 
 Left alone, a GRU becomes a `Loop` (tensorflow-onnx#1684), or, where a GPU is seen, an operator that the converter does
-not know (#2359); a batch normalisation becomes a multiplication and an addition. While `native_layers()` is entered,
+not know (#2359); a batch normalization becomes a multiplication and an addition. While `native_layers()` is entered,
 a recurrent layer emits `CudnnRNNV3`, which is never run: it only carries the layer's weights, laid out as ONNX wants
-them, to `OP_HANDLERS`, which writes `GRU` or `LSTM`. A batch normalisation emits the fused operator, which the
+them, to `OP_HANDLERS`, which writes `GRU` or `LSTM`. A batch normalization emits the fused operator, which the
 converter keeps whole. A temporal shift works on maps as convolutions have them in ONNX, channels first, so that nothing
 is turned round between two of them.
 """
@@ -33,7 +33,7 @@ def native_layers() -> Iterator[None]:
             (keras.layers.GRU, "call", _recurrent),
             (keras.layers.LSTM, "call", _recurrent),
             (keras.layers.Bidirectional, "call", _bidirectional),
-            (keras.layers.BatchNormalization, "call", _normalise),
+            (keras.layers.BatchNormalization, "call", _normalize),
             (TemporalShift, "call", _shift),
         ):
             stack.enter_context(patch.object(owner, method, _bound(owner, method, replacement)))
@@ -137,7 +137,7 @@ def _kind(layer: Any) -> str:
     return "gru" if isinstance(layer, keras.layers.GRU) else "lstm"
 
 
-def _normalise(layer: Any, inputs: Any, original: Any, *args: Any, **options: Any) -> Any:
+def _normalize(layer: Any, inputs: Any, original: Any, *args: Any, **options: Any) -> Any:
     if len(inputs.shape) != 4 or layer.axis not in (-1, 3):
         return original(layer, inputs, *args, **options)
     channels = inputs.shape[-1]
@@ -158,7 +158,7 @@ def _shift(layer: Any, maps: Any, original: Any, *args: Any, **options: Any) -> 
     if not layer.moved(channels):
         return original(layer, maps, *args, **options)
     clips = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, layer.frames * channels, height, width))
-    clips = tf.pad(clips, ((0, 0), (0, 1), (0, 0), (0, 0)))  # where there is no neighbour, the channel behind all
+    clips = tf.pad(clips, ((0, 0), (0, 1), (0, 0), (0, 0)))  # where there is no neighbor, the channel behind all
     taken = tf.gather(clips, tf.constant(layer.sources(channels).ravel(), tf.int64), axis=1)
     return tf.transpose(tf.reshape(taken, (-1, channels, height, width)), (0, 2, 3, 1))
 

@@ -102,14 +102,14 @@ def score(
     on_error: OnError = "fail",
     advance: Callable[[], object] = lambda: None,
 ) -> Scores:
-    """Scores a model on labelled clips.
+    """Scores a model on labeled clips.
 
     Args:
         model: see `open_model`.
         index: the clips; with labels that the model knows, in any order.
         batch: clips that go through the network together, >= 1.
         workers: threads that read clips.
-        crops: 1: the centre; 3: both ends and the centre of the longer side, averaged; 10: corners, centre and mirrors.
+        crops: 1: the center; 3: both ends and the center of the longer side, averaged; 10: corners, center and mirrors.
         views: places in time, averaged; for dense and segment sampling.
         provider: of ONNX Runtime, for an `.onnx` file; see `Classifier`.
         on_error: `skip` leaves out clips that cannot be read, and names them in `Scores.left_out`.
@@ -124,7 +124,7 @@ def score(
     """
     scored = model if isinstance(model, ScorableModel) else open_model(model, provider=provider)
     if index.task != scored.task:
-        raise ClipzooError(f"{index.root}: the clips are labelled for {index.task}, the model is for {scored.task}")
+        raise ClipzooError(f"{index.root}: the clips are labeled for {index.task}, the model is for {scored.task}")
     cropper(crops)  # of one crop and view nothing else looks at these two
     whole("views", views)
     index = index.with_labels(scored.labels)

@@ -22,7 +22,7 @@ from export.checksum import WITHOUT_CHECKSUM, add_checksum
 from export.conversion_process import writing
 from export.describe import ModelDescription
 from export.export_source import ExportSource, load
-from export.graph import pool_before_normalising
+from export.graph import pool_before_normalizing
 from export.metadata import Metadata, Precision
 from export.native_operators import OP_HANDLERS, is_native, native_layers
 from export.parity import LEAST_VARIATION, Parity, ParityError, answers, compare, require, variation
@@ -57,7 +57,7 @@ def convert(network: keras.Model, specs: Mapping[str, ClipSpec], *, opset: int) 
     proto = _to_proto(answer, signature, network.name, opset=opset)
     proto = _name_axes(proto, specs, network.output)
     _put_last(proto.graph.output, FEATURES)
-    pool_before_normalising(proto.graph)
+    pool_before_normalizing(proto.graph)
     return proto
 
 
@@ -68,7 +68,7 @@ def convert_frames(network: FrameNetwork, name: str, *, opset: int) -> onnx.Mode
     proto = onnx.tools.update_model_dims.update_inputs_outputs_dims(proto, *network.dims)
     for value in network.stream.values():
         _put_last(proto.graph.output, value)
-    pool_before_normalising(proto.graph)
+    pool_before_normalizing(proto.graph)
     return proto
 
 

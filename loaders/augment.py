@@ -49,7 +49,7 @@ class Augmentation:
         height_shift: likewise, of the height.
         brightness: drawn from -brightness to brightness and added, a share of the range, 0 <= brightness <= 1;
             `rgb`, `gray` and `grouped` alone, like `contrast`.
-        contrast: distance from grey 128 multiplied by 1 - contrast to 1 + contrast, 0 <= contrast <= 1.
+        contrast: distance from gray 128 multiplied by 1 - contrast to 1 + contrast, 0 <= contrast <= 1.
         crop: `multiscale`: one of 13 fixed places and a size of `scales` times the shorter side, then resized
             (arXiv 1711.04161, after TSN; flow values stay as they are); `center`: the spec's own crop.
         scales: of `multiscale`; height and width are drawn apart, at most one place in this list apart. For flow the
@@ -141,14 +141,14 @@ class Augmentation:
         return clip
 
     def __call__(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One draw on a clip of frames, uint8 (frames, height, width, channels), RGB or grey; the same shape."""
+        """One draw on a clip of frames, uint8 (frames, height, width, channels), RGB or gray; the same shape."""
         frames, height, width, channels = clip.shape
         modality: Literal["rgb", "gray"] = "gray" if channels == 1 else "rgb"
         return self.apply(clip, ClipSpec(frames=frames, height=height, width=width, modality=modality), self.draw(rng))
 
     def _box(self, height: int, width: int, spec: ClipSpec, draw: AugmentationParams) -> Box:
         if self.crop == "center":
-            return centre(height, width, spec)
+            return center(height, width, spec)
         pairs = [(a, b) for i, a in enumerate(self.scales) for j, b in enumerate(self.scales) if abs(i - j) <= 1]
         scale = pairs[int(draw.crop[0] * len(pairs))]
         tall, wide = (max(1, int(min(height, width) * share)) for share in scale)
@@ -162,20 +162,20 @@ class Augmentation:
         top, left, tall, wide = box
         stretch = np.diag([spec.width / wide, spec.height / tall])
         middle = np.array([left + (wide - 1) / 2, top + (tall - 1) / 2])
-        centre_out = np.array([(spec.width - 1) / 2, (spec.height - 1) / 2])
+        center_out = np.array([(spec.width - 1) / 2, (spec.height - 1) / 2])
         shift = np.array(draw.shift) * (spec.width, spec.height)
         whole = linear @ stretch
-        matrix = np.column_stack([whole, centre_out + shift - whole @ middle])
+        matrix = np.column_stack([whole, center_out + shift - whole @ middle])
         return _affine(canvas, matrix, spec)
 
 
-def centre(height: int, width: int, spec: ClipSpec) -> Box:
+def center(height: int, width: int, spec: ClipSpec) -> Box:
     """The crop of tests: spec.height x spec.width from the middle, odd pixels left below and right."""
     return (height - spec.height) // 2, (width - spec.width) // 2, spec.height, spec.width
 
 
 def crop_places(height: int, width: int, tall: int, wide: int) -> list[tuple[int, int]]:
-    """The 13 (top, left) of a crop: four corners, centre, four edge centres, four quarter points (TSN's released code).
+    """The 13 (top, left) of a crop: four corners, center, four edge centers, four quarter points (TSN's released code).
 
     Steps are quarters of the room that is left, rounded down.
     """
@@ -185,9 +185,9 @@ def crop_places(height: int, width: int, tall: int, wide: int) -> list[tuple[int
     return corners + edges + [(y, x), (y, 3 * x), (3 * y, x), (3 * y, 3 * x)]
 
 
-def centre_crop(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
+def center_crop(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
     """The clip of tests: uint8 (frames, spec.height, spec.width, channels) from the middle of a canvas."""
-    return cut(canvas, centre(canvas.shape[1], canvas.shape[2], spec), spec)
+    return cut(canvas, center(canvas.shape[1], canvas.shape[2], spec), spec)
 
 
 def cut(canvas: np.ndarray, box: Box, spec: ClipSpec) -> np.ndarray:
@@ -197,12 +197,12 @@ def cut(canvas: np.ndarray, box: Box, spec: ClipSpec) -> np.ndarray:
     if (tall, wide) == (spec.height, spec.width):
         return np.ascontiguousarray(clip)
     x, y = spec.width / wide, spec.height / tall
-    matrix = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # pixel centres on pixel centres
+    matrix = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])  # pixel centers on pixel centers
     return _affine(np.ascontiguousarray(clip), matrix, spec)
 
 
 def three_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
-    """The crops of tests that see the whole frame: both ends and the centre of its longer side (arXiv 1812.03982,
+    """The crops of tests that see the whole frame: both ends and the center of its longer side (arXiv 1812.03982,
     section 4).
 
     Args:
@@ -221,7 +221,7 @@ def three_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
 
 
 def ten_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
-    """The crops of tests: four corners and the centre, then each of them mirrored.
+    """The crops of tests: four corners and the center, then each of them mirrored.
 
     Args:
         canvas: uint8 (frames, H, W, channels).
@@ -239,7 +239,7 @@ def ten_crops(canvas: np.ndarray, spec: ClipSpec) -> np.ndarray:
 
 
 CROPS: Mapping[int, Callable[[np.ndarray, ClipSpec], np.ndarray]] = {
-    1: lambda canvas, spec: centre_crop(canvas, spec)[None],
+    1: lambda canvas, spec: center_crop(canvas, spec)[None],
     3: three_crops,
     10: ten_crops,
 }  # how many a test looks at -> canvas, spec -> the crops

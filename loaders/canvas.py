@@ -12,7 +12,7 @@ import numpy as np
 from loaders.cache import Cache, Entry, entry_key
 from loaders.decode import read_frames
 from loaders.errors import ClipzooError
-from loaders.flow import diff_mask, flow_mask, optical_flow, quantise, require_methods
+from loaders.flow import diff_mask, flow_mask, optical_flow, quantize, require_methods
 from loaders.sampling import Element, Step, every_element, is_random, sample
 from loaders.spans import Span, frame_span, refusal
 from loaders.spec import ClipSpec, ColorOrder
@@ -214,7 +214,7 @@ def _gather(entry: Entry, spec: ClipSpec, places: Callable[[int, ClipSpec, float
 
 
 def _resize(frame: np.ndarray, spec: ClipSpec, *, order: ColorOrder) -> np.ndarray:
-    """One frame at the canvas's size, in the colours that the modality is made from."""
+    """One frame at the canvas's size, in the colors that the modality is made from."""
     height, width = frame.shape[:2]
     size = canvas_size(height, width, spec)
     if size != (height, width):
@@ -250,4 +250,4 @@ def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
         return first
     if spec.modality == "flow_mask":
         return flow_mask(first, second, spec.flow, spec.color_order)
-    return quantise(optical_flow(first, second, spec.flow), spec.flow.bound)
+    return quantize(optical_flow(first, second, spec.flow), spec.flow.bound)

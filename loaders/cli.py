@@ -60,7 +60,7 @@ def scan(
     console = text_console()
     check_ray(ray, ray_workers)
     keep = json_file if str(json_file) != "-" else None
-    index = index_videos(videos, list_file, labelled=False)
+    index = index_videos(videos, list_file, labeled=False)
     with bar(text_console(stderr=True), "scanning", len({clip.file for clip in index})) as advance:
         if ray or (keep and find_spec("pyarrow")):  # parts are kept as Parquet
             found = scan_corpus(
@@ -127,7 +127,7 @@ def cache(
     for each in specs.values():
         if not all(can_be_cached(each, split) for split in splits):
             raise ClipzooError("pairs='sampled' with random sampling cannot be cached: every pair may be drawn")
-    index = index_videos(videos, list_file, labelled=False)
+    index = index_videos(videos, list_file, labeled=False)
     chosen = range(int(host) - 1, len(index), int(hosts))
     disk = DiskCache(out)
     made, broken = 0, 0
@@ -172,7 +172,7 @@ def show(
     augment: Annotated[bool, typer.Option("--augment", help="As training would change them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which clips, and how they are changed.")] = 0,
 ) -> None:
-    """Draw clips as a model gets them: a row a clip, flow as a colour wheel."""
+    """Draw clips as a model gets them: a row a clip, flow as a color wheel."""
     import numpy as np
 
     from loaders.augment import Augmentation
@@ -181,7 +181,7 @@ def show(
 
     stderr = text_console(stderr=True)
     specs = parse_spec(spec)
-    index = index_videos(videos, list_file, labelled=False)
+    index = index_videos(videos, list_file, labeled=False)
     name, wanted = next(iter(specs.items()))
     drawn: dict[int, np.ndarray] = {}
     for position in np.random.default_rng(seed).permutation(len(index)):

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from loaders.ahead import read_side_by_side
-from loaders.augment import Augmentation, AugmentationParams, centre_crop, cropper
+from loaders.augment import Augmentation, AugmentationParams, center_crop, cropper
 from loaders.cache import Cache
 from loaders.canvas import InputBuilder, frames_of, read_canvases
 from loaders.check import choice, whole
@@ -91,7 +91,7 @@ def read_inputs(
         if augmentation is not None and draw is not None:
             clip = augmentation.apply(canvas, spec, draw)
         else:
-            clip = centre_crop(canvas, spec)
+            clip = center_crop(canvas, spec)
         clips[name] = finish(clip, spec)
     return clips
 
@@ -126,7 +126,7 @@ def read_crops(
         path: the video file.
         specs: input name -> what to read for it.
         span: part of the file, seconds.
-        crops: 1 from the centre; 3: both ends and the centre of the longer side; 10: four corners and the centre, then
+        crops: 1 from the center; 3: both ends and the center of the longer side; 10: four corners and the center, then
             each mirrored.
         views: places in time, for dense and segment sampling: spread evenly over where training may draw them. One is
             the sampling of the test split.
@@ -178,7 +178,7 @@ def clip_from_frames(frames: Sequence[np.ndarray] | np.ndarray, spec: ClipSpec) 
     for number in sorted(frames_of(steps)):
         track.visit(number, np.asarray(frames[number]))
     canvas = track.finish(steps)
-    return finish(centre_crop(canvas, spec), spec)
+    return finish(center_crop(canvas, spec), spec)
 
 
 def require_rgb(frame: object) -> None:
@@ -252,7 +252,7 @@ def read_batches(
                 yield place, canvases
                 continue
             cropped = zip(specs.items(), canvases, strict=True)
-            yield place, {name: finish(centre_crop(canvas, spec), spec) for (name, spec), canvas in cropped}
+            yield place, {name: finish(center_crop(canvas, spec), spec) for (name, spec), canvas in cropped}
 
     def batch() -> ReadBatch:
         clips = {
@@ -279,7 +279,7 @@ def read_batches(
 
 
 def _passes(paths: Sequence[str | Path], spans: Sequence[Span | None], most: int) -> list[range]:
-    """Positions of neighbours that are of one file; no more than `most` of them are begun and not given at once."""
+    """Positions of neighbors that are of one file; no more than `most` of them are begun and not given at once."""
     passes: list[range] = []
     given: list[float] = []  # for each clip of the pass when it is given, seconds: not before those in front of it
     for place, (path, span) in enumerate(zip(paths, spans, strict=True)):

@@ -52,7 +52,7 @@ class VideoFrameGenerator(ClipDataset):
         transformation: an Augmentation.
         split_val: share for validation; the rest is for training.
         split_test: share for testing; likewise.
-        nb_channel: 3 for RGB, 1 for grey.
+        nb_channel: 3 for RGB, 1 for gray.
         glob_pattern: with `{classname}` where the name of the class stands.
         use_headers: no longer needed: a header is believed only where it is true.
         seed: of split, order and augmentation.

@@ -93,10 +93,10 @@ class ClipDataset(keras.utils.PyDataset):
         if not self.specs or not all(isinstance(each, ClipSpec) for each in self.specs.values()):
             raise ClipzooError(f"ClipDataset needs a ClipSpec, or a dict of them by input name, not {spec!r}")
         moving = [s.modality for s in self.specs.values() if s.modality in ("flow", "flow_hsv")]
-        if mixup and (moving or not index.labelled):
-            raise ClipzooError(f"ClipDataset mixup ({mixup}) is for labelled clips of pixels, not for flow")
+        if mixup and (moving or not index.labeled):
+            raise ClipzooError(f"ClipDataset mixup ({mixup}) is for labeled clips of pixels, not for flow")
         self.index = index
-        self._labelled = index.labelled
+        self._labeled = index.labeled
         self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.augmentation = augmentation
@@ -246,7 +246,7 @@ class ClipDataset(keras.utils.PyDataset):
             )
             for name, pixels in inputs.items():
                 clips.setdefault(name, np.empty((len(chosen), *self.specs[name].shape), np.uint8))[row] = pixels
-        labels = self.index.encode(chosen) if self._labelled else None
+        labels = self.index.encode(chosen) if self._labeled else None
         if self.mixup and labels is not None:
             rng = np.random.default_rng((self.seed, epoch, batch, *b"mixup"))
             partners, share = rng.permutation(len(chosen)), rng.beta(self.mixup, self.mixup, len(chosen))

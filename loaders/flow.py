@@ -1,4 +1,4 @@
-"""Optical flow: two grey frames -> motion vectors -> uint8, and pictures of it."""
+"""Optical flow: two gray frames -> motion vectors -> uint8, and pictures of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loaders.errors import ClipzooError
 from loaders.spec import ClipSpec, ColorOrder, FlowSpec
 
 REST = 128  # what no motion becomes
-MASK_LEVELS = 32  # a grey difference of this many levels opens the mask of `diff_mask` wholly
+MASK_LEVELS = 32  # a gray difference of this many levels opens the mask of `diff_mask` wholly
 
 _GREY = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 _thread = threading.local()  # DIS and TV-L1 objects hold buffers: one each a thread
@@ -23,7 +23,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.nd
     """Where the pixels of one frame went in the next.
 
     Args:
-        first: uint8 (height, width), grey.
+        first: uint8 (height, width), gray.
         second: likewise, the later one.
         spec: how.
 
@@ -45,14 +45,14 @@ def optical_flow(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.nd
         ) from None
 
 
-def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
+def quantize(flow: np.ndarray, bound: float) -> np.ndarray:
     """Motion to uint8: -bound..bound pixels become 0..255, more is clipped, 0 becomes 128 (as TSN and DTPP do it)."""
     # In this order and in double precision no motion is 127.5 for every bound, which rint takes to the even 128.
     scaled = np.rint((flow.astype(np.float64) + bound) * 255 / (2 * bound))
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
-def dequantise(field: np.ndarray, bound: float) -> np.ndarray:
+def dequantize(field: np.ndarray, bound: float) -> np.ndarray:
     """uint8 back to motion, float32, pixels; off by half a step, bound / 255, at most (128 is 0)."""
     return (field.astype(np.float32) - REST) * np.float32(2 * bound / 255)
 
@@ -74,7 +74,7 @@ def chart(field: np.ndarray, gain: float = 1.0) -> np.ndarray:
     """A picture of one field for people: white where nothing moves, direction as hue, speed as saturation.
 
     Args:
-        field: uint8 (height, width, 2), quantised.
+        field: uint8 (height, width, 2), quantized.
         gain: multiplies the speed; at 1 the flow's bound is fully saturated.
 
     Returns:
@@ -89,7 +89,7 @@ def color_wheel(field: np.ndarray) -> np.ndarray:
     """A picture of one field: direction as hue, speed as value.
 
     Args:
-        field: uint8 (height, width, 2), quantised.
+        field: uint8 (height, width, 2), quantized.
 
     Returns:
         uint8 (height, width, 3), RGB. Value is 255 at a speed of the flow's bound.
@@ -100,7 +100,7 @@ def color_wheel(field: np.ndarray) -> np.ndarray:
 
 
 def _polar(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Direction as OpenCV's hue (180 steps, uint8), and speed in quantised steps, float32."""
+    """Direction as OpenCV's hue (180 steps, uint8), and speed in quantized steps, float32."""
     x, y = (field[..., axis].astype(np.float32) - REST for axis in (0, 1))
     speed, angle = cv2.cartToPolar(x, y, angleInDegrees=True)
     return (angle / 2).astype(np.uint8) % 180, speed
@@ -108,21 +108,21 @@ def _polar(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def flow_mask(first: np.ndarray, second: np.ndarray, spec: FlowSpec, order: ColorOrder = "rgb") -> np.ndarray:
     """The mean of two frames where something moves; black where nothing does, full at the bound."""
-    grey = [cv2.cvtColor(frame, _GREY[order]) for frame in (first, second)]
-    speed = np.hypot(*np.moveaxis(optical_flow(grey[0], grey[1], spec), -1, 0)) if first is not second else 0.0
+    gray = [cv2.cvtColor(frame, _GREY[order]) for frame in (first, second)]
+    speed = np.hypot(*np.moveaxis(optical_flow(gray[0], gray[1], spec), -1, 0)) if first is not second else 0.0
     mask = np.broadcast_to(np.minimum(speed / spec.bound, 1.0), first.shape[:2])
     return np.rint(cv2.addWeighted(first, 0.5, second, 0.5, 0) * mask[..., None]).astype(np.uint8)
 
 
 def diff_mask(first: np.ndarray, second: np.ndarray, order: ColorOrder = "rgb") -> np.ndarray:
     """The second frame where it differs from the first; black where it does not, full from MASK_LEVELS on."""
-    grey = cv2.cvtColor(cv2.absdiff(first, second), _GREY[order])
-    mask = np.minimum(grey.astype(np.float32) / MASK_LEVELS, 1.0)
+    gray = cv2.cvtColor(cv2.absdiff(first, second), _GREY[order])
+    mask = np.minimum(gray.astype(np.float32) / MASK_LEVELS, 1.0)
     return np.rint(second * mask[..., None]).astype(np.uint8)
 
 
 def _farneback(first: np.ndarray, second: np.ndarray, spec: FlowSpec) -> np.ndarray:
-    return cv2.calcOpticalFlowFarneback(  # scale, neighbourhood and sigma as keras-video-generators has them
+    return cv2.calcOpticalFlowFarneback(  # scale, neighborhood and sigma as keras-video-generators has them
         first, second, None, 0.5, spec.levels, spec.window, spec.iterations, 5, 1.1, 0
     )
 

@@ -101,7 +101,7 @@ class ClipIndex:
         return [self.root / clip.file for clip in self.clips]
 
     @property
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether the labels of all clips are known."""
         return all(clip.label is not None for clip in self.clips)
 
@@ -292,7 +292,7 @@ class ClipIndex:
         if split == "train":
             cures.append("smaller shares for validation and test")
         elif share < 1:
-            cures.insert(0, f"{split}={share:g} (--{split} {share:g})")
+            cures.insert(0, f"{split}={share:g} (--set recipe.{split}={share:g})")
         of = f"{fewest} {'group' if self.has_groups else 'clip'}{'' if fewest == 1 else 's'}"
         what = f"no clip{' of ' + some(missing) if missing else ''} in the split {split}"
         raise ClipzooError(

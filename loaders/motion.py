@@ -129,11 +129,11 @@ def motion_frames(motion: str, *, frames: int, size: int, rng: np.random.Generat
         half = _SMALLEST * (_LARGEST / _SMALLEST) ** (size0 + speed * _WAY_GROWN * along["size"])
         turned = angle0 + speed * _WAY_TURNED * along["angle"]
         turn = np.array([(np.cos(turned), -np.sin(turned)), (np.sin(turned), np.cos(turned))])
-        centre = _MARGIN + (1 - 2 * _MARGIN) * np.array((x, y))
-        covered, headed = (_cover((part @ turn.T * half + centre) * size, size) for part in (bar, head))
-        colour = light * 255
-        colour[..., 1] *= headed
-        frame = np.round(ground + covered[..., None] * (colour - ground)).astype(np.uint8)
+        center = _MARGIN + (1 - 2 * _MARGIN) * np.array((x, y))
+        covered, headed = (_cover((part @ turn.T * half + center) * size, size) for part in (bar, head))
+        color = light * 255
+        color[..., 1] *= headed
+        frame = np.round(ground + covered[..., None] * (color - ground)).astype(np.uint8)
         drawn.append(frame)
     return drawn
 

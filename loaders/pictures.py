@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def show(dataset: ClipDataset, *, batch: int = 0, out: str | Path | None = None, most: int = 16) -> Figure:
-    """Draws one batch as a labelled grid: a row a clip, its frames side by side, flow as a colour wheel.
+    """Draws one batch as a labeled grid: a row a clip, its frames side by side, flow as a color wheel.
 
     Args:
         dataset: whose batch.
@@ -45,9 +45,9 @@ def clip_title(clip: Clip) -> str:
 
 
 def readable(clip: np.ndarray, spec: ClipSpec) -> np.ndarray:
-    """A clip as people can look at it: RGB or grey; of flow, the first field of each step as colours.
+    """A clip as people can look at it: RGB or gray; of flow, the first field of each step as colors.
 
-    Of `grouped`, red, green and blue are the three frames: grey is what stands still.
+    Of `grouped`, red, green and blue are the three frames: gray is what stands still.
 
     Flow is stretched so that the fastest hundredth of its pixels is fully saturated.
     """
@@ -68,7 +68,7 @@ def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path | None
     """Draws clips as a grid.
 
     Args:
-        clips: uint8 (rows, frames, height, width, channels), RGB or grey.
+        clips: uint8 (rows, frames, height, width, channels), RGB or gray.
         titles: what stands beside each row.
         path: the PNG to write, if given.
     """

@@ -190,7 +190,7 @@ def every_element(count: int, spec: ClipSpec) -> list[Step]:
 
 
 def draws_for(specs: Iterable[ClipSpec]) -> int:
-    """How many random draws `sample` may ask for, whichever the sampling: of sampled neighbours the last has more."""
+    """How many random draws `sample` may ask for, whichever the sampling: of sampled neighbors the last has more."""
     return max(spec.frames + max(1, spec.group - 1) for spec in specs)
 
 
@@ -214,7 +214,7 @@ def _check_reach(count: int, spec: ClipSpec) -> None:
         else ("compares", "the last pair, as arXiv 1711.04161 does")
     )
     raise ClipzooError(
-        f"{_few(count)} for {spec.modality}: a step {does} {spec.reach} neighbours"
+        f"{_few(count)} for {spec.modality}: a step {does} {spec.reach} neighbors"
         + (f" (stack={spec.stack})" if spec.stack > 1 else "")
         + f"; short='repeat_last'{_OPTION} repeats {again}"
     )

@@ -38,7 +38,7 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSpec:
-    """How optical flow is computed: between two grey frames, after resizing and before cropping.
+    """How optical flow is computed: between two gray frames, after resizing and before cropping.
 
     Attributes:
         method: `dis` (Kroeger et al., ECCV 2016; fast), `farneback` (SCIA 2003), or `tvl1` (Zach et al., DAGM 2007;
@@ -93,12 +93,12 @@ class ClipSpec:
         interval: of `dense`, seconds; in place of `stride`, whatever the frame rate.
         short: files with fewer frames than the clip: `spread` (frames repeat where they stand), `repeat_last`,
             `wrap` (from the beginning again), or `error`.
-        pairs: of what is made of two frames, or of the three of `grouped`: `neighbors` in the file, or neighbours among
+        pairs: of what is made of two frames, or of the three of `grouped`: `neighbors` in the file, or neighbors among
             the `sampled` frames.
         stack: flow fields in a step of `flow`.
         flow: how the flow is computed, `FlowSpec()` if left out; None where there is none.
         resize: `stretch` to (height, width) whatever the shape of the frame; `fit` the shorter side to
-            `resize_to`, keeping the shape, then crop (height, width) from the centre.
+            `resize_to`, keeping the shape, then crop (height, width) from the center.
         resize_to: for `fit`, the shorter side before the crop, pixels; None: the larger of height and width.
         interpolation: OpenCV's interpolation; `area` averages where it shrinks, so that nothing aliases.
         color_order: of the three channels of `rgb`.

@@ -121,11 +121,11 @@ def index_videos(
     *,
     label: list[str] | None = None,
     task: Task = "classification",
-    labelled: bool = True,
+    labeled: bool = True,
 ) -> ClipIndex:
     """The clips under a folder: those of a CSV list, or all of them, a sub-folder a class.
 
-    With `labelled=False` a list may be without labels, or have others, and a folder without sub-folders.
+    With `labeled=False` a list may be without labels, or have others, and a folder without sub-folders.
 
     Raises:
         ClipzooError: labels other than classes without a list.
@@ -133,9 +133,9 @@ def index_videos(
     if list_file is None:
         if label or task != "classification":
             raise ClipzooError(f"labels of {', '.join(label or [task])} stand in a list: give --list LIST.csv")
-        return index_folder(videos) if labelled else _any_folder(videos)
+        return index_folder(videos) if labeled else _any_folder(videos)
     columns = label or ["label"]
-    if not labelled and not set(columns) <= set(csv_columns(list_file)):
+    if not labeled and not set(columns) <= set(csv_columns(list_file)):
         return index_csv(list_file, root=videos, label=None)
     return index_csv(list_file, root=videos, label=columns[0] if len(columns) == 1 else columns, task=task)
 

@@ -263,7 +263,7 @@ def test_mistakes_are_said_and_write_nothing(lamps: Path, tmp_path: Path) -> Non
     Path(second).unlink()
     (lamps / "z.onnx").rename(model)
     whole = model.read_bytes()
-    model.write_bytes(whole.replace(b"centred", b"Centred"))
+    model.write_bytes(whole.replace(b"centered", b"Centered"))
     refused(invoke("card", lamps, out), "is not what was exported")
     write_model(model, labels=("x", "y"))
     refused(invoke("card", lamps, out), "model.onnx: has other labels or another input than the run")

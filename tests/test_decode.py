@@ -129,13 +129,13 @@ def test_a_clip_has_the_spec_s_shape_and_is_rgb(motion: ClipIndex) -> None:
 
 def test_grey_is_luma(motion: ClipIndex) -> None:
     spec = ClipSpec(frames=3, height=48, width=48)
-    colour = read_clip(motion.path(0), spec)
+    color = read_clip(motion.path(0), spec)
     gray = read_clip(motion.path(0), spec.replace(modality="gray"))
     assert gray.shape == (3, 48, 48, 1)
-    assert np.abs(colour @ np.array([0.299, 0.587, 0.114]) - gray[..., 0]).max() <= 1
+    assert np.abs(color @ np.array([0.299, 0.587, 0.114]) - gray[..., 0]).max() <= 1
 
 
-def test_fit_keeps_the_shape_and_crops_the_centre() -> None:
+def test_fit_keeps_the_shape_and_crops_the_center() -> None:
     frame = np.zeros((100, 200, 3), np.uint8)
     frame[:, 50:150] = 255
     spec = ClipSpec(frames=1, height=40, width=40, resize="fit", resize_to=40)

@@ -25,7 +25,7 @@ FIGURES = ("loss", "accuracy", "class_accuracy", "val_loss", "val_accuracy", "va
 SMALL = (
     "--model", "convnet_gru", "--epochs", 3, "--set", "recipe.batch=4", "--set", "frames=4", "--set", "size=16",
     "--set", "width=0.125", "--set", "dropout=0", "--set", "recipe.seed=3",
-    # Batch normalisation that trains on a few values makes much of a rounding error.
+    # Batch normalization that trains on a few values makes much of a rounding error.
     "--set", "recipe.train_from=head", "--set", "recipe.draws=0",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ import pytest
 import zoo
 from benchmarks.harness.models import randomize
 from export import Classifier, ParityError, to_onnx
-from export.graph import pool_before_normalising
+from export.graph import pool_before_normalizing
 from export.parity import compare, require
 from export.synthetic import synthetic_clips
 from loaders import ClipSpec, ClipzooError
@@ -278,7 +278,7 @@ def test_a_gpu_is_never_seen_by_the_conversion(tmp_path: Path, monkeypatch: pyte
 
 
 def _pooled(scales: np.ndarray, pool: str) -> onnx.ModelProto:
-    """ReLU -> batch normalisation -> pooling, channels first."""
+    """ReLU -> batch normalization -> pooling, channels first."""
     make = onnx.helper.make_node
     rng = np.random.default_rng(3)
     arrays = {
@@ -306,7 +306,7 @@ def _pooled(scales: np.ndarray, pool: str) -> onnx.ModelProto:
 
 @pytest.mark.either
 @pytest.mark.parametrize("pool", ["MaxPool", "GlobalMaxPool"])
-def test_pooling_before_normalising_changes_no_bit(pool: str) -> None:
+def test_pooling_before_normalizing_changes_no_bit(pool: str) -> None:
     def run(proto: onnx.ModelProto) -> np.ndarray:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -317,18 +317,18 @@ def test_pooling_before_normalising_changes_no_bit(pool: str) -> None:
     clips = np.random.default_rng(0).normal(size=(5, 4, 6, 6)).astype(np.float32)
     proto = _pooled(np.array([0.1, 1.0, 2.0, 1e-6]), pool)
     before = run(proto)
-    assert pool_before_normalising(proto.graph) == 1
+    assert pool_before_normalizing(proto.graph) == 1
     assert [node.op_type for node in proto.graph.node] == ["Relu", pool, "BatchNormalization"]
     onnx.checker.check_model(proto, full_check=True)
     np.testing.assert_array_equal(run(proto), before)
 
     turned = _pooled(np.array([0.1, -1.0, 2.0, 1.0]), pool)
-    assert pool_before_normalising(turned.graph) == 0
+    assert pool_before_normalizing(turned.graph) == 0
     assert [node.op_type for node in turned.graph.node] == ["Relu", "BatchNormalization", pool]
 
 
 @pytest.mark.slow
-def test_the_convnet_pools_before_it_normalises(tmp_path: Path) -> None:
+def test_the_convnet_pools_before_it_normalizes(tmp_path: Path) -> None:
     to_onnx(lively("convnet_gru"), tmp_path / "model.onnx")
     names = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     pools = [i for i, name in enumerate(names) if name in ("MaxPool", "GlobalMaxPool")]

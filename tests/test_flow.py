@@ -12,7 +12,7 @@ import pytest
 from loaders import Augmentation, ClipSpec, ClipzooError, FlowSpec, clip_from_frames, read_clip, read_crops, read_inputs
 from loaders.augment import crop_places, three_crops
 from loaders.canvas import read_canvases
-from loaders.flow import color_wheel, dequantise, mirror, optical_flow, quantise
+from loaders.flow import color_wheel, dequantize, mirror, optical_flow, quantize
 
 RNG = np.random.default_rng(0)
 TEXTURE = cv2.GaussianBlur(RNG.integers(0, 256, (96, 128, 3), np.uint8), (9, 9), 2)
@@ -34,7 +34,7 @@ def spec(modality: Any, **fields: Any) -> ClipSpec:
 def test_a_known_translation_gives_that_flow(method: Any, x: int, y: int) -> None:
     clip = clip_from_frames(moving(x, y), spec("flow", flow=FlowSpec(method=method)))
     assert clip.shape == (2, 96, 128, 2)
-    found = dequantise(clip[0], 20.0)[INSIDE].mean(axis=(0, 1))
+    found = dequantize(clip[0], 20.0)[INSIDE].mean(axis=(0, 1))
     np.testing.assert_allclose(found, (x, y), atol=0.25)
 
 
@@ -47,11 +47,11 @@ def test_stacks_interleave_x_and_y_of_consecutive_fields() -> None:
     np.testing.assert_array_equal(clip[0], np.concatenate([single[1], single[2]], axis=-1))
 
 
-def test_quantisation_is_that_of_the_two_stream_models() -> None:
+def test_quantization_is_that_of_the_two_stream_models() -> None:
     motion = np.array([-30.0, -20.0, -0.05, 0.0, 0.1, 10.0, 20.0, 99.0])
-    assert quantise(motion, 20.0).tolist() == [0, 0, 127, 128, 128, 191, 255, 255]
+    assert quantize(motion, 20.0).tolist() == [0, 0, 127, 128, 128, 191, 255, 255]
     steps = np.linspace(-20, 20, 1001).astype(np.float32)
-    assert np.abs(dequantise(quantise(steps, 20.0), 20.0) - steps).max() < 20 / 255 * 2.01
+    assert np.abs(dequantize(quantize(steps, 20.0), 20.0) - steps).max() < 20 / 255 * 2.01
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,15 +72,15 @@ def test_flipping_a_clip_and_flipping_its_flow_agree_to_one_level(method: Any) -
 
 def test_rotation_and_zoom_move_the_vectors_too() -> None:
     field = np.empty((1, 96, 128, 2), np.uint8)
-    field[...] = quantise(np.array([10.0, 0.0]), 20.0)
+    field[...] = quantize(np.array([10.0, 0.0]), 20.0)
     quarter = Augmentation(zoom=0, flip=False, rotation=90, width_shift=0, height_shift=0)
     rng = np.random.default_rng(0)
     draw = quarter.draw(rng)
-    turned = dequantise(quarter.apply(field, spec("flow", frames=1), draw)[0], 20.0).mean(axis=(0, 1))
+    turned = dequantize(quarter.apply(field, spec("flow", frames=1), draw)[0], 20.0).mean(axis=(0, 1))
     np.testing.assert_allclose(turned, (10 * np.cos(draw.angle), 10 * np.sin(draw.angle)), atol=0.2)
     zoom = Augmentation(zoom=0.5, flip=False, rotation=0, width_shift=0, height_shift=0)
     draw = zoom.draw(np.random.default_rng(1))
-    zoomed = dequantise(zoom.apply(field, spec("flow", frames=1), draw)[0], 20.0).mean(axis=(0, 1))
+    zoomed = dequantize(zoom.apply(field, spec("flow", frames=1), draw)[0], 20.0).mean(axis=(0, 1))
     np.testing.assert_allclose(zoomed, (10 * draw.scale, 0), atol=0.2)
 
 
@@ -107,10 +107,10 @@ def test_differences_and_masks_show_what_moves_and_nothing_else() -> None:
     assert (clip_from_frames(still, spec("flow")) == 128).all()
 
 
-def test_the_colour_wheel_tells_directions_apart() -> None:
+def test_the_color_wheel_tells_directions_apart() -> None:
     hues = {}
     for name, (x, y) in {"right": (10, 0), "down": (0, 10), "left": (-10, 0), "up": (0, -10)}.items():
-        picture = color_wheel(np.full((4, 4, 2), 0, np.uint8) + quantise(np.array([x, y], float), 20.0))
+        picture = color_wheel(np.full((4, 4, 2), 0, np.uint8) + quantize(np.array([x, y], float), 20.0))
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[0, 0]
         hues[name] = int(hsv[0])
         assert abs(int(hsv[2]) - 128) <= 3  # half the bound, half the value
@@ -184,7 +184,7 @@ def test_the_multi_scale_crop_is_that_of_the_paper() -> None:
         )
 
 
-def test_ten_crops_are_corners_centre_and_their_mirrors(data: Path) -> None:
+def test_ten_crops_are_corners_center_and_their_mirrors(data: Path) -> None:
     path = data / "clips" / "v_Basketball_g01_c01.avi"
     wanted = ClipSpec(frames=2, height=56, width=56, resize="fit", resize_to=64)
     crops = read_crops(path, {"": wanted})[""]
@@ -196,7 +196,7 @@ def test_ten_crops_are_corners_centre_and_their_mirrors(data: Path) -> None:
     np.testing.assert_array_equal(moved[5], np.stack([mirror(step) for step in moved[0]]))
 
 
-def test_three_crops_are_ends_and_centre_of_the_longer_side(data: Path) -> None:
+def test_three_crops_are_ends_and_center_of_the_longer_side(data: Path) -> None:
     path = data / "clips" / "v_Basketball_g01_c01.avi"
     wanted = ClipSpec(frames=2, height=56, width=56, resize="fit", resize_to=64)
     (canvas,) = read_canvases(path, [wanted])

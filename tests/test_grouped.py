@@ -1,4 +1,4 @@
-"""`grouped`: three neighbouring grey frames as the channels of a step, beside NumPy and OpenCV alone, on every road."""
+"""`grouped`: three neighboring gray frames as the channels of a step, beside NumPy and OpenCV alone, on every road."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def test_the_runtime_answers_for_files_and_frames_alike(motion: ClipIndex, tmp_p
         (1, "repeat_last", 2, [(0, 0, 0), (0, 0, 0)]),
         (1, "wrap", 1, [(0, 0, 0)]),
         (5, "error", 3, [(0, 1, 2), (1, 2, 3), (2, 3, 4)]),
-        (2, "spread", 1, "2 frames are too few for grouped: a step groups 3 neighbours; short='repeat_last'"),
-        (1, "spread", 1, "1 frame is too few for grouped: a step groups 3 neighbours"),
+        (2, "spread", 1, "2 frames are too few for grouped: a step groups 3 neighbors; short='repeat_last'"),
+        (1, "spread", 1, "1 frame is too few for grouped: a step groups 3 neighbors"),
         (2, "error", 1, "2 frames are too few for grouped"),
         (4, "error", 3, "4 frames are too few for 3 steps (uniform): 5 are needed"),
     ],
@@ -227,7 +227,7 @@ def test_random_draws_of_other_modalities_stay_as_they_were() -> None:
 
 
 def grays(clip: np.ndarray, augmentation: Augmentation, draw: Any) -> np.ndarray:
-    """Each channel of a clip, changed on its own as a grey clip."""
+    """Each channel of a clip, changed on its own as a gray clip."""
     gray = ClipSpec(frames=len(clip), height=12, width=16, modality="gray")
     return np.concatenate([augmentation.apply(clip[..., [n]], gray, draw) for n in range(3)], axis=-1)
 
@@ -254,9 +254,9 @@ def test_augmentation_changes_each_channel_as_it_changes_a_grey_frame(motion: Cl
     np.testing.assert_array_equal(crops[5:], crops[:5, :, :, ::-1])
 
 
-def test_a_picture_shows_the_three_frames_as_colours_in_their_order(motion: ClipIndex) -> None:
+def test_a_picture_shows_the_three_frames_as_colors_in_their_order(motion: ClipIndex) -> None:
     clip = read_clip(motion.path(5), SPEC)
-    for spec in (SPEC, SPEC.replace(color_order="bgr")):  # which is of colours, and these are none
+    for spec in (SPEC, SPEC.replace(color_order="bgr")):  # which is of colors, and these are none
         np.testing.assert_array_equal(read_clip(motion.path(5), spec), clip)
         np.testing.assert_array_equal(readable(clip, spec), clip)
     still = clip_from_frames(np.repeat(np.stack(list(decoded(motion.path(5))))[:1], 3, axis=0), SPEC)
@@ -277,7 +277,7 @@ def test_a_backbone_takes_a_still_group_as_a_grey_photograph_and_keeps_the_order
     group = rng.integers(0, 256, (1, 1, 6, 6, 3), np.uint8)
 
     def entering(spec: ClipSpec, clips: np.ndarray) -> np.ndarray:
-        layer = ClipInput(spec, **backbone(name).normalisation(spec))
+        layer = ClipInput(spec, **backbone(name).normalization(spec))
         return np.asarray(keras.ops.convert_to_numpy(layer(clips)))
 
     np.testing.assert_array_equal(entering(spec, photo), entering(spec.replace(modality="rgb"), photo))

@@ -254,7 +254,7 @@ def test_a_file_fills_the_trunk_or_all_of_it(small_file: Path) -> None:
     assert arrays_of(trunk)["logits"][0].shape == (128, 5)
 
 
-def test_flow_begins_from_the_mean_of_the_colours(small_file: Path) -> None:
+def test_flow_begins_from_the_mean_of_the_colors(small_file: Path) -> None:
     model = zoo.create_model("i3d_flow", classes=2, backbone_weights=str(small_file), **SMALL["i3d_flow"])
     (spec,) = zoo.specs(model).values()
     assert (spec.channels, spec.flow and spec.flow.bound) == (2, 20)

@@ -123,7 +123,7 @@ def test_classes_of_few_clips_are_told_what_cures_it(count: int) -> None:
             index.split(seed=seed).require_every_class("validation")
     said = str(error.value)
     assert f"whose share of {count} clips rounds to none; give validation=" in said
-    share = re.search(r"give validation=(0\.\d+) \(--validation \1\), more clips of them, or a --list", said)
+    share = re.search(r"give validation=(0\.\d+) \(--set recipe.validation=\1\), more clips of them, or a --list", said)
     assert share, said
     for test in (0.0, 0.15):
         for seed in range(5):

@@ -83,7 +83,7 @@ def test_links_are_followed_and_circles_end(tree: Path) -> None:
 def test_files_without_labels_are_an_index_too(tree: Path) -> None:
     index = index_files(tree)
     assert [clip.file for clip in index] == ["Füße heben/deep/er/b_g02_c1.avi", "run/a_g01_c1.avi", "run/a_g01_c2.AVI"]
-    assert not index.labelled
+    assert not index.labeled
     with pytest.raises(ClipzooError, match="has no label"):
         index.encode()
     some = index_files([tree / "run", tree / "Füße heben" / "deep" / "er" / "b_g02_c1.avi"])
@@ -109,7 +109,7 @@ def test_tables_of_labels(tmp_path: Path) -> None:
     numbers = index_csv(table, label=["speed", "height"], task="regression")
     assert numbers.labels == ("Speed", "height")
     assert numbers.encode().tolist() == [[2.5, -1], [0, 1000], [-3, 0.5]]
-    assert not index_csv(table, label=None).labelled
+    assert not index_csv(table, label=None).labeled
     assert [clip.split for clip in numbers] == ["train", "validation", "test"]
     for index, label in ((flags, ("run", "jump")), (numbers, ("speed", "HEIGHT"))):
         write_csv(index, tmp_path / "again.csv")

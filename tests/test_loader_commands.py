@@ -139,7 +139,7 @@ def test_show_draws_a_grid(videos: Path, tmp_path: Path, spec: str) -> None:
     [
         ("frames=4", "lacks height, width"),
         ("frames=0,size=8", "frames (0)"),
-        ("frames=4,size=8,colour=red", "'colour'"),
+        ("frames=4,size=8,color=red", "'color'"),
         ("frames=4,size=8,modality=flow,method=magic", "'magic'"),
         ("frames", "neither field=value"),
         ("frames=4,,", "must be field=value"),

@@ -24,7 +24,7 @@ from loaders import (
     read_clip,
     write_csv,
 )
-from loaders.flow import diff_mask, quantise
+from loaders.flow import diff_mask, quantize
 from loaders.spec import PAIRED
 from tests.support.commands import invoke, refused
 
@@ -122,7 +122,7 @@ def test_masks_weigh_the_channels_in_their_order() -> None:
 
 def test_nothing_moving_is_128_for_every_bound() -> None:
     for bound in (*range(1, 200), 0.1, 0.3, 2.5, 7.7, 1000):
-        assert quantise(np.zeros((1, 1, 2), np.float32), bound).tolist() == [[[128, 128]]]
+        assert quantize(np.zeros((1, 1, 2), np.float32), bound).tolist() == [[[128, 128]]]
 
 
 @pytest.mark.parametrize("modality", PAIRED)

@@ -89,20 +89,20 @@ def test_the_article_s_numbers_are_the_defaults() -> None:
     assert zoo.labels(model) == ("0", "1", "2", "3")
 
 
-def test_clip_input_normalises_as_each_backbone_was_trained() -> None:
+def test_clip_input_normalizes_as_each_backbone_was_trained() -> None:
     spec = ClipSpec(frames=1, height=1, width=1)
     pixel = np.array([255, 0, 51], np.uint8).reshape(1, 1, 1, 1, 3)
 
-    def normalised(name: str) -> np.ndarray:
+    def normalized(name: str) -> np.ndarray:
         with skip_init():
             layer = zoo.create_model(name, classes=2, **SMALL[name]).get_layer("clip_input")
         same = ClipInput(spec, mean=layer.mean, std=layer.std, channel_order=layer.channel_order)
         return keras.ops.convert_to_numpy(same(pixel)).ravel()
 
-    np.testing.assert_allclose(normalised("convnet_gru"), [1, 0, 0.2], atol=1e-6)
-    np.testing.assert_allclose(normalised("mobilenet_gru"), [1, -1, -0.6], atol=1e-6)
+    np.testing.assert_allclose(normalized("convnet_gru"), [1, 0, 0.2], atol=1e-6)
+    np.testing.assert_allclose(normalized("mobilenet_gru"), [1, -1, -0.6], atol=1e-6)
     reference = keras.applications.vgg16.preprocess_input(pixel[0, 0].astype("float32")).ravel()
-    np.testing.assert_allclose(normalised("vgg16_gru"), reference, atol=1e-4)
+    np.testing.assert_allclose(normalized("vgg16_gru"), reference, atol=1e-4)
 
 
 @pytest.mark.parametrize("frames", [1, 4, None])
@@ -136,7 +136,7 @@ def zoo_load(path: Path) -> keras.Model:
     return keras.saving.load_model(path)
 
 
-def test_batch_normalisation_sees_all_frames_of_the_batch() -> None:
+def test_batch_normalization_sees_all_frames_of_the_batch() -> None:
     inner = keras.Sequential([keras.layers.BatchNormalization(momentum=0.0, axis=-1)])
     layer = FrameWise(inner)
     clips = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 6, 2)).astype("float32")
@@ -286,7 +286,7 @@ def test_a_file_of_a_newer_keras_says_so(tmp_path: Path) -> None:
     file = tmp_path / "new.keras"
     with zipfile.ZipFile(file, "w") as archive:
         config = json.loads(model.to_json())
-        config["config"]["layers"][0]["config"]["colour"] = "a setting that came later"
+        config["config"]["layers"][0]["config"]["color"] = "a setting that came later"
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("metadata.json", json.dumps({"keras_version": "99.1.0"}))
     with pytest.raises(ClipzooError, match=r"was written by Keras 99\.1\.0.*cannot read it; pip install 'keras>=99"):

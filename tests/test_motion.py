@@ -26,7 +26,7 @@ def test_the_files_are_real_and_the_same_for_the_same_seed(motion: ClipIndex, tm
     assert (read_clip(other.path(0), SPEC) != read_clip(motion.path(0), SPEC)).any()
 
 
-def nearest_neighbour(features: np.ndarray, labels: np.ndarray) -> float:
+def nearest_neighbor(features: np.ndarray, labels: np.ndarray) -> float:
     """Share of the second half whose nearest clip in the first half has the same motion."""
     half = len(features) // 2
     distances = ((features[half:, None] - features[None, :half]) ** 2).sum(axis=-1)
@@ -43,8 +43,8 @@ def test_a_single_frame_says_nothing_and_the_whole_clip_a_lot() -> None:
     whole = np.stack(clips)
     single = whole[np.arange(len(whole)), rng.integers(0, 6, len(whole))].reshape(len(whole), -1)
     chance = 1 / len(MOTIONS)
-    assert nearest_neighbour(single, labels) < chance + 4 * np.sqrt(chance * (1 - chance) / 600)
-    assert nearest_neighbour((whole[:, 1:] - whole[:, :-1]).reshape(len(whole), -1), labels) > 0.5
+    assert nearest_neighbor(single, labels) < chance + 4 * np.sqrt(chance * (1 - chance) / 600)
+    assert nearest_neighbor((whole[:, 1:] - whole[:, :-1]).reshape(len(whole), -1), labels) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_only_augmentations_of_ours_are_taken(pattern: str) -> None:
     assert chosen.index.labels == ("up", "left") and len(chosen.index) == 16
 
 
-def test_unlabelled_clips_are_predicted_and_every_sample_has_its_name(motion: ClipIndex) -> None:
+def test_unlabeled_clips_are_predicted_and_every_sample_has_its_name(motion: ClipIndex) -> None:
     dataset = ClipDataset(index_files(motion.root), SPEC, batch_size=20)
     (clips,) = dataset[2]
     assert clips.shape == (8, *SPEC.shape)

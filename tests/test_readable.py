@@ -51,7 +51,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     [
         (SPEC, None),
         (FITS, None),
-        (TOO_LONG, "8 frames are too few for flow: a step compares 9 neighbours (stack=8)"),
+        (TOO_LONG, "8 frames are too few for flow: a step compares 9 neighbors (stack=8)"),
         (SPEC.replace(frames=8, short="error"), None),
         (SPEC.replace(frames=9, short="error"), "8 frames are too few for 9 steps (uniform): 9 are needed"),
         (TOO_LONG.replace(short="repeat_last"), None),

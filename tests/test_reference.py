@@ -29,13 +29,13 @@ BUILT: dict[str, dict[str, Any]] = {
 def differences(network: keras.Model, name: str) -> dict[str, float]:
     """The largest difference from the original in each activation, in shares of its largest value.
 
-    Pixels go through the backbone's own normalisation.
+    Pixels go through the backbone's own normalization.
     """
     spec = ClipSpec(frames=1, height=SIZE[0], width=SIZE[1])
-    normalise = ClipInput(spec, **backbone(name).normalisation(spec))
+    normalize = ClipInput(spec, **backbone(name).normalization(spec))
     video = keras.Input(spec.shape[1:], dtype="uint8")
     depths = keras.Model(network.input, [network.get_layer(layer).output for layer in LAYERS[name]])
-    both = keras.Model(video, depths(normalise(video)))
+    both = keras.Model(video, depths(normalize(video)))
     found = {}
     with np.load(HERE / f"{name}.npz") as reference:
         for kind, pixels in {"noise": noise(), "frame": reference["frame"]}.items():

@@ -152,14 +152,14 @@ def test_an_interval_is_a_stride_by_the_frame_rate() -> None:
         sample(151, spec)
 
 
-def test_flow_takes_stacks_of_neighbours_and_clamps_them() -> None:
+def test_flow_takes_stacks_of_neighbors_and_clamps_them() -> None:
     spec = ClipSpec(frames=2, height=8, width=8, modality="flow", stack=3)
     assert sample(9, spec) == [((0, 1), (1, 2), (2, 3)), ((5, 6), (6, 7), (7, 8))]
     clamped = spec.replace(short="repeat_last")
     assert sample(3, clamped) == [((0, 1), (1, 2), (1, 2))] + [((1, 2),) * 3]
     assert sample(1, clamped) == [((0, 0),) * 3] * 2
     for count in (1, 3):
-        with pytest.raises(ClipzooError, match="a step compares 4 neighbours"):
+        with pytest.raises(ClipzooError, match="a step compares 4 neighbors"):
             sample(count, spec)
     sampled = ClipSpec(frames=2, height=8, width=8, modality="diff", pairs="sampled")
     assert sample(9, sampled) == [((0, 4),), ((4, 8),)]
@@ -176,7 +176,7 @@ def test_flow_takes_stacks_of_neighbours_and_clamps_them() -> None:
         ({"flow": {"method": "dis"}}, "flow"),
         ({"modality": "flow", "flow": {"method": "magic"}}, "'magic'"),
         ({"modality": "flow", "flow": {"bound": -1}}, "bound"),
-        ({"modality": "flow", "flow": {"colour": 1}}, "'colour'"),
+        ({"modality": "flow", "flow": {"color": 1}}, "'color'"),
         ({"short": "stretch"}, "short"),
     ],
 )

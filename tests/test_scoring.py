@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(motion: ClipIndex) -> ClipIndex:
-    """Eight clips, labelled at random."""
+    """Eight clips, labeled at random."""
     clips = tuple(clip._replace(label=LABELS[n % 2]) for n, clip in enumerate(motion.clips[:8]))
     return ClipIndex(motion.root, clips, tuple(reversed(LABELS)))
 
@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_refused(model: Path, index: ClipIndex, motion: Cli
     with pytest.raises(ClipzooError, match="does not know down"):
         score(model, motion)
     numbers = ClipIndex(motion.root, (Clip("a.avi", (1.0,)),), ("x",), "regression")
-    with pytest.raises(ClipzooError, match="labelled for regression, the model is for classification"):
+    with pytest.raises(ClipzooError, match="labeled for regression, the model is for classification"):
         score(model, numbers)
     for option, said in (({"crops": 0}, r"crops \(0\) must be 1, 3 or 10"), ({"views": 0}, r"views \(0\)")):
         with pytest.raises(ClipzooError, match=said):

@@ -228,26 +228,26 @@ def test_seconds_are_those_of_the_frames(files: Path) -> None:
 
 
 def test_a_clip_without_an_answer_costs_no_other(files: Path, tmp_path: Path) -> None:
-    nodes = [  # log(x^2 - 1/16): no number for a clip that is nearly grey
+    nodes = [  # log(x^2 - 1/16): no number for a clip that is nearly gray
         helper.make_node("Mul", ["normal_logits", "normal_logits"], ["squares"]),
         helper.make_node("Add", ["squares", "signs"], ["differences"]),
         helper.make_node("Log", ["differences"], ["logits"]),
     ]
     odd, good = write_model(tmp_path / "odd.onnx", nodes=nodes), files / "root" / "good"
-    write_motion_jpeg(tmp_path / "grey.avi", (np.full((48, 48, 3), 128, np.uint8) for _ in range(4)), 15)
+    write_motion_jpeg(tmp_path / "gray.avi", (np.full((48, 48, 3), 128, np.uint8) for _ in range(4)), 15)
     for name, path in (("first", good / "0.avi"), ("broken", files / "root" / "broken.avi"), ("last", good / "1.avi"),
                        ("long", files / "root" / "long.avi")):  # fmt: skip
         (tmp_path / name).symlink_to(path)
     write_motion_jpeg(tmp_path / "wide.avi", (np.zeros((48, 96, 3), np.uint8) for _ in range(4)), 15)
     api = ClipAPI(odd, tmp_path, ServeOptions(max_seconds=MOST_SECONDS, max_pixels=48 * 64))
     api._threads, api._classifier = 2, Classifier(odd)
-    names = ("first", "broken", "grey.avi", "long", "last", "wide.avi")
+    names = ("first", "broken", "gray.avi", "long", "last", "wide.avi")
     found = api._answers([{"file": name, "name": name, "at": time.monotonic()} for name in names])
     assert [each.get("status") for each in found] == [None, 422, 500, 413, None, 413]
     assert (
         found[5]["error"] == "wide.avi: the video's frames have 4,608 pixels, more than 3,072, the limit of this server"
     )
-    assert found[2]["error"] == "grey.avi: the model gives no finite answer for it"
+    assert found[2]["error"] == "gray.avi: the model gives no finite answer for it"
     for place, name in ((0, "0.avi"), (4, "1.avi")):
         prediction = Classifier(odd).predict(good / name)
         assert found[place]["answer"]["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-6)

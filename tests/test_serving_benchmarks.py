@@ -75,7 +75,7 @@ def test_the_most_cameras_are_those_whose_windows_come_in_time(file: Path, clock
     assert tables.most_cameras("levels", none) is None
 
 
-def test_a_file_that_fails_is_a_labelled_row(file: Path, clock: FakedClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_fails_is_a_labeled_row(file: Path, clock: FakedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Classifier, clips: dict[str, np.ndarray]) -> None:
         raise MemoryError("bad_alloc")
 

@@ -63,7 +63,7 @@ def test_resize_to_must_cover_the_crop() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"colour": "rgb"}, "no field 'colour'"),
+        ({"color": "rgb"}, "no field 'color'"),
         ({"schema": 3}, "schema 3 is newer than 2"),
         ({"channels": 4}, "channels"),
     ],

@@ -1,4 +1,4 @@
-"""Runners take turns; what fails is a labelled row. Measured with a faked clock: no figure depends on the machine."""
+"""Runners take turns; what fails is a labeled row. Measured with a faked clock: no figure depends on the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.clock import Sleeper, fake
 SHORT = Limits(rounds=3, seconds=0.05, most=0.1, turn=0.02)
 
 
-def test_runners_take_turns_and_failures_are_labelled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runners_take_turns_and_failures_are_labeled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = fake(monkeypatch)
 
     def contestant(name: str, **arguments: Any) -> Contestant:

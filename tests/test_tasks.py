@@ -25,7 +25,7 @@ NUMBERS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": 
            "growing": (0.5, 0.5)}  # fmt: skip
 
 
-def relabelled(motion: ClipIndex, task: Task) -> ClipIndex:
+def relabeled(motion: ClipIndex, task: Task) -> ClipIndex:
     table: dict[str, Any] = TAGS if task == "multilabel" else NUMBERS
     labels = ("sideways", "upright") if task == "multilabel" else ("x", "y")
     return ClipIndex(motion.root, tuple(c._replace(label=table[str(c.label)]) for c in motion), labels, task)
@@ -39,7 +39,7 @@ def small(index: ClipIndex) -> Any:
 @pytest.mark.usefixtures("stripes")
 @pytest.mark.parametrize("task", ["multilabel", pytest.param("regression", marks=pytest.mark.slow)])
 def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
-    index = relabelled(motion, task).split(validation=0.25, test=0, seed=0)
+    index = relabeled(motion, task).split(validation=0.25, test=0, seed=0)
     model = small(index)
     validation = ClipDataset(index.only("validation"), zoo.specs(model))
     run = zoo.train(index, model, Recipe(epochs=4, augmentation="none"), out=tmp_path)
@@ -58,7 +58,7 @@ def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path,
     assert list(outputs) == (["logits", "probabilities"] if task == "multilabel" else ["values"])
     if task == "multilabel":
         np.testing.assert_allclose(1 / (1 + np.exp(-outputs["logits"])), outputs["probabilities"], atol=1e-5)
-    with pytest.raises(ClipzooError, match="labelled for classification"):
+    with pytest.raises(ClipzooError, match="labeled for classification"):
         fit(loaded, ClipDataset(motion, zoo.specs(model)))
 
 
@@ -69,7 +69,7 @@ def test_a_task_trains_is_evaluated_and_saved(motion: ClipIndex, tmp_path: Path,
 def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
     from export import Classifier, to_onnx
 
-    index = relabelled(motion, task)
+    index = relabeled(motion, task)
     model = randomize(small(index))
     metadata = to_onnx(model, tmp_path / "model.onnx")
     assert metadata.task == task
@@ -95,7 +95,7 @@ def test_a_task_is_exported_and_answered(motion: ClipIndex, tmp_path: Path, task
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 @pytest.mark.slow
 def test_the_commands_take_a_task(motion: ClipIndex, tmp_path: Path, task: Task) -> None:
-    index = relabelled(motion, task).split(validation=0.25, test=0.25, seed=0)
+    index = relabeled(motion, task).split(validation=0.25, test=0.25, seed=0)
     write_csv(index, tmp_path / "list.csv")
 
     def call(*words: Any) -> str:
@@ -162,8 +162,8 @@ def test_a_wrong_task_is_named() -> None:
         zoo.create_model("convnet_gru", classes=2, task="ranking")  # type: ignore[arg-type]
     with pytest.raises(ClipzooError, match="at least 1 number for regression"):
         zoo.create_model("convnet_gru", classes=0, task="regression")
-    with pytest.raises(ClipzooError, match="'colour'"):
-        zoo.create_model("convnet_gru", classes=2, spec={"colour": 1})
+    with pytest.raises(ClipzooError, match="'color'"):
+        zoo.create_model("convnet_gru", classes=2, spec={"color": 1})
 
 
 @pytest.mark.keras

@@ -31,7 +31,7 @@ def write_streams(path: Path) -> Path:
     model = onnx.load(write_model(path, props=props))
     shape = ["batch", *FLOW.shape]
     model.graph.input.append(helper.make_tensor_value_info("flow", TensorProto.UINT8, shape))
-    model.graph.node.append(helper.make_node("Identity", ["centred_column"], ["features"]))
+    model.graph.node.append(helper.make_node("Identity", ["centered_column"], ["features"]))
     model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 1]))
     path.write_bytes(model.SerializeToString())
     return path
@@ -158,7 +158,7 @@ def test_mistakes_are_said_and_write_nothing(tmp_path: Path) -> None:
     (repository / "m").write_text("")
     refused(invoke("triton", model, repository), "is a file")
     (repository / "m").unlink()
-    model.write_bytes(model.read_bytes().replace(b"centred", b"Centred"))
+    model.write_bytes(model.read_bytes().replace(b"centered", b"Centered"))
     refused(invoke("triton", model, repository), "is not what was exported")
     assert list(repository.iterdir()) == []
     assert invoke("triton", model, repository, "--no-verify").returncode == 0

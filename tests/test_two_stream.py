@@ -144,8 +144,8 @@ def test_a_stream_is_what_the_specification_says(name: str) -> None:
     dense = model.get_layer(f"{modality}_logits")
     kernel, bias = dense.get_weights()
     assert abs(float(kernel.std()) - 0.001) < 2e-5 and not bias.any()
-    normalise = model.get_layer(f"{modality}_clip_input")
-    assert normalise.mean == (128.0 if modality == "flow" else (104.0, 117.0, 123.0)) and normalise.std == 1.0
+    normalize = model.get_layer(f"{modality}_clip_input")
+    assert normalize.mean == (128.0 if modality == "flow" else (104.0, 117.0, 123.0)) and normalize.std == 1.0
 
 
 def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_flow_stream_begins_with_the_rgb_kernel_averaged(tmp_path: Path) -> 
     np.testing.assert_array_equal(
         network.get_layer("conv4_2").get_weights()[0], rgb.get_layer("conv4_2").get_weights()[0]
     )
-    # With weights, every batch normalisation but the first is frozen.
+    # With weights, every batch normalization but the first is frozen.
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert [layer.trainable for layer in norms] == [True, False, False, False]
     for choice, wanted in (("none", [True] * 4), ("all", [False] * 4)):
@@ -310,7 +310,7 @@ def test_the_protocol_trains(motion: ClipIndex, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_frozen_normalisation_stays_as_it_is(motion: ClipIndex) -> None:
+def test_frozen_normalization_stays_as_it_is(motion: ClipIndex) -> None:
     model = lively("dtpp_rgb", classes=motion.labels, partial_bn="first", dropout=0.0)
     layers = [layer for layer in model.get_layer("rgb_frames").layer.layers if "norm" in layer.name]
     before = [[w.copy() for w in layer.get_weights()] for layer in layers]
@@ -453,11 +453,11 @@ def test_options_that_cannot_be_are_named(options: dict[str, Any], said: str) ->
             zoo.create_model("dtpp", classes=3, **SMALL, **bad)
 
 
-def test_colours_are_turned_to_the_order_of_the_backbone() -> None:
+def test_colors_are_turned_to_the_order_of_the_backbone() -> None:
     pixels = np.broadcast_to(np.array([104, 117, 123], np.uint8), (1, 1, 8, 8, 3))
     for order, clip in (("bgr", pixels), ("rgb", pixels[..., ::-1])):
         spec = ClipSpec(frames=1, height=8, width=8, color_order=order)  # type: ignore[arg-type]
-        layer = ClipInput(spec, **backbone("bn_inception").normalisation(spec))
+        layer = ClipInput(spec, **backbone("bn_inception").normalization(spec))
         assert not keras.ops.convert_to_numpy(layer(clip)).any()
 
 
@@ -526,6 +526,6 @@ def test_a_clip_too_short_for_its_stack_is_named(tmp_path: Path) -> None:
     path = tmp_path / "short.mp4"
     write_long(path, minutes=1 / 600)  # 3 frames
     spec = ClipSpec(frames=4, height=16, width=16, modality="flow", stack=5, sampling="segments")
-    with pytest.raises(VideoError, match=r"short\.mp4: 3 frames are too few for flow: a step compares 6 neighbours"):
+    with pytest.raises(VideoError, match=r"short\.mp4: 3 frames are too few for flow: a step compares 6 neighbors"):
         read_clip(path, spec)
     assert read_clip(path, spec.replace(short="repeat_last")).shape == spec.shape

@@ -16,7 +16,7 @@ class CaffeSGD(keras.optimizers.SGD):
     """SGD with momentum; L2 is part of the gradient, and biases go their own way (arXiv 1711.04161, released solver).
 
     velocity = momentum * velocity - rate * (gradient + l2 * weight); weight += velocity. Kernels have l2; biases and
-    batch normalisation have none; biases have `bias_rate` times the learning rate. Keras's own `weight_decay` is
+    batch normalization have none; biases have `bias_rate` times the learning rate. Keras's own `weight_decay` is
     decoupled from gradient and momentum, so it is none of this.
 
     Args:

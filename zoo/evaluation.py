@@ -270,9 +270,9 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     """95 % interval of a share (E. B. Wilson, JASA 22, 1927)."""
     z = 1.959963984540054
     share = right / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    center = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 def _require_numbers(scores: np.ndarray) -> None:

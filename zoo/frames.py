@@ -1,4 +1,4 @@
-"""The beginning of models of an image network: input, normalisation, that network on every frame."""
+"""The beginning of models of an image network: input, normalization, that network on every frame."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ def frame_features(
         **({} if entry is None else {"entry": entry}),
     )
     video = keras.Input(spec.shape, dtype="uint8", name="video")
-    pixels = ClipInput(spec, **network.normalisation(spec), name="clip_input")(video)
+    pixels = ClipInput(spec, **network.normalization(spec), name="clip_input")(video)
     return video, FrameWise(frame_network, name="frames")(pixels)

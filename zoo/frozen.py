@@ -31,7 +31,7 @@ class CutModel:
 
 
 def freeze(model: keras.Model, train_from: str) -> list[keras.layers.Layer]:
-    """Freezes what stands before a layer; batch normalisation there computes as in inference.
+    """Freezes what stands before a layer; batch normalization there computes as in inference.
 
     Args:
         model: of the zoo, changed in place.

@@ -109,7 +109,7 @@ def i3d(
 def trunk(shape: tuple[int, int, int, int], *, width: float = 1.0) -> keras.Model:
     """The network without its head: (B, T, H, W, C) -> (B, T/8, H/32, W/32, 1024), sizes rounded up; a flat model.
 
-    Every convolution is without bias and padded as TensorFlow's SAME; then batch normalisation without scale, then
+    Every convolution is without bias and padded as TensorFlow's SAME; then batch normalization without scale, then
     ReLU. Layers are named as the authors' are, with `_` for `/`.
 
     Args:
@@ -139,7 +139,7 @@ def trunk(shape: tuple[int, int, int, int], *, width: float = 1.0) -> keras.Mode
 
 
 def averages(features: keras.KerasTensor) -> keras.KerasTensor:
-    """What the head sees: the mean over pairs of neighbouring steps and all places, (B, T, H, W, F) -> (B, F).
+    """What the head sees: the mean over pairs of neighboring steps and all places, (B, T, H, W, F) -> (B, F).
 
     The first and the last step count half, as in the mean over the authors' windows of 2x7x7.
     """

@@ -18,7 +18,7 @@ PACKAGE = "clipzoo"
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ClipInput(keras.layers.Layer):
-    """The first layer behind an input: casts and normalises raw pixels, and carries the input's ClipSpec.
+    """The first layer behind an input: casts and normalizes raw pixels, and carries the input's ClipSpec.
 
     It computes `(pixels - mean) / std` for uint8 (B, T, H, W, C) and gives the compute dtype, the same shape. The spec
     is in its config, so that it survives saving, loading and cloning, which an attribute of the model does not.
@@ -28,7 +28,7 @@ class ClipInput(keras.layers.Layer):
         mean: taken off each channel; one number, or one for each channel in the order of `channel_order`.
         std: divides each channel; likewise, not 0.
         channel_order: that the backbone was trained with; RGB pixels of another order are turned round first. The three
-            grey frames of `grouped` stay in their order.
+            gray frames of `grouped` stay in their order.
         origin: where the weights behind it began; see `zoo.contract.origins`.
     """
 
@@ -82,11 +82,11 @@ class FrameWise(keras.layers.Wrapper):
     """Applies a layer to every frame: time is folded into the batch, so the layer is called once whatever T is.
 
     (B, T, ...) -> (B, T, ...). In inference it gives what `keras.layers.TimeDistributed` gives, which for a known T
-    unrolls a Python loop (keras#21179, #21208). In training, batch normalisation takes its statistics over all frames
+    unrolls a Python loop (keras#21179, #21208). In training, batch normalization takes its statistics over all frames
     of the batch. B and T may both be unknown.
 
     It folds on every backend and device, though `python -m benchmarks.training` shows unrolled steps to be faster in
-    one place, JAX on a CPU: there batch normalisation sees one frame of each clip at a time, which is another model.
+    one place, JAX on a CPU: there batch normalization sees one frame of each clip at a time, which is another model.
     VGG16 has none, but would gain a seventh, on a backend that there takes more than twice TensorFlow's time.
 
     Args:

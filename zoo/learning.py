@@ -58,7 +58,7 @@ def train(
         workers: threads that read clips.
         checkpoint_minutes: between two checkpoints within an epoch, >= 0; after each epoch there is one anyway.
         devices: how many of this machine's, or `all`: each computes its share of every batch. The result is that of one
-            device, where batch normalisation is frozen and dropout 0; see zoo/CLUSTER.md. None: one; after
+            device, where batch normalization is frozen and dropout 0; see zoo/CLUSTER.md. None: one; after
             `zoo.hosts.join`, all of each host, of which host 0 writes the run.
         overwrite: replace a run that is there. It stays as it is until the first epoch of the new one is done; its
             checkpoint, until the first one of the new one.

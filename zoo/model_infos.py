@@ -113,7 +113,7 @@ def _stream(name: str, builder: str, parameters: int, multiply_adds: int, summar
     )
 
 
-# Kinetics as I3D was trained and tested on it: 256 on the shorter side, its centre of 224, frames close together.
+# Kinetics as I3D was trained and tested on it: 256 on the shorter side, its center of 224, frames close together.
 _CLOSE = ClipSpec(frames=32, height=224, width=224, sampling="dense", stride=2, resize="fit", resize_to=256)
 
 

@@ -61,7 +61,7 @@ class Recipe:
         class_weights: whether every class counts alike, however many clips it has.
         train_from: what trains: `all` of the model; the `head`, which is all behind the backbone or trunk; or the name
             of a layer in it, which trains with all that comes after. What stands before is frozen, its batch
-            normalisation as in inference.
+            normalization as in inference.
         draws: how many augmented draws of each training clip the frozen part is asked for, once, before training; each
             epoch takes one of them, and only the rest is computed again. 0: all is computed in every epoch.
         mixup: alpha by which clips and labels are mixed, see ClipDataset; 0 for none.

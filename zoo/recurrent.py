@@ -45,7 +45,7 @@ def recurrent(
     The article's head is dense 1024, 512, 128, each with ReLU and dropout, then dense 64 with ReLU. Behind a frozen
     backbone it forgets what the features hold: the same features, averaged, tell more to a linear layer. `joined` keeps
     that layer: mean, change and trend of the features (TemporalStatistics) stand beside what the recurrent layer found,
-    both standardised, then dropout.
+    both standardized, then dropout.
 
     Args:
         spec: the input contract.
@@ -85,7 +85,7 @@ def recurrent(
         over_time = keras.layers.Bidirectional(over_time, name=f"bidirectional_{cell}")
     if head == "joined":
         # What the layers behind learn from is of one size then, whatever the backbone.
-        frames = keras.layers.BatchNormalization(momentum=0.9, name="standardise")(features)
+        frames = keras.layers.BatchNormalization(momentum=0.9, name="standardize")(features)
         found = TemporalStatistics(name="statistics")(features)
         found = keras.layers.BatchNormalization(momentum=0.9, name="standardise_statistics")(found)
         x = keras.layers.Concatenate(name="joined")([found, over_time(frames)])

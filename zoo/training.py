@@ -200,10 +200,10 @@ def said(error: Exception, recipe: Recipe) -> Exception:
 def _check_labels(model: keras.Model, index: ClipIndex | None) -> None:
     if index is None:
         return
-    if not index.labelled:
+    if not index.labeled:
         raise ClipzooError(f"{index.root}: some clips have no label; a model cannot learn from them")
     if index.task != task(model):
-        raise ClipzooError(f"the clips are labelled for {index.task}, the model is for {task(model)}")
+        raise ClipzooError(f"the clips are labeled for {index.task}, the model is for {task(model)}")
     if tuple(index.labels) != labels(model):
         raise ClipzooError(
             f"the labels do not fit the model: the clips have {', '.join(index.labels)}; "

@@ -33,7 +33,7 @@ _TORCH = (".pth", ".pt", ".tar")  # the authors' training writes `.pth.tar`
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class TemporalShift(keras.layers.Layer):
-    """Puts some channels of a frame's neighbours in the place of its own: time is seen at no multiply-adds.
+    """Puts some channels of a frame's neighbors in the place of its own: time is seen at no multiply-adds.
 
     (B * T, h, w, C) -> the same shape, the frames of a clip one behind the other. With n the whole part of share * C:
 
@@ -42,7 +42,7 @@ class TemporalShift(keras.layers.Layer):
     | `both` | the next frame | the frame before |
     | `past` | the frame before | its own |
 
-    All others are its own. A neighbour that there is not gives zeros.
+    All others are its own. A neighbor that there is not gives zeros.
 
     Args:
         frames: T, of a clip.
@@ -67,15 +67,15 @@ class TemporalShift(keras.layers.Layer):
         clips = ops.reshape(maps, (-1, self.frames, *maps.shape[1:]))
         parts = []
         for place, way in enumerate(self._ways):
-            neighbours = clips[:, 1:] if way == "next" else clips[:, :-1]
+            neighbors = clips[:, 1:] if way == "next" else clips[:, :-1]
             gap = (0, 1) if way == "next" else (1, 0)
-            part = neighbours[..., place * moved : (place + 1) * moved]
+            part = neighbors[..., place * moved : (place + 1) * moved]
             parts.append(ops.pad(part, ((0, 0), gap, (0, 0), (0, 0), (0, 0))))
         parts.append(clips[..., len(self._ways) * moved :])
         return ops.reshape(ops.concatenate(parts, axis=-1), (-1, *maps.shape[1:]))
 
     def moved(self, channels: int) -> int:
-        """How many of so many channels come from a neighbour, for each way."""
+        """How many of so many channels come from a neighbor, for each way."""
         return int(self.share * channels)
 
     def sources(self, channels: int) -> np.ndarray:

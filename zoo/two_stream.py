@@ -54,7 +54,7 @@ def stream(
         levels: of the pyramid; the number of frames must allow them.
         pooling: over time; `average` is the paper's ablation.
         dropout: in front of the head, 0 <= dropout < 1.
-        partial_bn: which batch normalisations are frozen, in inference mode: `none`; `first`: all but the first one
+        partial_bn: which batch normalizations are frozen, in inference mode: `none`; `first`: all but the first one
             (the paper's, for ImageNet weights); `all` (for Kinetics weights). None: `first` with weights, else
             `none`.
         backbone_weights: None, `imagenet`, or a file, as `zoo.weights.load_weights` takes it; for other channels by
@@ -81,11 +81,11 @@ def stream(
     prefix = spec.modality
     frame_network = network.create(spec.shape[1:], weights=backbone_weights, pooling="average", **backbone_options)
     given = backbone_weights is not None or weights is not None
-    freeze_normalisation(frame_network, partial_bn or ("first" if given else "none"))
+    freeze_normalization(frame_network, partial_bn or ("first" if given else "none"))
 
     # === Functional model ===
     video = keras.Input(spec.shape, dtype="uint8", name=prefix)
-    x = ClipInput(spec, **network.normalisation(spec), name=f"{prefix}_clip_input")(video)
+    x = ClipInput(spec, **network.normalization(spec), name=f"{prefix}_clip_input")(video)
     x = FrameWise(frame_network, name=f"{prefix}_frames")(x)
     x = TemporalPyramidPooling(tuple(levels), mode=pooling, name=f"{prefix}_pyramid")(x)
     x = keras.layers.Dropout(dropout, name=f"{prefix}_dropout")(x)
@@ -166,8 +166,8 @@ def _before_answer(stream: keras.Model) -> keras.KerasTensor:
     return keras.layers.Rescaling(scale, offset, dtype="float32", name=f"{stream.name}_values")(answer.input)
 
 
-def freeze_normalisation(network: keras.Model, which: PartialBN) -> None:
-    """Partial batch normalisation (TSN): freezes none, all but the first, or all; a frozen one is in inference mode."""
+def freeze_normalization(network: keras.Model, which: PartialBN) -> None:
+    """Partial batch normalization (TSN): freezes none, all but the first, or all; a frozen one is in inference mode."""
     found = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in {"none": [], "first": found[1:], "all": found}[which]:
         layer.trainable = False

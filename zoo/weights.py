@@ -50,7 +50,7 @@ def copy_weights(
     """Gives each layer of a network the arrays of its name.
 
     The kernel of a convolution on the network's input may have another number of channels: it is averaged over them
-    and repeated (cross-modality initialisation).
+    and repeated (cross-modality initialization).
 
     Args:
         arrays: layer name -> arrays in Keras's order; names that the network has not are left.
@@ -117,7 +117,7 @@ def from_caffe(
     |---|---|
     | names with `/` | `_` |
     | convolution (out, in, height, width) | (height, width, in, out) |
-    | batch normalisation: scale, shift, mean, variance, each (1, C, 1, 1) | gamma, beta, mean, variance, each (C,) |
+    | batch normalization: scale, shift, mean, variance, each (1, C, 1, 1) | gamma, beta, mean, variance, each (C,) |
     | dense (out, in), in = level, then channel, then bin | (in, out), in = level, then bin, then channel |
 
     Args:

@@ -217,7 +217,7 @@ def matrix_beside(row: Row, rows: Sequence[Row]) -> Row | None:
 
 
 def missing_exports(subject: BenchmarkTarget, batches: Sequence[int]) -> list[Row]:
-    """Labelled rows where Keras has no ONNX file of the model."""
+    """Labeled rows where Keras has no ONNX file of the model."""
     prepared = subject.prepared
     if prepared is None or not prepared.keras_onnx_missing.is_file():
         return []

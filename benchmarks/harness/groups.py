@@ -1,4 +1,4 @@
-"""Runners that take turns, so that a busy neighbour slows all of them and their ratios stand."""
+"""Runners that take turns, so that a busy neighbor slows all of them and their ratios stand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Limits:
         seconds: at the least, of all turns together.
         interval: of the median turn's throughput, as a share of it, at which it is settled.
         most: seconds after which it is not waited for any longer.
-        round_seconds: a warm round that takes longer is a labelled row, and ends that runner's sweep.
+        round_seconds: a warm round that takes longer is a labeled row, and ends that runner's sweep.
         turn: seconds of a turn.
         pause: seconds before a turn: threads of whoever ran before go on spinning for a while.
         patience: seconds that anything else may take: a start with its compilation, a turn.

@@ -57,7 +57,7 @@ def motion_clips(size: int = 48, clips: int = 60) -> Path:
 
 
 def randomize(model: Any, seed: int = 0) -> Any:
-    """Gives batch normalisations random scale, shift and statistics, and all other layers weights of a live size.
+    """Gives batch normalizations random scale, shift and statistics, and all other layers weights of a live size.
 
     An untrained network answers the same whatever the clip, and hides every error; and its figures near zero are not
     those that a trained one computes with.

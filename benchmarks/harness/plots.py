@@ -16,7 +16,7 @@ from benchmarks.harness.tables import PEERS, peer_of
 from benchmarks.harness.trainers import TrainingVariant
 from loaders.atomic import replacing
 
-# Okabe and Ito's colours, told apart by the colour-blind too; markers say it again.
+# Okabe and Ito's colors, told apart by the color-blind too; markers say it again.
 STYLES = (
     ("#0072B2", "o"), ("#E69F00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#D55E00", "v"), ("#56B4E9", "P"),
     ("#000000", "X"), ("#8C8C8C", "*"),
@@ -242,7 +242,7 @@ def _learnt(rows: Sequence[Row]) -> Figure:
 
 
 def _serving(rows: Sequence[Row]) -> Figure:
-    """Latency against offered load, median and p95, a colour for each model."""
+    """Latency against offered load, median and p95, a color for each model."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes: Any = figure.subplots()
     for (color, marker), model in zip(STYLES * 3, dict.fromkeys(row.model for row in rows), strict=False):

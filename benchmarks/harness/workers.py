@@ -115,7 +115,7 @@ def _call(method: str, positional: Any, options: dict[str, Any]) -> Any:
 def _attempt(function: Callable[..., Any], *arguments: Any) -> tuple[str | None, Any]:
     try:
         return None, function(*arguments)
-    except Exception as error:  # whatever a library raises is a labelled row, not the end of the run
+    except Exception as error:  # whatever a library raises is a labeled row, not the end of the run
         sys.stderr.flush()
         lines = str(error).strip().splitlines() or [""]
         text = next((line for line in lines if _of_memory(line)), lines[0])

@@ -26,7 +26,7 @@ KEPT = 2500  # numbers of each layer, evenly out of all
 
 
 def seeded_clip(frames: int) -> np.ndarray:
-    """A clip of coloured blocks that change, uint8 (1, frames, 224, 224, 3)."""
+    """A clip of colored blocks that change, uint8 (1, frames, 224, 224, 3)."""
     blocks = np.random.default_rng(0).integers(0, 256, (1, frames // 4, 14, 14, 3), np.uint8)
     return blocks.repeat(4, axis=1).repeat(16, axis=2).repeat(16, axis=3)
 

@@ -48,9 +48,9 @@ def write_model(
     nodes = [
         helper.make_node("Cast", ["video"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels"], ["level"], axes=[1, 2, 3, 4], keepdims=0),
-        helper.make_node("Sub", ["level", "mean"], ["centred"]),
-        helper.make_node("Reshape", ["centred", "column"], ["centred_column"]),
-        helper.make_node("Mul", ["centred_column", "signs"], ["normal_logits"]),
+        helper.make_node("Sub", ["level", "mean"], ["centered"]),
+        helper.make_node("Reshape", ["centered", "column"], ["centered_column"]),
+        helper.make_node("Mul", ["centered_column", "signs"], ["normal_logits"]),
         *(nodes or [helper.make_node("Identity", ["normal_logits"], ["logits"])]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]

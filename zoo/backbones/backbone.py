@@ -43,10 +43,10 @@ class Backbone:
         """Options of `build` and their defaults."""
         return options_of(self.build)
 
-    def normalisation(self, spec: ClipSpec) -> dict[str, Any]:
-        """Options of the ClipInput before it: motion is centred on 128, pixels are as the weights want them.
+    def normalization(self, spec: ClipSpec) -> dict[str, Any]:
+        """Options of the ClipInput before it: motion is centered on 128, pixels are as the weights want them.
 
-        What is `grouped` is to the weights what pixels are: where nothing moves, a grey photograph.
+        What is `grouped` is to the weights what pixels are: where nothing moves, a gray photograph.
         """
         if spec.modality == "flow":
             return {"mean": 128.0, "std": self.flow_std}
@@ -67,7 +67,7 @@ class Backbone:
 
         Args:
             shape: (height, width, channels) of a frame. With weights of 3 channels and a frame of others, the first
-                convolution's kernel is averaged over its channels and repeated (cross-modality initialisation; Wang et
+                convolution's kernel is averaged over its channels and repeated (cross-modality initialization; Wang et
                 al., arXiv 1608.00859).
             weights: None (random), `imagenet` (Keras downloads them once), or a file: see
                 `zoo.weights.load_weights`.

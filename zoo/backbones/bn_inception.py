@@ -27,7 +27,7 @@ BLOCKS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], str, int]] =
 def bn_inception(shape: tuple[int, int, int], weights: str | None, *, width: float = 1.0) -> keras.Model:
     """Builds the network: 1024 features after inception_5b, 10,270,240 parameters for 3 channels at width 1.
 
-    Every convolution has a bias, then batch normalisation (epsilon 1e-5), then ReLU. Padding is Caffe's: the same on
+    Every convolution has a bias, then batch normalization (epsilon 1e-5), then ReLU. Padding is Caffe's: the same on
     both sides of a convolution; at the end only where a pool of stride 2 rounds up; average pools count the padding.
     Layers are named as the authors' are, with `_` for `/`.
 

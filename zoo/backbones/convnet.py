@@ -11,7 +11,7 @@ CHANNELS = (64, 128, 256, 512)
 
 
 def convnet(shape: tuple[int, int, int], weights: None = None, *, width: float = 1.0) -> keras.Model:
-    """Four pairs of 3x3 convolutions with ReLU, batch normalisation after each pair, max pooling between.
+    """Four pairs of 3x3 convolutions with ReLU, batch normalization after each pair, max pooling between.
 
     Args:
         shape: (height, width, channels) of a frame; at least 8x8, or pooling leaves nothing.

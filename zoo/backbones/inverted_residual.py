@@ -44,7 +44,7 @@ def inverted_residual_network(
     top: int = 1280,
     entry: Entry | None = None,
 ) -> keras.Model:
-    """Builds convolution, blocks, convolution; each with batch normalisation and ReLU6, but for the ends of blocks.
+    """Builds convolution, blocks, convolution; each with batch normalization and ReLU6, but for the ends of blocks.
 
     Layers are named `stem_conv`, `block1_expand_conv`, `block1_depthwise_norm`, ..., `block1_add`, `top_relu`.
 
@@ -52,7 +52,7 @@ def inverted_residual_network(
         shape: (height, width, channels) of a frame; at least 32x32.
         stages: the blocks.
         name: of the network.
-        epsilon: of the batch normalisations.
+        epsilon: of the batch normalizations.
         padding: where a convolution strides: `same` as TensorFlow, which pads an even side behind its end alone;
             `both` as PyTorch, which pads both ends alike.
         stem: channels of the first convolution.
@@ -67,7 +67,7 @@ def inverted_residual_network(
         raise ClipzooError(f"{name} frames must be at least 32x32, not {shape[0]}x{shape[1]}")
 
     def convolution(x: Any, what: str, filters: int | None, kernel: int = 1, strides: int = 1) -> Any:
-        """Convolution, depthwise where no filters are given, and batch normalisation."""
+        """Convolution, depthwise where no filters are given, and batch normalization."""
         if strides > 1 and padding == "both":
             x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{what}_pad")(x)
         # Without strides, both ways of padding are one.
