@@ -23,8 +23,8 @@ from zoo.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
-    "README.md", "loaders/README.md", "zoo/README.md", "export/README.md", "benchmarks/README.md", "benchmarks/GPU.md",
-    "CONTRIBUTING.md",
+    "README.md", "loaders/README.md", "zoo/README.md", "zoo/CLUSTER.md", "export/README.md", "benchmarks/README.md",
+    "benchmarks/GPU.md", "CONTRIBUTING.md",
 )  # fmt: skip
 CHOSEN = (  # one of each kind, for the front page
     "convnet_gru", "mobilenet_gru", "efficientnet_lite0_gru", "efficientnet_lite0_average", "tsm_mobilenetv2", "dtpp",
@@ -47,10 +47,11 @@ def zoo() -> str:
     """The models to start with: what each is, its accuracy and its speed."""
     device, rates = tables.speeds(CHOSEN)
     shares = accuracy_tables.shares("hmdb21", [row for results in newest("real") for row in results.rows])
-    rows = [("model", "what it is", "top-1, HMDB21", f"clips/s on {device or 'a CPU'}")]
+    rows = [("model", "what it is", "top-1, HMDB21", f"clips/s on {device or 'a CPU'} (frames of a clip)")]
     for each in (card for card in MODEL_INFOS if card.name in CHOSEN):
         share = f"{shares[each.name]:.1%}" if each.name in shares else "not measured"
-        rate = f"{rates[each.name]:.1f}" if each.name in rates else "not measured"
+        row = rates.get(each.name)
+        rate = f"{row.clips_per_second:.1f} ({row.frames})" if row else "not measured"
         rows.append((f"`{each.name}`", each.summary, share, rate))
     return markdown(rows)
 

@@ -74,7 +74,7 @@ def test_the_onnx_files_of_real_clips_answer_as_keras_did() -> None:
 
 
 def test_no_module_of_the_benchmarks_imports_from_a_later_line() -> None:
-    block = re.search(r"```\n(statistics .*?)```", TEXTS["benchmarks/README.md"], re.DOTALL)
+    block = re.search(r"```\n(statistics .*?)```", TEXTS["CONTRIBUTING.md"], re.DOTALL)
     assert block is not None
     harness, scripts = block[1].split("- harness/ ends here\n")
     lines = [

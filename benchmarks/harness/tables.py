@@ -265,17 +265,17 @@ KINDS: dict[Kind, Lines] = {
 }  # fmt: skip
 
 
-def speeds(models: Collection[str]) -> tuple[str, dict[str, float]]:
-    """The processor on which most of these models were measured, and the clips a second of each.
+def speeds(models: Collection[str]) -> tuple[str, dict[str, Row]]:
+    """The processor on which most of these models were measured, and the row of each.
 
-    They are those of our file in ONNX Runtime, batch 1.
+    They are of our file in ONNX Runtime, batch 1.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Row]] = {}
     for results in newest("inference"):
         device = f"{results.setup.device}, {results.setup.cores} cores"
         for row in results.select(runner=OURS, batch=1, settings={"provider": "CPU"}):
             if row.measured and row.model in models:
-                found.setdefault(device, {})[row.model] = row.clips_per_second
+                found.setdefault(device, {})[row.model] = row
     return max(found.items(), key=lambda item: len(item[1]), default=("", {}))
 
 
