@@ -112,6 +112,9 @@ def main() -> None:
         stderr.print(f"error: this needs {package}, which is not installed: pip install {EXTRAS[package]}")
         sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # wherever a file of that name is looked for
+            stderr.print(f"error: {error.filename}: no file has so long a name")
+            sys.exit(2)
         # Files that cannot be written are ClipzooErrors: what has no name is the output.
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
             raise

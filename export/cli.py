@@ -200,7 +200,11 @@ def _numbers(option: str, text: str) -> float | list[float]:
 
 def _names(text: str) -> list[str]:
     """Labels between commas, or the lines of a file."""
-    if not Path(text).is_file():
+    try:
+        is_file = Path(text).is_file()
+    except OSError:  # longer than a name of a file can be
+        is_file = False
+    if not is_file:
         return [name.strip() for name in text.split(",")]
     try:
         return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -62,6 +62,10 @@ def open_frame_source(source: str) -> Source:
         ClipzooError: no such camera, or an address that does not answer with a video.
     """
     if source.isascii() and source.isdigit():
+        if int(source) >= 2**31:  # OpenCV counts in 32 bits
+            raise ClipzooError(
+                f"camera {source}: no machine has so many; give the number of one that is there, such as 0"
+            )
         name = f"camera {int(source)}"
         return _opened(name, cv2.VideoCapture(int(source)), "is not there, or another program uses it")
     if "://" in source:

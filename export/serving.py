@@ -237,11 +237,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ClipzooError(
-            f"cannot listen at {host}, port {port} ({str(error.strerror).partition(' (')[0]}); give another --host or "
-            "--port"
-        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        why = str(getattr(error, "strerror", error)).partition(" (")[0]
+        raise ClipzooError(f"cannot listen at {host}, port {port} ({why}); give another --host or --port") from None
     with listener:
         yield listener
 

@@ -79,6 +79,10 @@ class Augmentation:
         for name in ("brightness", "contrast"):
             number(f"Augmentation {name}", getattr(self, name), least=0, most=1)
         number("Augmentation rotation", self.rotation, least=0, most=180, unit="degrees")
+        if not isinstance(self.flip, bool):
+            raise ClipzooError(f"Augmentation flip ({self.flip!r}) must be true or false")
+        if self.function is not None and not callable(self.function):
+            raise ClipzooError(f"Augmentation function ({self.function!r}) must be a function of clips and a Generator")
         choice("Augmentation crop", self.crop, get_args(Crop), renamed=RENAMED["crop"])
         if not isinstance(self.scales, Sequence) or not self.scales:
             raise ClipzooError(f"Augmentation scales ({self.scales!r}) must be numbers, one or more")

@@ -192,6 +192,11 @@ def index_csv(
         except ValueError as error:
             raise ClipzooError(f"{path}: line {line} {error}") from None
         for label_name in {*label_names(found)} - known:
+            if one and label_name.lower() in (*RESERVED, "label"):
+                raise ClipzooError(
+                    f"{path}: line {line} has {label_name!r}, which cannot be one of several labels: as a column of a "
+                    "list it means something else; give it another name"
+                )
             if label_name != printable_name(label_name):
                 raise ClipzooError(f"{path}: line {line} has {label_name!r}, which holds a control character")
             known.add(label_name)

@@ -30,16 +30,27 @@ def write_motion_jpeg(
     first = next(given)
     height, width = first.shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
+    opened = writer.isOpened()
     for picture in chain([first], given):
         writer.write(picture)
     writer.release()
-    if motion_jpeg_bytes(path) != Path(path).stat().st_size:  # OpenCV says nothing of a disk that is full
+    # OpenCV says nothing of a disk that is full.
+    if not opened or not 0 < motion_jpeg_bytes(path) == Path(path).stat().st_size:
         raise WriteError(named or path, "the disk took only a part of it")
 
 
 def motion_jpeg_bytes(path: str | Path) -> int:
-    """How many bytes a Motion JPEG file of OpenCV says it has; 0 for any other file."""
+    """How many bytes a Motion JPEG file of OpenCV says it has; 0 for any other file.
+
+    A file has a RIFF chunk for each GiB or so, one behind the other, and each says how long it is (OpenDML).
+    """
     with Path(path).open("rb") as file:
         start = file.read(116)
-    ours = (start[:4], start[8:12], start[112:]) == (b"RIFF", b"AVI ", b"MJPG")
-    return int.from_bytes(start[4:8], "little") + 8 if ours else 0
+        if (start[:4], start[8:12], start[112:]) != (b"RIFF", b"AVI ", b"MJPG"):
+            return 0
+        end = 0
+        while start[:4] == b"RIFF":
+            end += int.from_bytes(start[4:8], "little") + 8
+            file.seek(end)
+            start = file.read(8)
+        return end

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,28 @@ if TYPE_CHECKING:
 _PREFIX = "clipzoo."
 _MOST, _LEAST = 64, 4  # clips in a part
 _GROUP = 4096  # rows that are read together from the merged file
-_OTHER = {"model_sha256": "model", "clips": "list of clips"}  # what differs, in a message
+_OTHER = {
+    "time_limit": "time limit",
+    "model_sha256": "model",
+    "clips": "list or state of the clips",
+}  # what differs, in a message
 
 
-def clips_digest(index: ClipIndex) -> str:
-    """SHA-256 of the clips of an index, hexadecimal: their files and spans, in order."""
-    digest = hashlib.sha256()
+def clips_digest(index: ClipIndex, *, states: bool = True) -> str:
+    """SHA-256 of the clips of an index, hexadecimal: their folder, files and spans, in order.
+
+    Args:
+        index: the clips.
+        states: with size and time of each file, so that what was answered of a file is not taken for its successor's.
+    """
+    digest = hashlib.sha256(os.fsencode(index.root.resolve()))
     for clip in index:
-        digest.update(f"{clip.file}\0{clip.span}\n".encode("utf-8", "surrogateescape"))
+        state = ""
+        if states:
+            with suppress(OSError, ValueError):  # said where it is read
+                known = (index.root / clip.file).stat()
+                state = f" {known.st_size} {known.st_mtime_ns}"
+        digest.update(f"{clip.file}\0{clip.span}{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

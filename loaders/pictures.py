@@ -79,7 +79,7 @@ def draw_clips(clips: np.ndarray, titles: Sequence[str], path: str | Path | None
         for axes, frame in zip(axes_row, clip, strict=True):
             axes.imshow(frame.squeeze(-1) if frame.shape[-1] == 1 else frame, cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
-        axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center")
+        axes_row[0].set_ylabel(title, rotation=0, ha="right", va="center", parse_math=False)
     figure.subplots_adjust(
         left=1.2 / figure.get_figwidth(), right=0.99, top=0.99, bottom=0.01, wspace=0.04, hspace=0.04
     )

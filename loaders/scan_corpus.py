@@ -58,7 +58,11 @@ def scan_corpus(
     import pyarrow as pa
 
     names = list(dict.fromkeys(clip.file for clip in index))
-    asked = {"answers": "scan", "clips": clips_digest(_files(index.root, names))}
+    asked = {
+        "answers": "scan",
+        "time_limit": str(time_limit),
+        "clips": clips_digest(_files(index.root, names), states=False),
+    }
     make = partial(ScanWorker, index.root.absolute(), workers=workers, time_limit=time_limit)
     with TemporaryDirectory() as folder:
         parts = ParquetParts(

@@ -66,5 +66,6 @@ def _joined(rows: Sequence[tuple[str, str, str]]) -> list[str]:
 
     held: dict[str, str] = {}  # file -> a group that holds it
     for file, _, group in rows:
-        leader[find(group)] = find(held.setdefault(file, group))
+        first, last = sorted((find(group), find(held.setdefault(file, group))))
+        leader[last] = first  # by name, whatever the order of the rows
     return [find(group) for _, _, group in rows]

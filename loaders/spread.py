@@ -89,7 +89,10 @@ def map_chunks(
                 "that they have the memory"
             )
         for number, items in left.items():
-            yield number, [found.get((number, place)) or lost(item) for place, item in enumerate(items)]
+            yield (
+                number,
+                [found[number, place] if (number, place) in found else lost(item) for place, item in enumerate(items)],
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +225,7 @@ def require_ray(address: str) -> None:
     if colon and port.isdecimal():
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:  # UnicodeError: no name of a host
             why = getattr(error, "strerror", None) or error
             raise ClipzooError(
                 f"--ray {address}: nothing answers there ({why}); start Ray there, or say --ray local"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import loaders.cache_filling
 import loaders.canvas
 import loaders.decode
+import loaders.spread
 from loaders import Clip, ClipIndex, ClipSpec, ClipzooError, DiskCache, MemoryCache, read_clip, read_inputs
 from loaders.cache import Cache
 from loaders.cache_filling import fill_cache, missing_bytes
@@ -257,3 +259,18 @@ def test_several_processes_share_a_folder(motion: ClipIndex, tmp_path: Path) -> 
     entries = list(tmp_path.glob("??/*.json"))
     assert len(entries) == 2 * len(motion)
     assert all(cache.get(entry.stem) is not None for entry in entries)
+
+
+def test_what_a_worker_answers_with_nothing_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is asked again finds what the one that was killed had done, and has made nothing: 0."""
+
+    class Cluster:
+        asked = 0
+
+        def map(self, chunks: Any, make: Any) -> Any:
+            self.asked += 1
+            return iter([(1, [1])] if self.asked == 1 else [(at, [0]) for at in chunks])  # of chunk 0 it was killed
+
+    monkeypatch.setattr(loaders.spread, "_cluster", lambda *given, **options: nullcontext(Cluster()))
+    found = loaders.spread.map_chunks({0: ["a", "b"], 1: ["c"]}, None, lost=lambda item: "lost", ray="local")  # type: ignore[arg-type, return-value]
+    assert dict(found) == {1: [1], 0: [0, 0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -167,16 +168,30 @@ def out(motion: ClipIndex, model: Path, tmp_path: Path, monkeypatch: pytest.Monk
 def test_parts_of_another_model_or_list_are_refused(motion: ClipIndex, model: Path, tmp_path: Path, out: Path) -> None:
     other = write_model(tmp_path / "other.onnx", props={"clipzoo.versions": '{"keras": "another"}'})
     fewer = ClipIndex(motion.root, motion.clips[:-1])
-    for wrong, index, what in ((other, motion, "model"), (model, fewer, "list of clips")):
+    for wrong, index, what in ((other, motion, "model"), (model, fewer, "list or state of the clips")):
         with pytest.raises(ClipzooError, match=f"answers.parquet.parts: holds parts of another {what}; delete it"):
             predict_corpus(wrong, index, out)
     predict_corpus(model, motion, out)
-    for wrong, index, what in ((other, motion, "model"), (model, fewer, "list of clips")):
+    for wrong, index, what in ((other, motion, "model"), (model, fewer, "list or state of the clips")):
         with pytest.raises(ClipzooError, match=f"is there, and holds answers of another {what}; delete it"):
             predict_corpus(wrong, index, out)
     out.write_bytes(b"no Parquet")
     with pytest.raises(ClipzooError, match=r"answers\.parquet: is no Parquet file"):
         predict_corpus(model, motion, out)
+
+
+def test_answers_for_one_folder_are_not_those_for_another(motion: ClipIndex, model: Path, tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        shutil.copytree(motion.root / "up", tmp_path / day / "up")
+    out = tmp_path / "answers.parquet"
+    assert predict_corpus(model, index_files(tmp_path / "monday"), out).before == 0
+    assert predict_corpus(model, index_files(tmp_path / "monday"), out).before == 8
+    with pytest.raises(ClipzooError, match="of another list or state of the clips"):
+        predict_corpus(model, index_files(tmp_path / "tuesday"), out)
+    changed = index_files(tmp_path / "monday").path(0)
+    changed.write_bytes(motion.path(0).read_bytes())
+    with pytest.raises(ClipzooError, match="of another list or state of the clips"):
+        predict_corpus(model, index_files(tmp_path / "monday"), out)
 
 
 def test_two_commands_do_not_write_one_file(motion: ClipIndex, model: Path, tmp_path: Path) -> None:

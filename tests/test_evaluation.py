@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loaders import ClipzooError
+from loaders.pictures import draw_clips
+from loaders.tasks import Task
 from zoo.calibration import calibration_error
-from zoo.evaluation import evaluate, wilson
-from zoo.pictures import draw_confusion, draw_curves
+from zoo.evaluation import evaluate, evaluate_task, wilson
+from zoo.pictures import draw_confusion, draw_curves, draw_result
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -68,3 +70,13 @@ def test_pictures_are_written(tmp_path: Path) -> None:
     draw_curves(history, tmp_path / "h.PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion", "h.PNG"]
     assert {path.read_bytes()[:8] for path in tmp_path.iterdir()} == {PNG}
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_dollars_in_a_label_are_dollars(tmp_path: Path, task: Task) -> None:
+    """What stands between two of them would be read as a formula."""
+    labels, scores = ("win_$5_or_$6", "a$_$"), np.array([[0.9, 0.1], [0.2, 0.8]])
+    truth = [0, 1] if task == "classification" else np.array([[1, 0], [0, 1]])
+    draw_result(evaluate_task(task, truth, scores, labels), tmp_path / "result.png")
+    draw_clips(np.zeros((2, 1, 8, 8, 3), np.uint8), labels, tmp_path / "clips.png")
+    assert all(path.read_bytes().startswith(PNG) for path in tmp_path.iterdir())

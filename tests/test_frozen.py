@@ -255,3 +255,22 @@ def test_the_command_trains_behind_weights_where_nobody_says_otherwise(
         done = invoke(*command, *more, "--out", tmp_path / f"all{len(more)}")
         assert done.returncode == 0 and "trains all of it" in done.stdout, done.stderr
         assert zoo.Run(tmp_path / f"all{len(more)}").read_record()["recipe"]["train_from"] == "all"
+
+
+def test_a_function_of_the_user_is_asked_anew(motion: ClipIndex, tmp_path: Path) -> None:
+    """Code has no name that tells it from what it was yesterday."""
+
+    def features_by(function: Any) -> np.ndarray:
+        dataset, _, _ = made(motion, DiskCache(tmp_path), draws=1, augmentation=Augmentation(function=function))
+        return np.asarray(dataset[0][0])
+
+    as_it_is, black = features_by(lambda clip, rng: clip), features_by(lambda clip, rng: np.zeros_like(clip))
+    assert not np.allclose(as_it_is, black)
+
+
+def test_what_has_no_weights_decides_on_features_too() -> None:
+    def way(scale: float) -> str:
+        inputs = keras.Input((2, 4, 4, 3))  # Keras counts up the names of what follows
+        return features._way(keras.Model(inputs, keras.layers.Rescaling(scale)(inputs)), None, "test")
+
+    assert way(1 / 255) == way(1 / 255) != way(1 / 127.5)

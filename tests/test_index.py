@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,17 @@ def test_what_there_is_to_read_needs_neither_opencv_nor_keras() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANG)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_split_of_groups_that_share_files_is_that_of_the_list_in_any_order() -> None:
+    clips = [
+        Clip(f"v{n:02}.mp4", "ab"[n % 2], None, group, start, start + 1.0)
+        for n in range(40)
+        for group, start in ((f"person{n * 7 % 40:02}", 0.0), (f"scene{n:02}", 1.0))
+    ]
+
+    def split(clips: Sequence[Clip]) -> dict[object, object]:
+        index = ClipIndex(Path(), tuple(clips)).split(validation=0.2, test=0.2, seed=0)
+        return {(clip.file, clip.start): clip.split for clip in index}
+
+    assert split(clips) == split(clips[::-1])

@@ -256,3 +256,12 @@ def test_a_long_list_is_read_in_little_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(index) == 20_000 and len(index.labels) == 51
     assert peak < 40 * 2**20  # 2 KiB a clip
+
+
+@pytest.mark.parametrize("name", ["start", "Group", "label"])
+def test_a_label_that_would_be_another_column_is_refused(tmp_path: Path, name: str) -> None:
+    """The list of a run has a column for each of several labels."""
+    (tmp_path / "list.csv").write_text(f"file,label\na.avi,walk\nb.avi,{name};walk\n")
+    with pytest.raises(ClipzooError, match=f"line 3 has '{name}', which cannot be one of several labels"):
+        index_csv(tmp_path / "list.csv", task="multilabel")
+    assert index_csv(tmp_path / "list.csv")  # one class of that name is no column

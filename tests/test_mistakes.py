@@ -17,6 +17,7 @@ import pytest
 import zoo
 from loaders import ClipIndex, ClipzooError
 from tests.support.commands import ROOT, clipzoo, invoke, refused
+from tests.support.onnx_files import write_model
 from zoo.run import Run
 
 pytestmark = [pytest.mark.keras, pytest.mark.either]
@@ -138,3 +139,27 @@ def test_a_folder_with_one_class_is_named(motion: ClipIndex, tmp_path: Path) -> 
 def test_an_empty_onnx_file_is_said_to_be_empty(tmp_path: Path, motion: ClipIndex) -> None:
     (tmp_path / "empty.onnx").write_bytes(b"")
     refused(invoke("predict", tmp_path / "empty.onnx", motion.paths[0]), "empty.onnx: is empty")
+
+
+def test_what_no_name_of_a_file_or_host_can_be_is_a_sentence(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx")
+    labels = ",".join(f"class_{n:02}" for n in range(40))
+    refused(invoke("export", tmp_path / "m.keras", tmp_path / "o.onnx", "--labels", labels), "m.keras")
+    refused(invoke("predict", model, "v" * 300), "v" * 300)
+    refused(invoke("serve", model, "--host", "127..0.1"), "cannot listen at 127..0.1", "another --host")
+    refused(invoke("watch", model, "--source", "20240101123456"), "camera 20240101123456")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("name=5", "no model 5"), ("alpha=0.02", "alpha (0.02) must be a number"), ("recipe.batch=0", "batch (0)")],
+)
+def test_a_setting_that_is_none_is_a_sentence(motion: ClipIndex, tmp_path: Path, setting: str, said: str) -> None:
+    name = [] if setting.startswith("name") else ["--model", "mobilenet_gru", "--set", "backbone_weights=none"]
+    refused(invoke("train", motion.root, *name, "--out", tmp_path / "run", "--set", setting), said)
+
+
+def test_a_plan_for_batches_of_nothing_is_refused(motion: ClipIndex) -> None:
+    for batch in (0, "abc"):
+        with pytest.raises(ClipzooError, match="Recipe batch"):
+            zoo.plan("mobilenet_gru", motion, fields={"batch": batch}, options={"backbone_weights": "none"})

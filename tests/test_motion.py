@@ -6,13 +6,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 import loaders.motion
 import loaders.motion_jpeg
 from loaders import ClipIndex, ClipSpec, ClipzooError, clip_from_frames, draw_motion_clips, read_clip
+from loaders.errors import WriteError
 from loaders.motion import MOTIONS, motion_frames
+from loaders.motion_jpeg import motion_jpeg_bytes, write_motion_jpeg
 from loaders.pictures import draw_clips
 
 SPEC = ClipSpec(frames=6, height=12, width=12)
@@ -116,3 +119,22 @@ def test_the_grid_is_a_picture(motion: ClipIndex, tmp_path: Path) -> None:
     draw_clips(clips, ["a", "b"], tmp_path / "grid.png")
     draw_clips(clips[..., :1], ["a", "b"], tmp_path / "gray.png")
     assert {path.read_bytes()[:4] for path in tmp_path.iterdir()} == {b"\x89PNG"}
+
+
+def test_a_video_of_several_chunks_is_whole_and_one_that_was_never_opened_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV begins a second RIFF chunk at about 1 GiB, a third at 2."""
+    path = tmp_path / "long.avi"
+    frames = np.zeros((3, 32, 32, 3), np.uint8)
+    write_motion_jpeg(path, frames, 10.0)
+    whole = path.read_bytes()
+    more = b"RIFF" + (1000).to_bytes(4, "little") + b"AVIX" + bytes(996)
+    path.write_bytes(whole + 2 * more)
+    assert motion_jpeg_bytes(path) == path.stat().st_size == len(whole) + 2 * 1008
+    path.write_bytes(whole + more + more[:-1])
+    assert motion_jpeg_bytes(path) != path.stat().st_size
+    path.write_bytes(b"")
+    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda writer: False)
+    with pytest.raises(WriteError, match=r"long\.avi: cannot be written"):
+        write_motion_jpeg(path, frames, 10.0)

@@ -157,3 +157,14 @@ def test_a_mistake_in_a_recipe_is_named(
     Path("list.json").write_text("[]")
     with pytest.raises(ClipzooError, match=said):
         Recipe.from_dict(read_settings(recipe, pairs).recipe)
+
+
+@pytest.mark.parametrize("flip", ["False", 0, None])
+def test_mirroring_is_on_or_off(flip: object) -> None:
+    with pytest.raises(ClipzooError, match=r"Augmentation flip \(.*\) must be true or false"):
+        Augmentation(flip=flip)  # type: ignore[arg-type]
+
+
+def test_a_function_is_one() -> None:
+    with pytest.raises(ClipzooError, match=r"Augmentation function \('blur'\) must be a function"):
+        Augmentation(function="blur")  # type: ignore[arg-type]

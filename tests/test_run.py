@@ -290,3 +290,25 @@ def test_numbers_are_scaled_inside_and_given_back(motion: ClipIndex, tmp_path: P
     before = model.get_layer("values").get_weights()
     zoo.fit(model, ClipDataset(index, zoo.specs(model)), recipe=zoo.Recipe(epochs=1, learning_rate=1e-9))
     np.testing.assert_array_equal(before, model.get_layer("values").get_weights())
+
+
+def test_two_processes_that_end_a_replacement_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "confusion.png").write_text("of the run before")
+    with monkeypatch.context() as patched, Run(tmp_path).replacing_all() as new:
+        for path in (new.model, new.last, new.record):
+            path.write_text("new")
+        patched.setattr(Run, "_move_in", lambda run: None)  # killed before it
+    real, moved = Path.replace, list[str]()
+
+    def after_the_other(path: Path, target: Path) -> Path:
+        moved.append(path.name)
+        if len(moved) % 2:
+            real(path, target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", after_the_other)
+    Run(tmp_path)
+    assert sorted(moved) == ["last.keras", "model.keras", "run.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(moved)

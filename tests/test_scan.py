@@ -14,6 +14,7 @@ import pytest
 import loaders.decode
 import loaders.scanning
 from loaders import Clip, ClipIndex, ClipSpec, ClipzooError, Scan, read_clip, scan
+from loaders.scan_corpus import scan_corpus
 from tests.support.commands import HANG, wait_for
 
 TRUE = {
@@ -140,3 +141,17 @@ def test_what_is_no_scan_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "scan.json").write_text(text)
     with pytest.raises(ClipzooError, match=r"scan\.json"):
         Scan.load(tmp_path / "scan.json")
+
+
+def test_what_an_interrupted_scan_kept_is_of_its_time_limit(motion: ClipIndex, tmp_path: Path) -> None:
+    index = ClipIndex(motion.root, motion.clips[:40])
+
+    def stop(done: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan_corpus(index, keep=tmp_path / "scan.json", workers=1, time_limit=5.0, advance=stop)
+    assert list(tmp_path.glob("scan.json.parts/*.parquet"))
+    with pytest.raises(ClipzooError, match="of another time limit; delete it"):
+        scan_corpus(index, keep=tmp_path / "scan.json", workers=1, time_limit=60.0)

@@ -309,3 +309,17 @@ def test_specs_are_json_in_the_saved_file(tmp_path: Path) -> None:
         config = json.loads(file.read("config.json"))
     carried = [c["config"]["spec"] for c in config["config"]["layers"] if c["class_name"] == "ClipInput"]
     assert carried == [SPEC.to_dict()]
+
+
+@pytest.mark.keras
+@pytest.mark.either
+def test_the_record_has_the_crops_that_flow_was_trained_with(motion: ClipIndex, tmp_path: Path) -> None:
+    options = {"frames": 2, "size": 16, "width": 0.0625, "spec": {"modality": "flow"}}
+    run = zoo.train(
+        motion, "convnet_gru", Recipe(epochs=1, augmentation="multiscale"), out=tmp_path / "run", options=options
+    )
+    again = Recipe.from_dict(run.read_record()["recipe"])
+    specs = {"video": ClipSpec(frames=2, height=16, width=16, modality="flow")}
+    assert again.augmentation_for(specs, motion.labels) == Recipe(augmentation="multiscale").augmentation_for(
+        specs, motion.labels
+    )

@@ -6,21 +6,20 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
-from loaders.cache import MEMORY_BYTES, Cache, DiskCache, Entry, entry_key
+from loaders.cache import MEMORY_BYTES, Cache, DiskCache, Entry, MemoryCache, entry_key
 from loaders.clip import read_inputs
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.sampling import is_random
 from loaders.spec import ClipSpec
 from loaders.split import Split
-from zoo.tsm import TemporalShift
 
 Features = np.ndarray | list[np.ndarray]
 
@@ -170,6 +169,8 @@ def _compute(
     say: Callable[[str], object],
 ) -> tuple[list[list[str]], _Kept]:
     """Draw -> clip -> key, and the features by their keys, of which those are computed that are not there."""
+    if augmentation is not None and augmentation.function is not None:
+        cache = MemoryCache()  # the user's own code has no name that tells it from what it was yesterday
     kept = _Kept(cache, [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(frozen.output)])
     way = _way(frozen, augmentation, split)
     names = [_names(index, clip, specs, split) for clip in index]
@@ -220,6 +221,10 @@ def _compute(
 
 
 _SEED = 0  # of all draws
+# Keras may count names up; initializers and regularizers are for training.
+_NO_SETTINGS = (
+    "name", "trainable", "shared_object_id", "layer", "layers", "input_layers", "output_layers", "build_config",
+)  # fmt: skip
 _TOGETHER = 8  # clips that go through the network at once
 _TELL = 20.0  # seconds between lines of progress
 
@@ -235,14 +240,16 @@ def _way(frozen: keras.Model, augmentation: Augmentation | None, split: Split) -
     digest = hashlib.sha256()
     for weight in frozen.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).data)
-    # Names of layers without weights may be counted up by Keras.
+    # Of the same weights, another scale of pixels or another shift gives other features.
     layers = [
-        (type(layer).__name__, layer.name if layer.weights else "")
+        (type(layer).__name__, layer.name if layer.weights else "", _settings(layer.get_config()))
         for layer in frozen._flatten_layers(include_self=False)
     ]
-    shifts = {  # of the same weights they give other features
-        (layer.frames, layer.share, layer.shift)
-        for layer in frozen._flatten_layers(include_self=False)
-        if isinstance(layer, TemporalShift)
-    }
-    return f"{digest.hexdigest()}{layers}{shifts or ''}{augmentation!r}{split}{_SEED if split == 'train' else ''}"
+    return f"{digest.hexdigest()}{layers}{augmentation!r}{split}{_SEED if split == 'train' else ''}"
+
+
+def _settings(config: Any) -> Any:
+    """A layer's settings: but for what changes no feature, and for layers in it, which have settings of their own."""
+    if isinstance(config, dict):
+        return sorted((key, _settings(value)) for key, value in config.items() if key not in _NO_SETTINGS)
+    return [_settings(each) for each in config] if isinstance(config, list | tuple) else config

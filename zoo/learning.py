@@ -159,7 +159,8 @@ def _train(
         "videos": str(index.root.resolve()),
         "splits": how,
         "clips": counts,
-        "recipe": recipe.to_dict(),
+        # With what a name stands for on these inputs; of other labels, others tell left from right.
+        "recipe": dataclasses.replace(recipe, augmentation=recipe.augmentation_for(contract, ())).to_dict(),
         "mirroring": bool(augmentation and augmentation.flip),
         "backend": keras.config.backend(),
         **({"devices": over.devices, "hosts": over.hosts} if (over := current_layout()) is not None else {}),

@@ -78,7 +78,7 @@ def precision_figure(result: LabelEvaluation) -> Figure:
     axes.plot(
         result.share, range(len(heights)), "|", color=VALIDATION, markersize=14, markeredgewidth=3, label="by chance"
     )
-    axes.set_yticks(range(len(heights)), result.labels)
+    axes.set_yticks(range(len(heights)), result.labels, parse_math=False)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), title=f"mean average precision {result.mean_average_precision:.1%}, {result.clips} clips")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -103,7 +103,8 @@ def plot_number(axes: Axes, result: NumberEvaluation, label: str) -> None:
     ends = [min(truth.min(), found.min()), max(truth.max(), found.max())]
     axes.plot(ends, ends, color="gray", linestyle=":")
     axes.plot(truth, found, ".", color=TRAIN)
-    axes.set(xlabel="true", ylabel="predicted", title=f"{label}: mean error {result.mean_absolute_error[label]:.3g}")
+    axes.set(xlabel="true", ylabel="predicted")
+    axes.set_title(f"{label}: mean error {result.mean_absolute_error[label]:.3g}", parse_math=False)
     axes.grid(alpha=0.3)
 
 
@@ -142,9 +143,10 @@ def confusion_figure(evaluation: Evaluation) -> Figure:
     image = axes.pcolormesh(np.ma.masked_equal(shares, 0), cmap=SHADES, vmin=0, vmax=1)
     middles = np.arange(classes) + 0.5
     axes.set_xticks(
-        middles, evaluation.labels, rotation=90 if classes > 8 else 30, ha="center" if classes > 8 else "right"
-    )
-    axes.set_yticks(middles, evaluation.labels)
+        middles, evaluation.labels, rotation=90 if classes > 8 else 30, ha="center" if classes > 8 else "right",
+        parse_math=False,
+    )  # fmt: skip
+    axes.set_yticks(middles, evaluation.labels, parse_math=False)
     low, high = evaluation.interval
     axes.set(
         xlabel="predicted",

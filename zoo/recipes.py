@@ -103,7 +103,9 @@ def plan(
     chosen, given = named(recipe), dict(fields or {})
     settled = model_options(model, recipe=recipe, options=options or {})
     specs = input_specs(model, **settled) if model is not None else saved_specs(onward or "")
-    parts = Recipe.from_dict({name: given[name] for name in ("validation", "test", "seed") if name in given})
+    parts = Recipe.from_dict(
+        {name: given[name] for name in ("validation", "test", "seed", "batch", "epochs") if name in given}
+    )
     split, _ = settle_splits(index, parts)
     case = RecipeContext(
         card=model_info(model) if model is not None else None,

@@ -44,7 +44,7 @@ def model_info(name: str) -> ModelInfo:
         ClipzooError: no such model; the message has the near names.
     """
     if name not in _CARDS:
-        raise ClipzooError(f"no model {name!r}; {near(name, list_models())}")
+        raise ClipzooError(f"no model {name!r}; {near(str(name), list_models())}")
     return _CARDS[name]
 
 

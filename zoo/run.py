@@ -139,15 +139,18 @@ class Run:
         new = self.folder / NEW
         if not (new / _WHOLE).exists():
             return
-        with suppress(FileNotFoundError):  # another process may be at it
+        gone = suppress(FileNotFoundError)  # another process may be at it, and has taken this file
+        with gone:
             names = {path.name for path in new.iterdir()} - {_WHOLE}
             for name in names:
-                (new / name).replace(self.folder / name)
+                with gone:
+                    (new / name).replace(self.folder / name)
             # What the run before had besides is none of this one's.
             for name in (new / _WHOLE).read_text(encoding="utf-8").split():
                 (self.folder / name).unlink(missing_ok=True)
             (new / _WHOLE).unlink()
-            new.rmdir()
+            with suppress(OSError):  # not empty: the next replacement has begun
+                new.rmdir()
 
     def read_record(self) -> dict[str, Any]:
         """What `run.json` says.

@@ -16,9 +16,9 @@ def mobilenet(shape: tuple[int, int, int], weights: str | None = None, *, alpha:
     Args:
         shape: (height, width, channels) of a frame, at least 32x32.
         weights: None or `imagenet`.
-        alpha: multiplies the channels; ImageNet weights exist for 0.25, 0.5, 0.75 and 1.
+        alpha: multiplies the channels, 1/32 to 2; ImageNet weights exist for 0.25, 0.5, 0.75 and 1.
     """
-    number("alpha", alpha, above=0, most=2)
+    number("alpha", alpha, least=1 / 32, most=2)
     if min(shape[:2]) < 32:
         raise ClipzooError(f"MobileNet frames must be at least 32x32, not {shape[0]}x{shape[1]}")
     network = keras.applications.MobileNet(input_shape=shape, alpha=alpha, include_top=False, weights=weights)

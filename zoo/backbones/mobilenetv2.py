@@ -36,10 +36,10 @@ def mobilenetv2(
         shape: (height, width, channels) of a frame, at least 32x32.
         weights: None; `arrays` makes a file of them.
         entry: see `inverted_residual_network`.
-        alpha: multiplies the channels, above 0, at most 2; the published weights are of 1.
+        alpha: multiplies the channels, 1/32 to 2; the published weights are of 1.
     """
     del weights
-    number("alpha", alpha, above=0, most=2)
+    number("alpha", alpha, least=1 / 32, most=2)
     stages = [stage._replace(filters=_channels(alpha * stage.filters)) for stage in STAGES]
     return inverted_residual_network(
         shape, stages, name="mobilenetv2", epsilon=1e-5, padding="both", stem=_channels(alpha * 32),
