@@ -8,6 +8,7 @@ import keras
 
 from loaders.errors import ClipzooError
 from zoo.backbones.backbone import Backbone, register_backbone
+from zoo.backbones.convolutions import Conv2D
 
 # Block: 1x1 | 3x3 reduce, 3x3 | double 3x3 reduce, first, second | pool, projection. 0: no such branch.
 BLOCKS: dict[str, tuple[int, tuple[int, int], tuple[int, int, int], str, int]] = {
@@ -86,7 +87,7 @@ def _block(
 def _convolution(x: Any, filters: int, size: int, name: str, *, width: float, strides: int = 1) -> Any:
     if size > 1:
         x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    x = keras.layers.Conv2D(max(1, round(filters * width)), size, strides=strides, name=name)(x)
+    x = Conv2D(max(1, round(filters * width)), size, strides=strides, name=name)(x)
     x = keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 

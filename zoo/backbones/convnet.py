@@ -6,6 +6,7 @@ import keras
 
 from loaders.errors import ClipzooError
 from zoo.backbones.backbone import Backbone, register_backbone
+from zoo.backbones.convolutions import Conv2D
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -27,9 +28,7 @@ def convnet(shape: tuple[int, int, int], weights: None = None, *, width: float =
         if block > 1:
             x = keras.layers.MaxPooling2D(name=f"pool{block - 1}")(x)
         for conv in (1, 2):
-            x = keras.layers.Conv2D(
-                int(channels * width), 3, padding="same", activation="relu", name=f"conv{block}_{conv}"
-            )(x)
+            x = Conv2D(int(channels * width), 3, padding="same", activation="relu", name=f"conv{block}_{conv}")(x)
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(x)
     return keras.Model(frame, x, name="convnet")
 

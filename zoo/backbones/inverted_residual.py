@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from loaders.errors import ClipzooError
-from zoo.backbones.depthwise import DepthwiseConv2D
+from zoo.backbones.convolutions import Conv2D, DepthwiseConv2D
 from zoo.npz import Arrays
 
 Entry = Callable[[Any, str], Any]  # (feature maps (B, h, w, C), name of the block) -> the same shape
@@ -75,9 +75,7 @@ def inverted_residual_network(
         if filters is None:
             x = DepthwiseConv2D(kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv")(x)
         else:
-            x = keras.layers.Conv2D(
-                filters, kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv"
-            )(x)
+            x = Conv2D(filters, kernel, strides=strides, padding=kind, use_bias=False, name=f"{what}_conv")(x)
         return keras.layers.BatchNormalization(epsilon=epsilon, momentum=0.9, name=f"{what}_norm")(x)
 
     def relu6(x: Any, what: str) -> Any:

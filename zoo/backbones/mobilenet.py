@@ -7,7 +7,7 @@ import keras
 from loaders.check import number
 from loaders.errors import ClipzooError
 from zoo.backbones.backbone import Backbone, register_backbone
-from zoo.backbones.depthwise import with_depthwise
+from zoo.backbones.convolutions import with_fast_convolutions
 
 
 def mobilenet(shape: tuple[int, int, int], weights: str | None = None, *, alpha: float = 1.0) -> keras.Model:
@@ -22,7 +22,7 @@ def mobilenet(shape: tuple[int, int, int], weights: str | None = None, *, alpha:
     if min(shape[:2]) < 32:
         raise ClipzooError(f"MobileNet frames must be at least 32x32, not {shape[0]}x{shape[1]}")
     network = keras.applications.MobileNet(input_shape=shape, alpha=alpha, include_top=False, weights=weights)
-    return with_depthwise(network)
+    return with_fast_convolutions(network)
 
 
 register_backbone("mobilenet", Backbone(build=mobilenet, mean=127.5, std=127.5))

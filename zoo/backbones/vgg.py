@@ -6,6 +6,7 @@ import keras
 
 from loaders.errors import ClipzooError
 from zoo.backbones.backbone import Backbone, register_backbone
+from zoo.backbones.convolutions import with_fast_convolutions
 
 
 def vgg16(shape: tuple[int, int, int], weights: str | None = None) -> keras.Model:
@@ -17,7 +18,7 @@ def vgg16(shape: tuple[int, int, int], weights: str | None = None) -> keras.Mode
     """
     if min(shape[:2]) < 32:
         raise ClipzooError(f"VGG16 frames must be at least 32x32, not {shape[0]}x{shape[1]}")
-    return keras.applications.VGG16(input_shape=shape, include_top=False, weights=weights)
+    return with_fast_convolutions(keras.applications.VGG16(input_shape=shape, include_top=False, weights=weights))
 
 
 # The authors' Caffe weights: BGR, the ImageNet mean taken off, not scaled.
