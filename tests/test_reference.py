@@ -110,5 +110,5 @@ def test_alpha_gives_mobilenetv2_the_channels_that_keras_gives_its_own(alpha: fl
 
 @pytest.mark.either
 def test_an_alpha_out_of_its_range_is_named() -> None:
-    with pytest.raises(ClipzooError, match=r"alpha \(0\) must be a number above 0 and at most 2"):
+    with pytest.raises(ClipzooError, match=r"alpha \(0\) must be a number >= 0.03125 and at most 2"):
         backbone("mobilenetv2").build((32, 32, 3), None, alpha=0)

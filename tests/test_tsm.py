@@ -165,7 +165,7 @@ def test_the_head_is_the_average_s() -> None:
         ({"share": 0.6}, "share (0.6)"),
         ({"share": True}, "share (True)"),
         ({"dropout": 1}, "dropout (1)"),
-        ({"alpha": 3}, "alpha (3) must be a number above 0 and at most 2"),
+        ({"alpha": 3}, "alpha (3) must be a number >= 0.03125 and at most 2"),
         ({"width": 0.5}, "no option 'width'"),
         ({"entry": None}, "no option 'entry'"),
         ({"backbone": "vgg16"}, "settles it"),
