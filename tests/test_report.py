@@ -30,7 +30,7 @@ from zoo.scores import Scores
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VOID = {"meta", "img"}
-WILD = ('<script>alert("1")</script>', "a & b $x^$ {{ 7 * 7 }}", "plain")
+WILD = ('<script>alert("1")</script>', "a & b $x^$ {{ 70001 * 70003 }}", "plain")
 
 
 class Page(HTMLParser):
@@ -160,7 +160,7 @@ def test_labels_and_names_are_text(wild: ClipIndex, tmp_path: Path) -> None:
         assert label in page.text
         assert page.html.count(label) == (page.html.count("plain") if label == "plain" else 0)
     assert wild.only("test")[0].file in page.text and "onerror=alert(6)&gt;" in page.html
-    assert "<b>" not in page.html and "49" not in page.text
+    assert "<b>" not in page.html and str(70001 * 70003) not in page.text
     result = scores.evaluate()
     assert isinstance(result, Evaluation) and result.top1 == 0
     assert "0.0% top-1 on 6 test clips" in page.text and "The first answer is right for 0 of 6 test clips" in page.text
