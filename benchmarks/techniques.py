@@ -114,7 +114,8 @@ def judge(
         say: called with each line that a person should read.
 
     Returns:
-        `validation_top1` of the best epoch, from 0 to 1, and of how many clips; recipe, options and seconds.
+        `last_top1`, from 0 to 1: top-1 after the last epoch, which is what `auto` keeps where it trains twice;
+        `validation_top1` of the best epoch by loss; of how many clips; recipe, options and seconds.
 
     Raises:
         ClipzooError: the recipe does not keep features of a frozen part, which is what all techniques are tried on.
@@ -136,9 +137,10 @@ def judge(
     changed = TECHNIQUES.get(technique, TECHNIQUES[AUTO])(recipe, math.ceil(counts["train"] / recipe.batch))
     with tempfile.TemporaryDirectory() as folder:
         run = train(split, model, changed, out=folder, options=planned.options, workers=cores(), say=say)
-        record = run.read_record()
+        record, last = run.read_record(), run.read_history()[-1]
     return {
-        "validation_top1": figures_of(record)["val_accuracy"], "validation_clips": counts["validation"],
+        "validation_top1": figures_of(record)["val_accuracy"], "last_top1": last["val_accuracy"],
+        "validation_clips": counts["validation"],
         "training_seconds": record["seconds"], "options": planned.options, "recipe": record["recipe"],
     }  # fmt: skip
 
