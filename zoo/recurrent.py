@@ -85,7 +85,7 @@ def recurrent(
         over_time = keras.layers.Bidirectional(over_time, name=f"bidirectional_{cell}")
     if head == "joined":
         # What the layers behind learn from is of one size then, whatever the backbone.
-        frames = keras.layers.BatchNormalization(momentum=0.9, name="standardize")(features)
+        frames = keras.layers.BatchNormalization(momentum=0.9, name="standardise")(features)
         found = TemporalStatistics(name="statistics")(features)
         found = keras.layers.BatchNormalization(momentum=0.9, name="standardise_statistics")(found)
         x = keras.layers.Concatenate(name="joined")([found, over_time(frames)])
