@@ -30,6 +30,11 @@ def convolution(inputs: jax.Array, kernel: jax.Array, strides: tuple[int, int], 
     Returns:
         (B, h, w, D).
     """
+    return _plain(inputs, kernel, strides, padding)
+
+
+def _plain(inputs: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: str) -> jax.Array:
+    """As XLA differentiates it."""
     return lax.conv_general_dilated(inputs, kernel, strides, padding.upper(), dimension_numbers=_LAYOUT)
 
 
@@ -39,13 +44,9 @@ def _forward(inputs: jax.Array, kernel: jax.Array, strides: tuple[int, int], pad
 
 def _backward(strides: tuple[int, int], padding: str, saved: Saved, behind: jax.Array) -> tuple[jax.Array, jax.Array]:
     inputs, kernel = saved
-
-    def plain(inputs: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(inputs, kernel, strides, padding.upper(), dimension_numbers=_LAYOUT)
-
     if inputs.shape[-1] < _LEAST:
-        return jax.vjp(plain, inputs, kernel)[1](behind)
-    (of_inputs,) = jax.vjp(lambda given: plain(given, kernel), inputs)[1](behind)
+        return jax.vjp(lambda x, w: _plain(x, w, strides, padding), inputs, kernel)[1](behind)
+    (of_inputs,) = jax.vjp(lambda given: _plain(given, kernel, strides, padding), inputs)[1](behind)
     (high, wide), (down, right), (rows, columns) = kernel.shape[:2], strides, behind.shape[1:3]
     sides = lax.padtype_to_pads(inputs.shape[1:3], (high, wide), strides, padding.upper())
     padded = jnp.pad(inputs, [(0, 0), *sides, (0, 0)])
