@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,20 +32,20 @@ _OTHER = {
 
 
 def clips_digest(index: ClipIndex, *, states: bool = True) -> str:
-    """SHA-256 of the clips of an index, hexadecimal: their folder, files and spans, in order.
+    """SHA-256 of the clips of an index, hexadecimal: where their files lie, and spans, in order.
 
     Args:
         index: the clips.
         states: with size and time of each file, so that what was answered of a file is not taken for its successor's.
     """
-    digest = hashlib.sha256(os.fsencode(index.root.resolve()))
+    digest, root = hashlib.sha256(), index.root.resolve()
     for clip in index:
         state = ""
         if states:
             with suppress(OSError, ValueError):  # said where it is read
-                known = (index.root / clip.file).stat()
+                known = (root / clip.file).stat()
                 state = f" {known.st_size} {known.st_mtime_ns}"
-        digest.update(f"{clip.file}\0{clip.span}{state}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{root / clip.file}\0{clip.span}{state}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
