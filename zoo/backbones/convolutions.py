@@ -19,8 +19,8 @@ from zoo.skip_init import skip_init
 class Conv2D(keras.layers.Conv2D):
     """Keras's `Conv2D`; JAX on a CPU computes one of 1x1, and the gradient of every kernel, as products of matrices.
 
-    Answers and gradients are the same but for rounding. In XLA the gradient of a 1x1 kernel takes up to 28 times as
-    long as the product, that of a 3x3 kernel up to 3 times.
+    Answers and gradients are the same but for rounding. XLA's own gradients take several times as long
+    (`python -m benchmarks.training` measures whole steps).
     """
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
