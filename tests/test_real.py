@@ -13,11 +13,12 @@ import pytest
 from benchmarks.harness import accuracy_tables
 from benchmarks.harness.plots import draw
 from benchmarks.harness.records import Results, Row, newest
-from benchmarks.real_clips import fewer
+from benchmarks.real_clips import fewer, planned_row
 from loaders import Clip, ClipIndex, ClipzooError, write_csv
 from tests.support.commands import invoke_script, refused
 from tests.support.results import a_setup
 from zoo.evaluation import wilson
+from zoo.settings import read_settings
 
 
 def trained(*, model: str = "i3d", runner: str = "Keras JAX", top1: float = 0.75, of: int = 4, **settings: str) -> Row:
@@ -194,6 +195,15 @@ def test_techniques_are_judged_on_validation_clips(motion: ClipIndex, tmp_path: 
     assert other.facts["options"]["dropout"] == 0.0 and "dropout" not in one.facts["options"]
     assert 0 <= one.facts["last_top1"] <= 1 and 0 <= one.facts["validation_top1"] <= 1
     assert 0 < one.facts["validation_clips"] < 12
+
+
+@pytest.mark.keras
+@pytest.mark.either
+@pytest.mark.parametrize("said", ["alpha=0.5", "recipe.draws=2", "spec.modality=diff", "spec.flow.method=tvl1"])
+def test_a_row_is_told_from_others_by_all_that_is_set(said: str) -> None:
+    plain = planned_row("fights", "mobilenet_gru", read_settings("auto", []), seed=0)
+    row = planned_row("fights", "mobilenet_gru", read_settings("auto", [said]), seed=0)
+    assert row.key != plain.key, "a training with this setting would be taken for one that is done"
 
 
 @pytest.mark.keras
