@@ -12,7 +12,7 @@ import numpy as np
 from loaders.cache import Cache, Entry, entry_key
 from loaders.decode import read_frames
 from loaders.errors import ClipzooError
-from loaders.flow import diff_mask, flow_mask, optical_flow, quantize, require_methods
+from loaders.flow import REST, diff_mask, flow_mask, optical_flow, quantize, require_methods
 from loaders.sampling import Element, Step, every_element, is_random, sample
 from loaders.spans import Span, frame_span, refusal
 from loaders.spec import ClipSpec, ColorOrder
@@ -244,6 +244,8 @@ def _compare(frames: Sequence[np.ndarray], spec: ClipSpec) -> np.ndarray:
             return np.stack(frames, axis=-1)
         case "diff":
             return cv2.absdiff(first, second)
+        case "rgb_diff":
+            return cv2.addWeighted(second, 1, first, -1, REST)
         case "diff_mask":
             return diff_mask(first, second, spec.color_order)
     if spec.flow is None:

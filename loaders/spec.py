@@ -12,7 +12,7 @@ from loaders.check import choice, names, number, whole
 from loaders.errors import ClipzooError
 from loaders.schema import RENAMED, SCHEMA, upgraded
 
-Modality = Literal["rgb", "gray", "grouped", "diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
+Modality = Literal["rgb", "gray", "grouped", "diff", "rgb_diff", "diff_mask", "flow_mask", "flow_hsv", "flow"]
 Sampling = Literal["uniform", "dense", "segments"]
 Short = Literal["spread", "repeat_last", "wrap", "error"]
 Pairs = Literal["neighbors", "sampled"]
@@ -22,7 +22,7 @@ ColorOrder = Literal["rgb", "bgr"]
 FlowMethod = Literal["farneback", "dis", "tvl1"]
 
 MOST = 16384  # frames, rows or columns; more is a slip of the keyboard
-PAIRED = ("diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
+PAIRED = ("diff", "rgb_diff", "diff_mask", "flow_mask", "flow_hsv", "flow")  # made of pairs of frames
 FLOW_BOUND, PICTURE_BOUND = 20.0, 5.0  # pixels a frame
 FLOWS = ("flow_mask", "flow_hsv", "flow")
 _CHOICES = {
@@ -83,9 +83,10 @@ class ClipSpec:
         modality: `rgb` (3 channels); `gray` (1; ITU-R BT.601 luma as OpenCV computes it); `grouped` (3; the luma of
             three frames, a sampled one and the two that follow it, in their order; after the frame grouping of
             10.1109/ACCESS.2021.3083273, which averages the colors); made of two frames each: `diff` (3;
-            their absolute difference), `diff_mask` (3; the second frame where they differ), `flow_mask` (3; the mean of
-            both where something moves), `flow_hsv` (3; direction as hue, speed as value), and `flow` (2 * stack; x, y,
-            x, y ... of consecutive optical flow fields).
+            their absolute difference), `rgb_diff` (3; 128 + the second - the first, clipped to 0..255, so that gray is
+            no change: the RGB difference of arXiv 1608.00859), `diff_mask` (3; the second frame where they differ),
+            `flow_mask` (3; the mean of both where something moves), `flow_hsv` (3; direction as hue, speed as value),
+            and `flow` (2 * stack; x, y, x, y ... of consecutive optical flow fields).
         sampling: `uniform`: T frames spread over the whole file, the first and the last among them; `dense`: every
             `stride`-th frame, from a random start to train and from the middle otherwise; `segments`: one from each
             of T equal parts, as arXiv 1711.04161 takes them. See `loaders.sampling`.

@@ -33,6 +33,7 @@ SPECS = {
     "gray": ClipSpec(frames=4, height=16, width=16, modality="gray", sampling="dense", stride=2),
     "grouped": ClipSpec(frames=3, height=16, width=16, modality="grouped", sampling="segments"),
     "grouped apart": ClipSpec(frames=3, height=16, width=16, modality="grouped", pairs="sampled"),
+    "signed": ClipSpec(frames=3, height=16, width=16, modality="rgb_diff", sampling="segments"),
     "pairs": ClipSpec(frames=3, height=16, width=16, modality="diff", pairs="sampled", sampling="dense"),
     "wheel": ClipSpec(frames=2, height=16, width=16, modality="flow_hsv", short="wrap", sampling="segments"),
 }

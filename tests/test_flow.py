@@ -104,7 +104,20 @@ def test_differences_and_masks_show_what_moves_and_nothing_else() -> None:
         assert moved.mean() > 5
     frames = moving(2, 0)
     np.testing.assert_array_equal(clip_from_frames(frames, spec("diff"))[0], cv2.absdiff(frames[0], frames[1]))
-    assert (clip_from_frames(still, spec("flow")) == 128).all()
+    for modality in ("flow", "rgb_diff"):
+        assert (clip_from_frames(still, spec(modality)) == 128).all()
+
+
+def test_an_rgb_difference_tells_brighter_from_darker_in_each_color() -> None:
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(2))
+    made = clip_from_frames(np.stack([first, second]), spec("rgb_diff", frames=1, height=8, width=8))[0]
+    np.testing.assert_array_equal(made, np.clip(128 + second.astype(int) - first, 0, 255))
+    assert made.min() == 0 and made.max() == 255, "differences beyond the bytes must be clipped, not wrap"
+    turned = clip_from_frames(
+        np.stack([first, second]), spec("rgb_diff", frames=1, height=8, width=8, color_order="bgr")
+    )[0]
+    np.testing.assert_array_equal(turned[..., ::-1], made)
 
 
 def test_the_color_wheel_tells_directions_apart() -> None:

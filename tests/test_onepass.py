@@ -31,6 +31,7 @@ SPECS = {
     "rgb": {"video": SPEC},
     "flow": {"video": SPEC.replace(modality="flow", stack=3, sampling="segments")},
     "pairs": {"video": SPEC.replace(modality="diff", pairs="sampled")},
+    "signed pairs": {"video": SPEC.replace(modality="rgb_diff")},
     "grouped": {"video": SPEC.replace(modality="grouped")},
     "grouped apart": {"video": SPEC.replace(modality="grouped", pairs="sampled")},
     "two inputs": {"rgb": SPEC.replace(sampling="dense", stride=2), "flow": SPEC.replace(modality="flow", frames=2)},

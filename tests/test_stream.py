@@ -75,6 +75,7 @@ def test_a_stream_of_a_file_s_frames_answers_as_the_file_s_clip(motion: ClipInde
     [
         {"modality": "gray"},
         {"modality": "diff"},
+        {"modality": "rgb_diff"},
         {"modality": "grouped"},
         {"modality": "diff", "pairs": "sampled"},
         {"modality": "grouped", "pairs": "sampled"},
