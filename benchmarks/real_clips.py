@@ -128,8 +128,8 @@ def planned_row(
     """
     import keras
 
-    options = {**given.model, **given.spec}
-    said = ", ".join(f"{name} {value}" for name, value in options.items() if not Path(str(value)).is_file())
+    options = [*given.model.items(), *given.spec.items()]  # both may say `frames`
+    said = ", ".join(f"{name} {value}" for name, value in options if not Path(str(value)).is_file())
     fields = [f"{name} {value}" for name, value in given.recipe.items()]
     recipe = ", ".join([given.named, *fields] if fields or given.named != "auto" else [])
     of = f"{limit} training clips" if limit else ""

@@ -110,13 +110,12 @@ def test_differences_and_masks_show_what_moves_and_nothing_else() -> None:
 
 def test_an_rgb_difference_tells_brighter_from_darker_in_each_color() -> None:
     rng = np.random.default_rng(0)
-    first, second = (rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(2))
-    made = clip_from_frames(np.stack([first, second]), spec("rgb_diff", frames=1, height=8, width=8))[0]
-    np.testing.assert_array_equal(made, np.clip(128 + second.astype(int) - first, 0, 255))
+    frames = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    wanted = spec("rgb_diff", frames=1, height=8, width=8)
+    made = clip_from_frames(frames, wanted)[0]
+    np.testing.assert_array_equal(made, np.clip(128 + frames[1].astype(int) - frames[0], 0, 255))
     assert made.min() == 0 and made.max() == 255, "differences beyond the bytes must be clipped, not wrap"
-    turned = clip_from_frames(
-        np.stack([first, second]), spec("rgb_diff", frames=1, height=8, width=8, color_order="bgr")
-    )[0]
+    turned = clip_from_frames(frames, wanted.replace(color_order="bgr"))[0]
     np.testing.assert_array_equal(turned[..., ::-1], made)
 
 
