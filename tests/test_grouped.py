@@ -302,28 +302,3 @@ def test_a_model_begins_from_weights_of_3_channels(motion: ClipIndex, tmp_path: 
     assert (spec.modality, spec.channels) == ("grouped", 3)
     first = next(layer for layer in model.get_layer("frames").layer.layers if layer.name == "conv1")
     np.testing.assert_array_equal(first.get_weights()[0], network.get_layer("conv1").get_weights()[0])
-
-
-@pytest.mark.keras
-@pytest.mark.slow
-def test_a_model_trains_and_its_file_answers_for_videos_as_keras_does(motion: ClipIndex, tmp_path: Path) -> None:
-    import zoo
-    from benchmarks.harness.models import randomize
-    from export import to_onnx
-    from tests.support.models import SMALL
-
-    fields = {"modality": "grouped", "sampling": "segments"}
-    few = ClipIndex(motion.root, motion.clips[::2], motion.labels)
-    recipe = zoo.Recipe(epochs=1, batch=8, validation=0.3, test=0.0)
-    options = {**SMALL["convnet_gru"], "spec": fields}
-    run = zoo.train(few, "convnet_gru", recipe, out=tmp_path / "run", options=options)
-    assert run.read_record()["specs"]["video"]["modality"] == "grouped"
-    trained = randomize(zoo.load_model(run.folder))
-    (spec,) = zoo.specs(trained).values()
-    to_onnx(trained, tmp_path / "model.onnx", force=True)
-    classifier = Classifier(tmp_path / "model.onnx")
-    assert classifier.specs == {"video": spec} and spec.modality == "grouped"
-    expected = trained.predict(ClipDataset(few, spec, batch_size=4)[0][0], verbose=0)
-    assert np.ptp(expected, axis=0).max() > 1e-3
-    for answer, row in zip(classifier.predict(few.paths[:4]), expected, strict=True):
-        assert answer.probabilities == pytest.approx(dict(zip(motion.labels, row.tolist(), strict=True)), abs=1e-4)

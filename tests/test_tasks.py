@@ -173,6 +173,7 @@ def test_other_modalities_go_through_a_model(motion: ClipIndex) -> None:
         {"modality": "flow", "stack": 3},
         {"modality": "gray"},
         {"modality": "grouped"},
+        {"modality": "rgb_diff"},
         {"modality": "diff", "sampling": "dense"},
     ):
         model = zoo.create_model("convnet_gru", classes=motion.labels, frames=2, size=16, width=0.125, spec=fields)
@@ -180,3 +181,30 @@ def test_other_modalities_go_through_a_model(motion: ClipIndex) -> None:
         dataset = ClipDataset(replace(motion, clips=motion.clips[:2]), zoo.specs(model))
         assert model.predict(dataset[0][0], verbose=0).shape == (2, 6)
         assert all(getattr(spec, name) == value for name, value in fields.items())
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["grouped", "rgb_diff"])
+def test_a_model_of_another_modality_trains_and_its_file_answers_for_videos_as_keras_does(
+    motion: ClipIndex, tmp_path: Path, modality: str
+) -> None:
+    from export import to_onnx
+    from export.runtime import Classifier
+    from tests.support.models import SMALL
+
+    fields = {"modality": modality, "sampling": "segments"}
+    few = ClipIndex(motion.root, motion.clips[::2], motion.labels)
+    recipe = zoo.Recipe(epochs=1, batch=8, validation=0.3, test=0.0)
+    options = {**SMALL["convnet_gru"], "spec": fields}
+    run = zoo.train(few, "convnet_gru", recipe, out=tmp_path / "run", options=options)
+    assert run.read_record()["specs"]["video"]["modality"] == modality
+    trained = randomize(zoo.load_model(run.folder))
+    (spec,) = zoo.specs(trained).values()
+    to_onnx(trained, tmp_path / "model.onnx", force=True)
+    classifier = Classifier(tmp_path / "model.onnx")
+    assert classifier.specs == {"video": spec} and spec.modality == modality
+    expected = trained.predict(ClipDataset(few, spec, batch_size=4)[0][0], verbose=0)
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    for answer, row in zip(classifier.predict(few.paths[:4]), expected, strict=True):
+        assert answer.probabilities == pytest.approx(dict(zip(motion.labels, row.tolist(), strict=True)), abs=1e-4)
