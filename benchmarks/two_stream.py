@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +15,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.harness.records import Row
+from benchmarks.harness.records import Row, newest
 from benchmarks.harness.runners import BACKENDS, figures
 from benchmarks.harness.script import ResultFile, measuring, run_group
 from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, train_by_plan
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
+from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.lists import index_csv
 from loaders.motion import draw_motion_clips
@@ -28,7 +32,7 @@ from zoo.backend import start_backend
 from zoo.fusion import sweep
 from zoo.recipe import Recipe
 from zoo.scores import Scores
-from zoo.settings import read_settings
+from zoo.settings import Overrides, read_settings
 
 app = typer.Typer(no_args_is_help=True)
 Seed = Annotated[int, typer.Option(min=0)]
@@ -161,43 +165,80 @@ def fights(
 @app.command()
 def real(
     clips: Annotated[Path, typer.Argument(help="A list: file, label, split, group. Its folder holds the files.")],
-    seed: Seed = 0,
+    stream: Annotated[list[str], typer.Option(help="A model, and KEY=VALUE of it alone: 'i3d size=112'. Give two.")] = [  # noqa: B006
+        "dtpp_rgb",
+        "dtpp_flow",
+    ],
+    weight: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the first; chosen on the validation clips, if left out.")
+    ] = None,
+    seed: Annotated[list[int], typer.Option(help="Of each training, and of folds; give it again for more.")] = [0],  # noqa: B006
+    folds: Annotated[int, typer.Option(help="Answer every clip once, in so many parts; 0: the list's own split.")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of both streams, as of `clipzoo train`.")
     ] = None,
     json_file: ResultFile = None,
 ) -> None:
-    """Real clips: both streams by the recipe auto, trained once, and their fusion, each as an ONNX file.
+    """Real clips: two models of different modalities by the recipe auto, and their fusion, each as an ONNX file.
 
-    The weight of the streams is chosen on the validation clips. Rows are beside those of `real_clips`.
+    Rows are beside those of `real_clips`. What has a row of the fusion already is left.
     """
+    if len(stream) != 2:
+        raise ClipzooError(f"--stream: give two models, not {len(stream)}")
+    # The training on validation clips too leaves none to choose on.
+    both = [*(settings or []), *(["recipe.refit=false"] if weight is None else [])]
+    pair = [(words[0], words[1:]) for words in map(shlex.split, stream)]
+    given = [read_settings("auto", [*both, *alone]) for _, alone in pair]
+    index, done = index_csv(clips, root=clips.parent), {row.key for results in newest("real") for row in results.rows}
+    with measuring("real", json_file, _start()) as results:
+        for each in seed:
+            for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
+                fold = f"{number + 1} of {folds}" if folds else ""
+                plan = partial(planned_row, clips.parent.name, seed=each, fold=fold)
+                row = plan(_named(pair), read_settings("auto", both))
+                plans = [(plan(name, of), of) for (name, _), of in zip(pair, given, strict=True)]
+                if row.key not in done:
+                    for one in _train_and_fuse(part, plans, row, weight=weight, seed=each):
+                        results.add(one)
+
+
+def _named(streams: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """The fusion of models by their names, and of what each has alone; `dtpp` is that of its own two streams."""
+    if [name for name, _ in streams] == ["dtpp_rgb", "dtpp_flow"]:
+        return "dtpp"
+    said = [", ".join(word.rpartition(".")[2].replace("=", " ") for word in words) for _, words in streams]
+    return " + ".join(f"{name} ({own})" if own else name for (name, _), own in zip(streams, said, strict=True))
+
+
+def _train_and_fuse(
+    index: ClipIndex, streams: Sequence[tuple[Row, Overrides]], fused: Row, *, weight: float | None, seed: int
+) -> Iterator[Row]:
+    """The rows of two streams and of their fusion, with the figures of their ONNX files."""
     from export.convert import to_onnx
     from export.runtime import Classifier
     from export.scoring import score
     from zoo.saving import load_model
     from zoo.two_stream import fuse
 
-    given = read_settings("auto", [*(settings or []), "recipe.refit=false"])  # else no clips are left to choose on
-    index, models, scores = index_csv(clips, root=clips.parent), [], []
-    with measuring("real", json_file, _start()) as results, tempfile.TemporaryDirectory() as folder:
-        for name in ("dtpp_rgb", "dtpp_flow"):
-            run = train_by_plan(index, name, given, seed=seed, out=Path(folder) / name)
+    models, scores = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (row, given) in enumerate(streams):
+            run = train_by_plan(index, row.model, given, seed=seed, out=Path(folder) / str(number))
             file, used = run.folder / "model.onnx", clips_of(run, index)
             to_onnx(run.folder, file)
             models.append(load_model(run.model))
+            splits = ("test",) if weight is not None else ("validation", "test")
             classifier = Classifier(file)
-            scores.append(
-                {split: score(classifier, used.only(split), workers=cores()) for split in ("validation", "test")}
-            )
+            scores.append({split: score(classifier, used.only(split), workers=cores()) for split in splits})
             facts = {**facts_of(run), **judge(scores[-1]["test"], used)}
-            row = planned_row(clips.parent.name, name, given, seed=seed)
-            results.add(replace(row, turns=[[facts["training_seconds"]]], facts=facts))
-        rgb, flow = scores
-        weight = sweep((rgb["validation"], flow["validation"]), (rgb["test"], flow["test"])).chosen
-        fused = Path(folder) / "dtpp.onnx"
-        to_onnx(fuse(*models, weight=weight), fused)
-        facts = {**judge(score(Classifier(fused), used.only("test"), workers=cores()), used), "rgb_weight": weight}
-        results.add(replace(planned_row(clips.parent.name, "dtpp", given, seed=seed), facts=facts))
+            yield replace(row, turns=[[facts["training_seconds"]]], facts=facts)
+        if weight is None:
+            first, second = scores
+            weight = sweep((first["validation"], second["validation"]), (first["test"], second["test"])).chosen
+        both = Path(folder) / "fused.onnx"
+        to_onnx(fuse(*models, weight=weight), both)
+        facts = {**judge(score(Classifier(both), used.only("test"), workers=cores()), used), "rgb_weight": weight}
+        yield replace(fused, facts=facts)
 
 
 def _recipe(epochs: int, seed: int) -> Recipe:

@@ -26,7 +26,7 @@ from zoo.npz import write_npz
 from zoo.objectives import MeanClassAccuracy
 from zoo.recipe import Recipe
 from zoo.training import fit
-from zoo.two_stream import fuse, protocol
+from zoo.two_stream import protocol
 from zoo.weights import from_caffe
 
 pytestmark = pytest.mark.keras
@@ -322,52 +322,6 @@ def test_frozen_normalization_stays_as_it_is(motion: ClipIndex) -> None:
     assert moved == [True, False, False, False]
 
 
-# === Two streams ===
-
-
-@pytest.mark.either
-def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
-    rgb, flow = (lively(f"dtpp_{m}", classes=("a", "b", "c")) for m in ("rgb", "flow"))
-    model = fuse(rgb, flow, weight=0.3)
-    assert list(zoo.specs(model)) == ["rgb", "flow"]
-    rng = np.random.default_rng(0)
-    clips = {name: rng.integers(0, 256, (2, *spec.shape), np.uint8) for name, spec in zoo.specs(model).items()}
-    logits = {
-        m.name: zoo.with_logits(m).predict(clips[n], verbose=0)["logits"] for m, n in ((rgb, "rgb"), (flow, "flow"))
-    }
-    expected = 0.3 * logits["dtpp_rgb"] + 0.7 * logits["dtpp_flow"]
-    found = zoo.with_logits(model).predict(clips, verbose=0)
-    np.testing.assert_allclose(found["logits"], expected, rtol=1e-4, atol=1e-4)
-    model.save(tmp_path / "dtpp.keras")
-    again = zoo.load_model(tmp_path / "dtpp.keras")
-    np.testing.assert_allclose(again.predict(clips, verbose=0), found["probabilities"], atol=1e-5)
-    with pytest.raises(ClipzooError, match="both streams take rgb"):
-        fuse(rgb, rgb)
-    with pytest.raises(ClipzooError, match="do not fit together"):
-        fuse(rgb, zoo.create_model("dtpp_flow", classes=("a", "b"), **SMALL))
-    with pytest.raises(ClipzooError, match="no head of its own"):
-        zoo.new_head(model, ("x", "y"))
-    fresh = zoo.new_head(flow, ("x", "y"))
-    assert fresh.get_layer("flow_logits").output.shape == (None, 2)
-
-
-@pytest.mark.slow
-@pytest.mark.either
-def test_numbers_are_fused_in_their_own_unit(tmp_path: Path) -> None:
-    streams = [lively(f"dtpp_{m}", classes=("metres", "share"), task="regression") for m in ("rgb", "flow")]
-    for stream, scale in zip(streams, (50.0, 2.0), strict=True):
-        stream.get_layer("values").scale.assign([scale, 1.0])
-        stream.get_layer("values").offset.assign([1000.0, 0.0])
-    model = fuse(*streams, weight=0.25)
-    rng = np.random.default_rng(0)
-    clips = {name: rng.integers(0, 256, (2, *spec.shape), np.uint8) for name, spec in zoo.specs(model).items()}
-    rgb, flow = (each.predict(clips[n], verbose=0) for each, n in zip(streams, clips, strict=True))
-    model.save(tmp_path / "both.keras")
-    for each in (model, zoo.load_model(tmp_path / "both.keras")):
-        np.testing.assert_allclose(each.predict(clips, verbose=0), 0.25 * rgb + 0.75 * flow, rtol=1e-5, atol=1e-4)
-    assert zoo.task(zoo.create_model("dtpp", classes=2, task="regression", **SMALL)) == "regression"
-
-
 @pytest.mark.parametrize("name", [pytest.param("dtpp_flow", marks=pytest.mark.slow), "dtpp"])
 @pytest.mark.either
 def test_streams_are_exported_and_answer_from_a_file(motion: ClipIndex, tmp_path: Path, name: str) -> None:
@@ -429,8 +383,6 @@ def test_weights_of_two_backbones_are_not_mistaken_for_one(tmp_path: Path) -> No
             zoo.create_model("dtpp_rgb", classes=3, **{option: str(tmp_path / "dtpp.keras")}, **SMALL)
     with pytest.raises(ClipzooError, match="takes no weights"):
         zoo.create_model("dtpp", classes=3, weights=str(tmp_path / "dtpp.keras"), **SMALL)
-    with pytest.raises(ClipzooError, match="no stream of the two-stream model"):
-        fuse(both, zoo.create_model("dtpp_diff", classes=3, **SMALL))
 
 
 @pytest.mark.parametrize(
@@ -516,7 +468,7 @@ def test_the_two_stream_path_by_commands(motion: ClipIndex, tmp_path: Path) -> N
         invoke("train", motion.root, "--weights", tmp_path / "flow", "--model", "dtpp_rgb", "--out", tmp_path / "x"),
         "--model dtpp_rgb does not go with --weights",
     )
-    refused(invoke("fuse", tmp_path / "rgb", tmp_path / "rgb", "--out", tmp_path / "y.keras"), "both streams take rgb")
+    refused(invoke("fuse", tmp_path / "rgb", tmp_path / "rgb", "--out", tmp_path / "y.keras"), "both models take rgb")
 
 
 def test_a_clip_too_short_for_its_stack_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`clipzoo fuse` and `clipzoo sweep`: two streams put together."""
+"""`clipzoo fuse` and `clipzoo sweep`: two models put together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fuse(
     out: Annotated[Path, typer.Option(help="The .keras file to write.")],
     weight: Annotated[float, typer.Option(min=0, max=1, help="Of the first stream's logits.")] = 0.4,
 ) -> None:
-    """Put two trained streams together, without training again."""
+    """Put two trained models of different modalities together, without training again."""
     from zoo.backend import start_backend
 
     console = text_console()

@@ -128,33 +128,63 @@ def two_stream(
     return fuse(*streams, weight=weight, name=name)
 
 
-def fuse(rgb: keras.Model, flow: keras.Model, *, weight: float = RGB_WEIGHT, name: str = "dtpp") -> keras.Model:
-    """Puts two streams together, as they are: weight * rgb + (1 - weight) * flow, of the logits.
+def fuse(
+    first: keras.Model, second: keras.Model, *, weight: float = RGB_WEIGHT, name: str | None = None
+) -> keras.Model:
+    """Puts two trained models together, as they are: weight * first + (1 - weight) * second, of the logits.
+
+    The two streams of this module, I3D of RGB and of flow (arXiv 1705.07750), or any two of another modality.
 
     Args:
-        rgb: a stream from `create_model` or `load_model`; layers and weights are shared.
-        flow: another, of another modality and the same labels.
+        first: a model of one input, from `create_model` or `load_model`.
+        second: another, of another modality and the same labels.
         weight: of the first, 0 to 1.
-        name: of the model.
+        name: of the model; None: `dtpp` for its streams, else `fused`.
+
+    Returns:
+        A model whose inputs, and layers, are named by their modality. Streams of this module share layers and weights
+        with it; weights of others are copied.
 
     Raises:
-        ClipzooError: other labels, another task, or the same modality twice.
+        ClipzooError: other labels, another task, the same modality twice, or a model of several inputs.
     """
-    if labels(rgb) != labels(flow) or task(rgb) != task(flow):
+    if labels(first) != labels(second) or task(first) != task(second):
         raise ClipzooError(
-            f"the streams do not fit together: {task(rgb)} of {', '.join(labels(rgb))}; "
-            f"{task(flow)} of {', '.join(labels(flow))}"
+            f"the models do not fit together: {task(first)} of {', '.join(labels(first))}; "
+            f"{task(second)} of {', '.join(labels(second))}"
         )
-    twice = set(specs(rgb)) & set(specs(flow))
-    if twice:
-        raise ClipzooError(f"both streams take {', '.join(sorted(twice))}; give one of RGB and one of flow")
-    for model in (rgb, flow):
-        if len(specs(model)) != 1 or not any(isinstance(layer, TemporalPyramidPooling) for layer in model.layers):
-            raise ClipzooError(f"model {model.name!r} is no stream of the two-stream model")
-    kind = task_kind(task(rgb))
-    logits = Fusion(weight, name="logits")([_before_answer(model) for model in (rgb, flow)])
-    answer = OutputActivation(labels(rgb), task=kind.name, scaled=not kind.classes, name=kind.answer)(logits)
-    return keras.Model([*rgb.inputs, *flow.inputs], answer, name=name)
+    for model in (first, second):
+        if len(specs(model)) != 1:
+            raise ClipzooError(f"model {model.name!r} takes {', '.join(specs(model))}; give one of a single input")
+    modalities = [spec.modality for model in (first, second) for spec in specs(model).values()]
+    if modalities[0] == modalities[1]:
+        raise ClipzooError(f"both models take {modalities[0]}; give two of different modalities, such as rgb and flow")
+    streams = [_named_by(*each) for each in zip(modalities, (first, second), strict=True)]
+    kind = task_kind(task(first))
+    logits = Fusion(weight, name="logits")([_before_answer(model) for model in streams])
+    answer = OutputActivation(labels(first), task=kind.name, scaled=not kind.classes, name=kind.answer)(logits)
+    name = name or ("dtpp" if streams == [first, second] else "fused")
+    return keras.Model([tensor for model in streams for tensor in model.inputs], answer, name=name)
+
+
+def _named_by(modality: str, model: keras.Model) -> keras.Model:
+    """The model, with names that begin with its modality: no two layers of one model may have the same.
+
+    Streams have such names already, and are given back as they are.
+    """
+    if model.inputs[0].name == modality:
+        return model
+
+    def renamed(layer: keras.Layer) -> keras.Layer:
+        saved = keras.saving.serialize_keras_object(layer)
+        saved["config"]["name"] = f"{modality}_{layer.name}"
+        return keras.saving.deserialize_keras_object(saved)
+
+    clip = keras.Input(model.inputs[0].shape[1:], dtype="uint8", name=modality)
+    inputs = keras.tree.map_structure(lambda tensor: clip, model.input)  # one tensor, or a list of it
+    copied = keras.models.clone_model(model, input_tensors=inputs, clone_function=renamed)
+    copied.set_weights(model.get_weights())
+    return copied
 
 
 def _before_answer(stream: keras.Model) -> keras.KerasTensor:
