@@ -276,14 +276,15 @@ def test_both_streams_and_their_fusion_answer_the_same_clips(motion: ClipIndex, 
 @pytest.mark.slow
 def test_any_two_models_are_fused_with_a_weight_that_is_given(motion: ClipIndex, tmp_path: Path) -> None:
     clips = listed(motion.split(validation=0.2, test=0.3, seed=0), tmp_path / "set")
-    streams = ("--stream", "convnet_gru", "--stream", "convnet_gru spec.modality=rgb_diff")
-    small = ("--set", "width=0.125", "--set", "frames=4", "--set", "size=32", "--set", "recipe.epochs=1")
+    streams = ("--stream", "dtpp_rgb", "--stream", "dtpp_rgb spec.modality=rgb_diff")
+    small = ("backbone=convnet", "width=0.25", "frames=4", "size=48", "recipe.epochs=2", "recipe.learning_rate=1e-2")
+    settings = [word for each in small for word in ("--set", each)]
     folds = ("--folds", 2, "--weight", 0.5, "--json", tmp_path / "real-1.jsonl")
-    done = invoke_script("two_stream", "real", clips, *streams, *small, *folds)
+    done = invoke_script("two_stream", "real", clips, *streams, *settings, *folds)
     assert done.returncode == 0, done.stderr
     rows = Results.load(tmp_path / "real-1.jsonl").rows
-    fused = "convnet_gru + convnet_gru (modality rgb_diff)"
-    assert [row.model for row in rows] == 2 * ["convnet_gru", "convnet_gru", fused]
+    fused = "dtpp_rgb + dtpp_rgb (modality rgb_diff)"
+    assert [row.model for row in rows] == 2 * ["dtpp_rgb", "dtpp_rgb", fused]
     assert [row.settings["fold"] for row in rows] == 3 * ["1 of 2"] + 3 * ["2 of 2"]
     assert "modality rgb_diff" in rows[1].settings["options"] and len({row.key for row in rows}) == 6
     assert sorted(file for row in rows[2::3] for file in row.facts["files"]) == sorted(clip.file for clip in motion)
