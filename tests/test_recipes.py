@@ -54,6 +54,16 @@ def test_behind_weights_the_head_trains_on_a_cpu_and_all_of_it_on_a_gpu(
         assert found.precision == (None if draws else "mixed_bfloat16")
 
 
+@pytest.mark.either
+def test_behind_a_shift_the_head_trains_longer(motion: ClipIndex) -> None:
+    epochs = {
+        name: plan(name, motion, fields={"batch": 1}).recipe.epochs
+        for name in ("mobilenetv2_average", "tsm_mobilenetv2")
+    }
+    steps = zoo_train_clips(motion)
+    assert epochs == {"mobilenetv2_average": -(-1500 // steps), "tsm_mobilenetv2": -(-2250 // steps)}
+
+
 def test_a_run_that_began_from_weights_goes_on_behind_them(motion: ClipIndex, backbone: Path, tmp_path: Path) -> None:
     for name, options, wanted in (("a", {"backbone_weights": backbone}, "head"), ("b", {}, "all")):
         model = zoo.create_model("convnet_gru", classes=2, **TINY, **options)

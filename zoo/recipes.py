@@ -22,6 +22,8 @@ RECURRENT = "zoo.recurrent:recurrent"
 DRAWS = 4
 # Steps of the optimizer. Behind frozen weights one costs a millisecond, and a small set needs as many as a large one.
 HEAD_STEPS, WHOLE_STEPS = 1500, 700
+# Frozen ImageNet weights behind a shift see channels of other frames: TSM's linear head needs longer to fit them.
+SHIFTED, SHIFTED_STEPS = "zoo.tsm:tsm", 2250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,8 @@ def _auto(case: RecipeContext) -> dict[str, Any]:
             "learning_rate": _cosine(1e-2, epochs * steps),
         }  # fmt: skip
     if given.get("train_from", "head") == "head":
-        epochs, rate = given.get("epochs", _epochs(HEAD_STEPS, steps, most=100)), 1e-3
+        wanted = SHIFTED_STEPS if case.card is not None and case.card.builder == SHIFTED else HEAD_STEPS
+        epochs, rate = given.get("epochs", _epochs(wanted, steps, most=100)), 1e-3
     else:  # layers that know something already
         epochs, rate = given.get("epochs", _epochs(WHOLE_STEPS, steps, most=60)), 2e-4
     return {
