@@ -181,7 +181,7 @@ def real(
 ) -> None:
     """Real clips: two models of different modalities by the recipe auto, and their fusion, each as an ONNX file.
 
-    Rows are beside those of `real_clips`. What has a row of the fusion already is left.
+    Rows are beside those of `real_clips`; a stream that has one already, of the same settings, keeps it.
     """
     if len(stream) != 2:
         raise ClipzooError(f"--stream: give two models, not {len(stream)}")
@@ -199,7 +199,8 @@ def real(
                 plans = [(plan(name, of), of) for (name, _), of in zip(pair, given, strict=True)]
                 if row.key not in done:
                     for one in _train_and_fuse(part, plans, row, weight=weight, seed=each):
-                        results.add(one)
+                        if one.key not in done:
+                            results.add(one)
 
 
 def _named(streams: Sequence[tuple[str, Sequence[str]]]) -> str:

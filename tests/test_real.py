@@ -56,6 +56,8 @@ def test_a_row_is_a_seed_and_folds_are_taken_together() -> None:
     assert [line[:3] for line in (lines[3], *lines[5:])] == [("fights", "i3d", "1"), *[("hmdb21", "i3d", "0")] * 2]
     assert len(lines) == 7 and all(len(line) == len(heads) for line in lines)
     assert accuracy_tables.shares("fights", rows) == {"i3d": 0.5, "dtpp": 0.75}
+    other = trained(options="modality diff", top1=0.0)
+    assert accuracy_tables.shares("fights", [*rows, other]) == accuracy_tables.shares("fights", rows)
     assert accuracy_tables.shares("ucf", rows) == {} and list(accuracy_tables.real([])) == [heads]
 
 
@@ -88,6 +90,8 @@ def test_trainings_are_compared_on_the_same_clips_film_by_film() -> None:
         answered("gru", "1" * 100, crops="3 crops"),
     ]
     assert [line[3] for line in list(accuracy_tables.pairs(crops))[1:]] == ["0.0 points"]  # of the seed that both have
+    ways = [*crops, answered("gru", "1" * 100, options="modality diff", recipe="article")]
+    assert len(list(accuracy_tables.pairs(ways))) == 1 + 1  # two things differ from each of the others
     apart = [rows[0], replace(grouped, facts={**grouped.facts, "groups": files})]
     ((*_, interval, _),) = list(accuracy_tables.pairs(apart))[1:]
     assert float(interval.split(" to ")[0]) > low  # of clips that have nothing to do with one another

@@ -15,7 +15,7 @@ from zoo.evaluation import wilson
 
 Rows = Sequence[Row]
 AUTO = "auto"  # the technique that the others are compared with
-WAYS = ("recipe", "crops", "probe")  # of two models on the same clips one thing may differ: the model, or one of these
+WAYS = ("recipe", "crops", "probe")  # one thing may differ in a comparison: the model, its options, or one of these
 
 
 def accuracy(rows: Rows) -> Iterable[Cells]:
@@ -144,7 +144,8 @@ def pairs(rows: Rows) -> Iterable[Cells]:
         lines = []
         for one, other in combinations(models, 2):
             kinds = {models[name][0].model for name in (one, other)}
-            ways = [[models[name][0].settings.get(each) for each in WAYS] for name in (one, other)]
+            own = ("options", *WAYS) if len(kinds) == 1 else WAYS  # each model has options of its own
+            ways = [[models[name][0].settings.get(each) for each in own] for name in (one, other)]
             if len(kinds) - 1 + sum(map(ne, *ways)) > 1:
                 continue
             seeds = [{row.settings["seed"] for row in models[name]} for name in (one, other)]
@@ -189,10 +190,13 @@ def _groups(part: Row) -> dict[str, str]:
 
 
 def shares(clips: str, rows: Rows) -> dict[str, float]:
-    """Model -> top-1 on the test clips of a dataset by the recipe `auto`, one crop of each, the mean of its seeds."""
+    """Model -> top-1 on the test clips of a dataset by the recipe `auto`, one crop of each, the mean of its seeds.
+
+    Of its own modality: what was read otherwise is another model.
+    """
     found: dict[str, list[float]] = {}
-    for (dataset, model, _, _, _, recipe, crops, probe, _), parts in _trainings(rows).items():
-        if dataset == clips and not recipe and not crops and not probe:
+    for (dataset, model, _, _, options, *others, _), parts in _trainings(rows).items():
+        if dataset == clips and not any(others) and "modality " not in options:
             right, clips_in_all = _right(parts)
             found.setdefault(model, []).append(right / clips_in_all)
     return {model: fmean(values) for model, values in found.items()}
