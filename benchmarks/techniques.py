@@ -55,6 +55,8 @@ TECHNIQUES: Mapping[str, Callable[[Recipe, int], Recipe]] = {
     "learning rate 1e-3 throughout": lambda recipe, steps: replace(recipe, learning_rate=1e-3, patience=recipe.epochs),
     "no weight decay": lambda recipe, steps: _optimizer(recipe, weight_decay=0.0),
     "gradients cut to norm 1": lambda recipe, steps: replace(recipe, clip_norm=1.0),
+    "label smoothing 0.1": lambda recipe, steps: replace(recipe, label_smoothing=0.1),
+    "mixup of features, alpha 0.2": lambda recipe, steps: replace(recipe, mixup=0.2),
     "one augmented draw": lambda recipe, steps: replace(recipe, draws=1),
 }
 # Name -> what the model is made with; auto has dropout 0.5 and frames that keep their shape.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -249,9 +249,8 @@ class ClipDataset(keras.utils.PyDataset):
         labels = self.index.encode(chosen) if self._labeled else None
         if self.mixup and labels is not None:
             rng = np.random.default_rng((self.seed, epoch, batch, *b"mixup"))
-            partners, share = rng.permutation(len(chosen)), rng.beta(self.mixup, self.mixup, len(chosen))
-            clips = {name: _mix(pixels, partners, share) for name, pixels in clips.items()}
-            labels = _mix(labels, partners, share)
+            *pixels_of_each, labels = mixed([*clips.values(), labels], alpha=self.mixup, rng=rng)
+            clips = dict(zip(clips, pixels_of_each, strict=True))
         given: Inputs = next(iter(clips.values())) if len(clips) == 1 else clips
         return (given,) if labels is None else (given, labels)
 
@@ -267,8 +266,23 @@ class ClipDataset(keras.utils.PyDataset):
         }
 
 
-def _mix(values: np.ndarray, partners: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """share * own + (1 - share) * partner's, row by row."""
-    part = share.reshape(-1, *[1] * (values.ndim - 1)).astype(np.float32)
-    mixed = part * values + (1 - part) * values[partners]
-    return np.rint(mixed).astype(np.uint8) if values.dtype == np.uint8 else mixed
+def mixed(arrays: Sequence[np.ndarray], *, alpha: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """Mixup (arXiv 1710.09412): each row of a batch with another of it, in all arrays alike.
+
+    Args:
+        arrays: clips, features or labels, (B, ...) each.
+        alpha: of Beta(alpha, alpha), which the share of the own row is drawn from; > 0.
+        rng: which draws partners and shares.
+
+    Returns:
+        As many arrays, uint8 where they were, else float32.
+    """
+    rows = len(arrays[0])
+    partners, share = rng.permutation(rows), rng.beta(alpha, alpha, rows).astype(np.float32)
+
+    def mix(values: np.ndarray) -> np.ndarray:
+        part = share.reshape(-1, *[1] * (values.ndim - 1))
+        found = part * values + (1 - part) * values[partners]
+        return np.rint(found).astype(np.uint8) if values.dtype == np.uint8 else found
+
+    return [mix(values) for values in arrays]

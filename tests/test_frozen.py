@@ -213,7 +213,7 @@ def test_a_run_from_the_head_learns_in_the_whole_model_and_goes_on(motion: ClipI
     ("fields", "said"),
     [
         ({"draws": 2}, "say train_from='head' too"),
-        ({"draws": 2, "train_from": "head", "mixup": 0.2}, "mixes pixels"),
+        ({"label_smoothing": 1.0}, r"label_smoothing \(1.0\)"),
         ({"train_from": 9}, r"train_from \(9\)"),
         ({"draws": -1, "train_from": "head"}, r"draws \(-1\)"),
     ],

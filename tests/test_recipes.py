@@ -85,7 +85,9 @@ def test_what_is_given_goes_before_the_recipe(motion: ClipIndex, backbone: Path)
     assert planned.options["spec"] == {"sampling": "uniform", "resize": "fit"}
     assert (planned.recipe.epochs, planned.recipe.optimizer, planned.recipe.batch) == (7, "sgd", 8)
     assert plan("convnet_gru", motion, options=options, fields={"draws": 1}).recipe.train_from == "head"
-    for fields in ({"train_from": "all"}, {"mixup": 0.2}, {"draws": 0}):
+    mixing = plan("convnet_gru", motion, options=options, fields={"mixup": 0.2}).recipe
+    assert (mixing.train_from, mixing.mixup) == ("head", 0.2)
+    for fields in ({"train_from": "all"}, {"draws": 0}):
         assert plan("convnet_gru", motion, options=options, fields=fields).recipe == zoo.Recipe(**fields)
 
 

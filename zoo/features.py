@@ -15,6 +15,7 @@ from loaders.ahead import ReadAhead
 from loaders.augment import Augmentation
 from loaders.cache import MEMORY_BYTES, Cache, DiskCache, Entry, MemoryCache, entry_key
 from loaders.clip import read_inputs
+from loaders.dataset import mixed
 from loaders.errors import ClipzooError
 from loaders.index import Clip, ClipIndex
 from loaders.sampling import is_random
@@ -48,6 +49,7 @@ class FeatureDataset(keras.utils.PyDataset):
         batch_size: clips in a batch, >= 1.
         draws: how often each clip is drawn; each epoch takes one of them. 0: once, as a test clip.
         augmentation: of a draw.
+        mixup: alpha by which features and labels are mixed (manifold mixup, arXiv 1806.05236, at this layer); 0: not.
         shuffle: a new order each epoch.
         seed: of the order, and of which draw an epoch takes. The draws themselves are of the file alone: another seed
             finds them on the disk.
@@ -68,6 +70,7 @@ class FeatureDataset(keras.utils.PyDataset):
         batch_size: int = 16,
         draws: int = 0,
         augmentation: Augmentation | None = None,
+        mixup: float = 0.0,
         shuffle: bool = False,
         seed: int = 0,
         workers: int = 2,
@@ -75,6 +78,7 @@ class FeatureDataset(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1)
         self.index, self.batch_size, self.shuffle, self.seed = index, batch_size, shuffle, seed
+        self.mixup = mixup
         self.epoch = 0
         self._hosts = (0, 1)
         split: Split = "train" if draws else "test"
@@ -111,8 +115,11 @@ class FeatureDataset(keras.utils.PyDataset):
         draw = rng.integers(self.draws, size=len(self.index))
         chosen = self._share(order)[batch * self.batch_size : (batch + 1) * self.batch_size]
         rows = [self._kept.tensors(self._keys[draw[position]][position]) for position in chosen]
-        found = [np.stack(tensors) for tensors in zip(*rows, strict=True)]
-        return (found[0] if self._one else found), self._targets[chosen]
+        found, targets = [np.stack(tensors) for tensors in zip(*rows, strict=True)], self._targets[chosen]
+        if self.mixup:
+            mixing = np.random.default_rng((self.seed, self.epoch, batch, *b"mixup"))
+            *found, targets = mixed([*found, targets], alpha=self.mixup, rng=mixing)
+        return (found[0] if self._one else found), targets
 
 
 class _Kept:

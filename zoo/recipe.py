@@ -64,7 +64,9 @@ class Recipe:
             normalization as in inference.
         draws: how many augmented draws of each training clip the frozen part is asked for, once, before training; each
             epoch takes one of them, and only the rest is computed again. 0: all is computed in every epoch.
-        mixup: alpha by which clips and labels are mixed, see ClipDataset; 0 for none.
+        mixup: alpha by which clips, or with draws their features, and labels are mixed, see ClipDataset; 0 for none.
+        label_smoothing: share of each label that all classes have alike, 0 <= label_smoothing < 1; for one class a
+            clip. The loss of validation clips is of smoothed labels too.
         validation: share of the clips for validation where the index has none, 0 <= validation < 1. 0: all of them
             train, as many epochs as the recipe says: for a recipe that has proved itself.
         refit: whether the model is trained once more, from the weights that it began with, on training and validation
@@ -92,6 +94,7 @@ class Recipe:
     train_from: str = "all"
     draws: int = 0
     mixup: float = 0.0
+    label_smoothing: float = 0.0
     validation: float = 0.15
     refit: bool = False
     test: float = 0.15
@@ -104,15 +107,12 @@ class Recipe:
         whole("Recipe seed", self.seed, least=0, most=2**32 - 1)
         number("Recipe factor", self.factor, above=0, below=1)
         number("Recipe mixup", self.mixup, least=0)
+        number("Recipe label_smoothing", self.label_smoothing, least=0, below=1)
         whole("Recipe draws", self.draws, least=0)
         if not isinstance(self.train_from, str) or not self.train_from:
             raise ClipzooError(f"Recipe train_from ({self.train_from!r}) must be 'head', 'all' or the name of a layer")
         if self.draws and self.train_from == "all":
             raise ClipzooError(f"Recipe draws ({self.draws}) keeps what a frozen part gives; say train_from='head' too")
-        if self.draws and self.mixup:
-            raise ClipzooError(
-                f"Recipe mixup ({self.mixup}) mixes pixels, and draws ({self.draws}) keeps features of each clip"
-            )
         number("Recipe validation", self.validation, least=0, below=1)
         number("Recipe test", self.test, least=0, below=1)
         if isinstance(self.learning_rate, int | float | str):

@@ -173,7 +173,7 @@ def _auto_model(case: RecipeContext) -> dict[str, Any]:
 def _auto(case: RecipeContext) -> dict[str, Any]:
     """Where training begins from weights: the head on a CPU, all of it on a GPU; from a layer on where one is named."""
     given = case.given
-    if not case.weights or given.get("train_from") == "all" or "mixup" in given or given.get("draws") == 0:
+    if not case.weights or given.get("train_from") == "all" or given.get("draws") == 0:
         return {}
     batch = given.get("batch", Recipe.batch)
     steps = max(1, math.ceil(case.clips / batch))

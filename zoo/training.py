@@ -43,7 +43,13 @@ def compile_model(model: keras.Model, recipe: Recipe, *, index: ClipIndex | None
     one_class = kind is TASKS["classification"]
     if recipe.monitor == "class_accuracy" and not one_class:
         raise ClipzooError(f"monitor 'class_accuracy' is for one class a clip, not for {kind.name}")
+    if recipe.label_smoothing and not one_class:
+        raise ClipzooError(
+            f"Recipe label_smoothing ({recipe.label_smoothing}) is for one class a clip, not for {kind.name}"
+        )
     loss: Any = kind.loss
+    if recipe.label_smoothing:
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
     if not kind.classes and index is not None:
         loss = ScaledSquaredError(scale_answer(model, index.encode()).tolist())
     if recipe.precision is not None:

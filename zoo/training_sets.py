@@ -71,7 +71,8 @@ def training_sets(
     frozen = copy_on_one_device(parts.frozen)
     with outside_layout():
         drawn = FeatureDataset(
-            frozen, contract, train, draws=recipe.draws, augmentation=augmentation, shuffle=True, seed=recipe.seed,
+            frozen, contract, train, draws=recipe.draws, augmentation=augmentation, mixup=recipe.mixup, shuffle=True,
+            seed=recipe.seed,
             **common,
         )  # fmt: skip
         known = FeatureDataset(frozen, contract, validation, **common) if validation else None
