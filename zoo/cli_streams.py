@@ -17,10 +17,10 @@ app = typer.Typer()
 
 @app.command()
 def fuse(
-    rgb: Annotated[Path, typer.Argument(help="A run, or a .keras file, of one stream.")],
-    flow: Annotated[Path, typer.Argument(help="Likewise, of another modality.")],
+    first: Annotated[Path, typer.Argument(help="A run, or a .keras file.")],
+    second: Annotated[Path, typer.Argument(help="Likewise, of the same classes and another modality.")],
     out: Annotated[Path, typer.Option(help="The .keras file to write.")],
-    weight: Annotated[float, typer.Option(min=0, max=1, help="Of the first stream's logits.")] = 0.4,
+    weight: Annotated[float, typer.Option(min=0, max=1, help="Of the first model's logits.")] = 0.4,
 ) -> None:
     """Put two trained models of different modalities together, without training again."""
     from zoo.backend import start_backend
@@ -32,9 +32,9 @@ def fuse(
     from zoo.saving import load_model, save_model
     from zoo.two_stream import fuse as join
 
-    model = join(load_model(rgb), load_model(flow), weight=weight)
+    model = join(load_model(first), load_model(second), weight=weight)
     save_model(model, out)
-    console.print(f"wrote {out}: {weight:g} of {rgb}, {1 - weight:g} of {flow}; {model.count_params():,} parameters")
+    console.print(f"wrote {out}: {weight:g} of {first}, {1 - weight:g} of {second}; {model.count_params():,} parameters")
     console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")
 
 
