@@ -34,7 +34,8 @@ def fuse(
 
     model = join(load_model(first), load_model(second), weight=weight)
     save_model(model, out)
-    console.print(f"wrote {out}: {weight:g} of {first}, {1 - weight:g} of {second}; {model.count_params():,} parameters")
+    shares = f"{weight:g} of {first}, {1 - weight:g} of {second}"
+    console.print(f"wrote {out}: {shares}; {model.count_params():,} parameters")
     console.print(f"next: clipzoo export {shlex.quote(str(out))} model.onnx")
 
 
