@@ -15,7 +15,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.harness.records import Row, newest
+from benchmarks.harness.records import Row, newest, side_by_side
 from benchmarks.harness.runners import BACKENDS, figures
 from benchmarks.harness.script import ResultFile, measuring, run_group
 from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, train_by_plan
@@ -189,13 +189,17 @@ def real(
     both = [*(settings or []), *(["recipe.refit=false"] if weight is None else [])]
     pair = [(words[0], words[1:]) for words in map(shlex.split, stream)]
     given = [read_settings("auto", [*both, *alone]) for _, alone in pair]
-    index, done = index_csv(clips, root=clips.parent), {row.key for results in newest("real") for row in results.rows}
+    index = index_csv(clips, root=clips.parent)
+    known = side_by_side("real", json_file.parent) if json_file else newest("real")
+    done = {row.key for results in known for row in results.rows}
+    weighed = {} if weight is None else {"weight": weight}
     with measuring("real", json_file, _start()) as results:
         for each in seed:
             for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
                 fold = f"{number + 1} of {folds}" if folds else ""
                 plan = partial(planned_row, clips.parent.name, seed=each, fold=fold)
-                row = plan(_named(pair), read_settings("auto", both))
+                common = read_settings("auto", both)
+                row = plan(_named(pair), replace(common, model={**common.model, **weighed}))
                 plans = [(plan(name, of), of) for (name, _), of in zip(pair, given, strict=True)]
                 if row.key not in done:
                     for one in _train_and_fuse(part, plans, row, weight=weight, seed=each):
@@ -205,7 +209,7 @@ def real(
 
 def _named(streams: Sequence[tuple[str, Sequence[str]]]) -> str:
     """The fusion of models by their names, and of what each has alone; `dtpp` is that of its own two streams."""
-    if [name for name, _ in streams] == ["dtpp_rgb", "dtpp_flow"]:
+    if [*streams] == [("dtpp_rgb", []), ("dtpp_flow", [])]:
         return "dtpp"
     said = [", ".join(word.rpartition(".")[2].replace("=", " ") for word in words) for _, words in streams]
     return " + ".join(f"{name} ({own})" if own else name for (name, _), own in zip(streams, said, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from zoo.contract import origins, set_origin
 from zoo.two_stream import fuse
 
 pytestmark = pytest.mark.keras
+DIFFERENCES = {"modality": "rgb_diff"}
 
 
 def logits(model: keras.Model, clips: object) -> np.ndarray:
@@ -30,10 +32,7 @@ def test_two_trained_streams_are_fused_without_training(tmp_path: Path) -> None:
     assert list(zoo.specs(model)) == ["rgb", "flow"]
     rng = np.random.default_rng(0)
     clips = {name: rng.integers(0, 256, (2, *spec.shape), np.uint8) for name, spec in zoo.specs(model).items()}
-    logits = {
-        m.name: zoo.with_logits(m).predict(clips[n], verbose=0)["logits"] for m, n in ((rgb, "rgb"), (flow, "flow"))
-    }
-    expected = 0.3 * logits["dtpp_rgb"] + 0.7 * logits["dtpp_flow"]
+    expected = 0.3 * logits(rgb, clips["rgb"]) + 0.7 * logits(flow, clips["flow"])
     found = zoo.with_logits(model).predict(clips, verbose=0)
     np.testing.assert_allclose(found["logits"], expected, rtol=1e-4, atol=1e-4)
     model.save(tmp_path / "dtpp.keras")
@@ -72,9 +71,8 @@ def test_any_two_models_of_different_modalities_are_fused(motion: ClipIndex, tmp
     from export.runtime import Classifier
 
     first = lively(kind, classes=motion.labels)
-    second = lively("i3d_flow" if kind == "i3d" else "convnet_gru", classes=motion.labels)
-    if kind != "i3d":
-        second = lively("convnet_gru", classes=motion.labels, spec={"modality": "rgb_diff"})
+    other: dict[str, Any] = {"name": "i3d_flow"} if kind == "i3d" else {"name": "convnet_gru", "spec": DIFFERENCES}
+    second = lively(classes=motion.labels, **other)
     set_origin(first, {"weights": "made for a test", "license": "MIT"})
     second.save(tmp_path / "second.keras")
     before = [layer.name for layer in first.layers]

@@ -291,5 +291,6 @@ def test_any_two_models_are_fused_with_a_weight_that_is_given(motion: ClipIndex,
     assert [row.model for row in rows] == 2 * ["dtpp_rgb", "dtpp_rgb", fused]
     assert [row.settings["fold"] for row in rows] == 3 * ["1 of 2"] + 3 * ["2 of 2"]
     assert "modality rgb_diff" in rows[1].settings["options"] and len({row.key for row in rows}) == 6
+    assert all("weight 0.5" in row.settings["options"] for row in rows[2::3])  # another weight is another row
     assert sorted(file for row in rows[2::3] for file in row.facts["files"]) == sorted(clip.file for clip in motion)
     refused(invoke_script("two_stream", "real", clips, "--stream", "i3d"), "give two models, not 1")

@@ -72,8 +72,7 @@ def training_sets(
     with outside_layout():
         drawn = FeatureDataset(
             frozen, contract, train, draws=recipe.draws, augmentation=augmentation, mixup=recipe.mixup, shuffle=True,
-            seed=recipe.seed,
-            **common,
+            seed=recipe.seed, **common,
         )  # fmt: skip
         known = FeatureDataset(frozen, contract, validation, **common) if validation else None
     return parts.rest, _share(drawn, over), _share(known, over)
