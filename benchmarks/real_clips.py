@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks.harness.records import Row, newest, side_by_side
+from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS
-from benchmarks.harness.script import measuring, run_script
+from benchmarks.harness.script import keys_of, measuring, run_script
 from benchmarks.probe import linear_probe
 from loaders import check
 from loaders.augment import cropper
@@ -69,13 +69,11 @@ def main(
         check.names("--classes", chosen, index.labels, noun="class")
         index = ClipIndex(index.root, tuple(clip for clip in index if clip.label in chosen))
     name_of = f"{clips.parent.name}: {', '.join(index.labels)}" if chosen else clips.parent.name
-    known = side_by_side("real", out) if out else newest("real")
-    done = {row.key for results in known for row in results.rows}
+    done = keys_of("real", out)
     file = out / f"real-{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl" if out else None
     with measuring("real", file, console) as results:
         for name, each in product(model, seed):
-            for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
-                fold = f"{number + 1} of {folds}" if folds else ""
+            for fold, part in folds_of(index, folds, seed=each):
                 row = planned_row(name_of, name, given, seed=each, fold=fold, limit=limit, crops=crops)
                 row = replace(row, settings={**row.settings, "probe": "linear probe"}) if probe else row
                 if row.key in done:
@@ -85,6 +83,15 @@ def main(
                 way = partial(learn, crops=crops, training=training, float16=float16) if not probe else probed
                 facts = way(part, name, given, seed=each, say=console.print)
                 results.add(replace(row, turns=[[facts["training_seconds"]]], facts={"said": given.model, **facts}))
+
+
+def folds_of(index: ClipIndex, folds: int, *, seed: int) -> Iterator[tuple[str, ClipIndex]]:
+    """What a row calls each fold, such as `1 of 5`, and its clips; with 0 folds the list's own split, unnamed."""
+    if not folds:
+        yield "", index
+        return
+    for number, part in enumerate(index.folds(folds, seed=seed), start=1):
+        yield f"{number} of {folds}", part
 
 
 def fewer(index: ClipIndex, limit: int, *, seed: int) -> ClipIndex:

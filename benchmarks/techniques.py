@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.harness.accuracy_tables import AUTO
-from benchmarks.harness.records import newest, side_by_side
-from benchmarks.harness.script import ResultFile, measuring, run_script
+from benchmarks.harness.script import ResultFile, keys_of, measuring, run_script
 from benchmarks.real_clips import planned_row
 from loaders.check import names
 from loaders.errors import ClipzooError
@@ -83,8 +82,7 @@ def main(
     known = (*TECHNIQUES, *OPTIONS)
     names("--technique", technique or [], known, noun="technique")
     index, given = index_csv(clips, root=clips.parent), read_settings("auto", settings or [])
-    found = side_by_side("techniques", json_file.parent) if json_file else newest("techniques")
-    done = {row.key for results in found for row in results.rows}
+    done = keys_of("techniques", json_file.parent if json_file else None)
     with measuring("techniques", json_file, console) as results:
         for name, each, way in product(model, seed, technique or known):
             row = planned_row(clips.parent.name, name, given, seed=each)

@@ -15,10 +15,10 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from benchmarks.harness.records import Row, newest, side_by_side
+from benchmarks.harness.records import Row
 from benchmarks.harness.runners import BACKENDS, figures
-from benchmarks.harness.script import ResultFile, measuring, run_group
-from benchmarks.real_clips import clips_of, facts_of, judge, planned_row, train_by_plan
+from benchmarks.harness.script import ResultFile, keys_of, measuring, run_group
+from benchmarks.real_clips import clips_of, facts_of, folds_of, judge, planned_row, train_by_plan
 from loaders.augment import Augmentation
 from loaders.cache import MemoryCache
 from loaders.errors import ClipzooError
@@ -190,16 +190,14 @@ def real(
     pair = [(words[0], words[1:]) for words in map(shlex.split, stream)]
     given = [read_settings("auto", [*both, *alone]) for _, alone in pair]
     index = index_csv(clips, root=clips.parent)
-    known = side_by_side("real", json_file.parent) if json_file else newest("real")
-    done = {row.key for results in known for row in results.rows}
-    weighed = {} if weight is None else {"weight": weight}
+    done = keys_of("real", json_file.parent if json_file else None)
+    common = read_settings("auto", both)
+    fused = common if weight is None else replace(common, model={**common.model, "weight": weight})
     with measuring("real", json_file, _start()) as results:
         for each in seed:
-            for number, part in enumerate(index.folds(folds, seed=each) if folds else [index]):
-                fold = f"{number + 1} of {folds}" if folds else ""
+            for fold, part in folds_of(index, folds, seed=each):
                 plan = partial(planned_row, clips.parent.name, seed=each, fold=fold)
-                common = read_settings("auto", both)
-                row = plan(_named(pair), replace(common, model={**common.model, **weighed}))
+                row = plan(_named(pair), fused)
                 plans = [(plan(name, of), of) for (name, _), of in zip(pair, given, strict=True)]
                 if row.key not in done:
                     for one in _train_and_fuse(part, plans, row, weight=weight, seed=each):

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.harness.machine import default_path, setup
-from benchmarks.harness.records import Kind, Results, Setup, require_new
+from benchmarks.harness.records import Kind, Results, Setup, newest, require_new, side_by_side
 from benchmarks.harness.render import setting, table
 from benchmarks.harness.tables import KINDS
 from loaders.errors import ClipzooError
@@ -115,3 +115,9 @@ def recording(path: Path, setup: Setup, console: Console) -> Iterator[Results]:
             console.print(f"wrote {path}: {len(kept)} row{'s' if len(kept) != 1 else ''}")
         else:
             path.unlink(missing_ok=True)
+
+
+def keys_of(kind: Kind, folder: Path | None) -> set[tuple[str, str, str, int]]:
+    """The keys of the rows that are there already: in the files of a folder, or, with None, of every machine."""
+    found = newest(kind) if folder is None else side_by_side(kind, folder)
+    return {row.key for results in found for row in results.rows}
